@@ -1,0 +1,379 @@
+"""ArraySpec and LazyArray: what an array is, and where its bytes are.
+
+A LazyArray is a shape, a dtype and pieces. A piece is a region of the array and a strided window of a storage.
+Most arrays are one contiguous piece of a file, which the kernel can copy; sharded checkpoints and chunked
+containers have several; a transposed or expanded tensor is one piece with strides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ckpt_core.dtypes import ITEMSIZE, itemsize, name_of, to_numpy
+from ckpt_core.errors import DamagedFileError, LimitError, UnsupportedError
+from ckpt_core.storage import BLOCK, FileStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
+
+__all__ = ["ArraySpec", "LazyArray", "Piece", "contiguous_strides"]
+
+MAX_DIMENSIONS: Final = 64
+MAX_EXPANSION: Final = 1024
+FREE_EXPANSION: Final = 1 << 30
+TILE: Final = 8 << 20
+"""Bytes of an array that are in memory at a time while it streams."""
+
+Region = tuple[tuple[int, int], ...]
+_BITS: Final = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8"), 16: np.dtype("V16")}
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """Shape and dtype without data.
+
+    Example:
+        >>> ArraySpec((2, 3), "bfloat16").nbytes
+        12
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all elements."""
+        return self.size * itemsize(self.dtype)
+
+
+class Piece(NamedTuple):
+    """A region of an array and the window of a storage that holds it.
+
+    `strides` are in bytes, one per dimension, and None where the window is contiguous in C order. `region`
+    is a (start, stop) pair per dimension, and None where the piece is the whole array.
+    """
+
+    storage: Storage
+    offset: int
+    strides: tuple[int, ...] | None = None
+    region: Region | None = None
+
+
+class LazyArray:
+    """An array whose bytes stay where they are until they are asked for.
+
+    Arguments:
+        shape: the number of elements along each dimension.
+        dtype: a neutral dtype name.
+        storage: where the bytes are.
+        offset: the position of the first element in the storage, in bytes.
+        strides: bytes from one element to the next, per dimension; None for contiguous C order.
+
+    Raises:
+        DamagedFileError: the elements do not lie within the storage.
+
+    Example:
+        >>> array = LazyArray.from_numpy(np.arange(6, dtype=np.float32).reshape(2, 3))
+        >>> array
+        LazyArray((2, 3), float32)
+        >>> array[1:]
+        array([[3., 4., 5.]], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "dtype", "pieces", "shape")
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: str,
+        storage: Storage,
+        offset: int = 0,
+        strides: tuple[int, ...] | None = None,
+    ) -> None:
+        if strides is not None and strides == contiguous_strides(shape, ITEMSIZE.get(dtype, 0)):
+            strides = None
+        _check_window(shape, dtype, storage, offset, strides)
+        self.shape = shape
+        self.dtype = dtype
+        self.pieces: tuple[Piece, ...] = (Piece(storage, offset, strides),)
+
+    @classmethod
+    def from_pieces(cls, shape: tuple[int, ...], dtype: str, pieces: Sequence[Piece]) -> LazyArray:
+        """Make an array of several pieces, which must fill it without overlapping.
+
+        Raises:
+            DamagedFileError: a piece lies outside the array or its storage, or the pieces do not fill it.
+        """
+        filled = 0
+        for piece in pieces:
+            region = piece.region
+            if region is None or len(region) != len(shape):
+                raise DamagedFileError("a piece has no region of its own")
+            if any(not 0 <= low <= high <= size for (low, high), size in zip(region, shape, strict=True)):
+                raise DamagedFileError(f"a piece {region} lies outside of the array {shape}")
+            extent = tuple(high - low for low, high in region)
+            _check_window(extent, dtype, piece.storage, piece.offset, piece.strides)
+            filled += math.prod(extent)
+        if filled != math.prod(shape):
+            raise DamagedFileError(f"pieces hold {filled} of the {math.prod(shape)} elements")
+        array = object.__new__(cls)
+        array.shape, array.dtype, array.pieces = shape, dtype, tuple(pieces)
+        return array
+
+    @classmethod
+    def from_numpy(cls, array: npt.ArrayLike) -> LazyArray:
+        """Wrap an array that is in memory; its bytes are shared, not copied, where numpy allows it.
+
+        Raises:
+            UnsupportedError: the dtype has no neutral name (objects, strings, dates, structures).
+        """
+        data = np.asarray(array)
+        dtype = name_of(data.dtype)
+        if dtype is None:
+            raise UnsupportedError(f"numpy dtype {data.dtype} is not an array of numbers")
+        shape = data.shape
+        if not data.dtype.isnative:
+            data = data.astype(data.dtype.newbyteorder("="))
+        if not data.flags.c_contiguous:
+            data = np.array(data, order="C")
+        return cls(shape, dtype, MemoryStorage(data.reshape(-1).view(np.uint8).data))
+
+    def with_storage(self, storage: Storage) -> LazyArray:
+        """Return the same window of another storage of the same length (an element-wise view)."""
+        piece = self.pieces[0]
+        return LazyArray(self.shape, self.dtype, storage, piece.offset, piece.strides)
+
+    def byteswapped(self) -> LazyArray:
+        """Return the array read in the other byte order."""
+        width = itemsize(self.dtype) // (2 if self.dtype.startswith("complex") else 1)
+        if width == 1:
+            return self
+        return self.with_storage(MappedStorage(self.pieces[0].storage, width, swap_bytes(width)))
+
+    # What it is.
+
+    @property
+    def spec(self) -> ArraySpec:
+        """The shape and dtype alone."""
+        return ArraySpec(self.shape, self.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all elements."""
+        return math.prod(self.shape) * ITEMSIZE[self.dtype]
+
+    @property
+    def identity(self) -> tuple[object, ...] | None:
+        """What tied arrays have in common: storage, offset, shape, strides; None for an array in pieces."""
+        if len(self.pieces) != 1:
+            return None
+        storage, offset, strides, _ = self.pieces[0]
+        return id(storage), offset, self.shape, strides, self.dtype
+
+    def __repr__(self) -> str:
+        return f"LazyArray({self.shape}, {self.dtype})"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a 0-d array has no length")
+        return self.shape[0]
+
+    # Reading.
+
+    def read(self) -> np.ndarray:
+        """Return all of it as a fresh numpy array in C order."""
+        return self._gather(tuple((0, size) for size in self.shape)).view(to_numpy(self.dtype))
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("the bytes are in a file; reading them always makes a copy")
+        data = self.read()
+        return data if dtype is None else data.astype(dtype, copy=False)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Read the rows and columns that a basic index (integers, slices, `...`) selects, and no others."""
+        region, finish = _basic_index(index, self.shape)
+        data: np.ndarray = self._gather(region).view(to_numpy(self.dtype))[finish]
+        return data
+
+    def item(self) -> Any:
+        """Return the one element as a Python scalar."""
+        return self.read().item()
+
+    def tiles(self, nbytes: int = TILE) -> Iterator[memoryview]:
+        """Yield the bytes in C order, native byte order, about `nbytes` at a time."""
+        for region in _split(self.shape, ITEMSIZE[self.dtype], nbytes):
+            tile = self._gather(region)
+            if tile.size:
+                yield tile.reshape(-1).view(np.uint8).data
+
+    def verify(self) -> None:
+        """Check what checksums the container carries for these bytes."""
+        for piece in self.pieces:
+            piece.storage.verify()
+
+    def file_window(self) -> tuple[FileStorage, int, int] | None:
+        """Return (storage, offset, length) where all the bytes lie in a file as they are, in C order."""
+        if len(self.pieces) != 1:
+            return None
+        storage, offset, strides, _ = self.pieces[0]
+        if strides is None and isinstance(storage, FileStorage):
+            return storage, offset, self.nbytes
+        return None
+
+    def _gather(self, region: Region) -> np.ndarray:
+        """Read a region as bits: an array of unsigned integers (or void) of the dtype's width."""
+        bits = _BITS[ITEMSIZE[self.dtype]]
+        out = np.empty([high - low for low, high in region], bits)
+        if not out.size:
+            return out
+        for storage, offset, strides, where in self.pieces:
+            where = where or tuple((0, size) for size in self.shape)
+            common = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(region, where, strict=True)]
+            if any(low >= high for low, high in common):
+                continue
+            extent = [high - low for low, high in where]
+            steps = strides if strides is not None else contiguous_strides(tuple(extent), bits.itemsize)
+            start = offset + sum(
+                (low - origin) * step for (low, _), (origin, _), step in zip(common, where, steps, strict=True)
+            )
+            target = out[tuple(slice(lo - o, hi - o) for (lo, hi), (o, _) in zip(common, region, strict=True))]
+            if storage.nbytes != target.nbytes or strides is not None:
+                storage.verify()
+            _read_strided(storage, start, target, steps)
+        return out
+
+
+def contiguous_strides(shape: tuple[int, ...], width: int) -> tuple[int, ...]:
+    """Return the strides, in bytes, of a C-ordered array with elements of `width` bytes."""
+    strides = []
+    step = width
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def _check_window(
+    shape: tuple[int, ...], dtype: str, storage: Storage, offset: int, strides: tuple[int, ...] | None
+) -> None:
+    """Raise DamagedFileError unless every element lies within the storage."""
+    width = ITEMSIZE.get(dtype)
+    if width is None:
+        raise UnsupportedError(f"unknown dtype {dtype!r}")
+    if len(shape) > MAX_DIMENSIONS or (shape and min(shape) < 0):
+        raise DamagedFileError(f"impossible shape {shape[:8]}")
+    nbytes = width
+    for size in shape:
+        nbytes *= size
+    if strides is None:
+        if offset < 0 or offset + nbytes > storage.nbytes:
+            raise DamagedFileError(
+                f"an array of {nbytes} bytes at offset {offset} lies outside of its storage of {storage.nbytes}"
+            )
+        return
+    if len(strides) != len(shape):
+        raise DamagedFileError(f"{len(strides)} strides for {len(shape)} dimensions")
+    if nbytes == 0:
+        return
+    reach = [(size - 1) * step for size, step in zip(shape, strides, strict=True)]
+    low, high = offset + sum(min(r, 0) for r in reach), offset + sum(max(r, 0) for r in reach) + width
+    if low < 0 or high > storage.nbytes:
+        raise DamagedFileError(f"strides reach bytes {low} to {high} of a storage of {storage.nbytes}")
+    if nbytes > FREE_EXPANSION and nbytes > MAX_EXPANSION * storage.nbytes:
+        raise LimitError(f"an array of {nbytes} bytes is expanded from a storage of {storage.nbytes}")
+
+
+def _read_strided(storage: Storage, start: int, out: np.ndarray, strides: Sequence[int]) -> None:
+    """Fill `out` with the elements at `start + index . strides`, reading runs that are worth it."""
+    axes = [axis for axis, size in enumerate(out.shape) if size > 1]
+    low = start + sum(min((out.shape[axis] - 1) * strides[axis], 0) for axis in axes)
+    span = sum((out.shape[axis] - 1) * abs(strides[axis]) for axis in axes) + out.itemsize
+    if span == out.nbytes and out.flags.c_contiguous and _descends(out.shape, strides, out.itemsize):
+        storage.read_into(start, out.reshape(-1).view(np.uint8).data)
+        return
+    if span <= max(2 * out.nbytes, BLOCK >> 4) and span <= 2 * TILE or not axes:
+        data = np.frombuffer(storage.read(low, span), np.uint8)
+        source = np.ndarray(out.shape, out.dtype, data, start - low, tuple(strides))
+        out[...] = source
+        return
+    axis = max(axes, key=lambda axis: abs(strides[axis]))
+    if strides[axis] == 0:
+        first = tuple(slice(0, 1) if a == axis else slice(None) for a in range(out.ndim))
+        _read_strided(storage, start, out[first], strides)
+        out[...] = out[first]
+        return
+    half = out.shape[axis] // 2
+    lower = tuple(slice(0, half) if a == axis else slice(None) for a in range(out.ndim))
+    upper = tuple(slice(half, None) if a == axis else slice(None) for a in range(out.ndim))
+    _read_strided(storage, start, out[lower], strides)
+    _read_strided(storage, start + half * strides[axis], out[upper], strides)
+
+
+def _descends(shape: tuple[int, ...], strides: Sequence[int], width: int) -> bool:
+    contiguous = contiguous_strides(shape, width)
+    return all(size <= 1 or a == b for size, a, b in zip(shape, strides, contiguous, strict=True))
+
+
+def _split(shape: tuple[int, ...], width: int, nbytes: int) -> Iterator[Region]:
+    """Cut an array into regions of about `nbytes` that follow one another in C order."""
+    whole = tuple((0, size) for size in shape)
+    total = math.prod(shape) * width
+    if total <= nbytes or not shape:
+        yield whole
+        return
+    row = total // shape[0]
+    if row > nbytes:
+        for index in range(shape[0]):
+            for rest in _split(shape[1:], width, nbytes):
+                yield ((index, index + 1), *rest)
+        return
+    step = max(nbytes // max(row, 1), 1)
+    for low in range(0, shape[0], step):
+        yield ((low, min(low + step, shape[0])), *whole[1:])
+
+
+def _basic_index(index: Any, shape: tuple[int, ...]) -> tuple[Region, tuple[Any, ...]]:
+    """Turn a basic index into the region to read and the index to apply to what was read."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    if any(item is None or isinstance(item, (list, np.ndarray, bool)) for item in items):
+        raise IndexError("only integers, slices and ... select from an array on disk; read() it for more")
+    if items.count(Ellipsis) > 1:
+        raise IndexError("an index has one ... at most")
+    if Ellipsis in items:
+        at = items.index(Ellipsis)
+        items[at : at + 1] = [slice(None)] * (len(shape) - len(items) + 1)
+    items += [slice(None)] * (len(shape) - len(items))
+    if len(items) != len(shape):
+        raise IndexError(f"{len(items)} indices for an array of {len(shape)} dimensions")
+    region: list[tuple[int, int]] = []
+    finish: list[Any] = []
+    for item, size in zip(items, shape, strict=True):
+        if isinstance(item, slice):
+            chosen = range(*item.indices(size))
+            low, high = (min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1]) + 1) if chosen else (0, 0)
+            region.append((low, high))
+            finish.append(slice(None, None, chosen.step) if chosen else slice(0, 0))
+        else:
+            at = range(size)[item]
+            region.append((at, at + 1))
+            finish.append(0)
+    return tuple(region), tuple(finish)

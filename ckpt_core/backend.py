@@ -1,0 +1,92 @@
+"""Backend: the abstract class that a format implements, and what passes between it and core."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ckpt_core.dtypes import ITEMSIZE
+from ckpt_core.errors import UnsupportedError
+from ckpt_core.sink import Sink
+from ckpt_core.source import Source
+
+__all__ = ["Backend", "Holds", "Stored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a container holds.
+
+    Arguments:
+        tree: dicts, lists, tuples and Records with LazyArrays and plain values as leaves.
+        attributes: the container's free metadata, as JSON values under string keys.
+        notes: what a reader should be told about the file, one sentence each.
+    """
+
+    tree: Any
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """What a container can hold; core fits a tree to it before the first byte is written.
+
+    Arguments:
+        dtypes: the dtypes of arrays, by neutral name.
+        values: the kinds of leaves besides arrays: "None", "bool", "int", "float", "complex", "str", "bytes",
+            and "scalar" for numpy scalars.
+        containers: "dict", "list", "tuple", "OrderedDict"; none of them means a flat table of named arrays, in
+            which paths are joined by ".".
+        keys: the kinds of dictionary keys: "str", "int", "float", "bool", "None", "bytes", "tuple".
+        int_bits: the width of integers (signed), None where they have no limit.
+        sharing: tied and overlapping arrays can share their bytes.
+        order: the order of keys survives.
+        unique_names: no two leaves may have the same path when it is joined by ".".
+        attributes: "json" (any JSON value), "text" (strings only) or "none".
+        reserved: top-level names that the container keeps for itself.
+    """
+
+    dtypes: frozenset[str] = frozenset(ITEMSIZE)
+    values: frozenset[str] = frozenset()
+    containers: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset({"str"})
+    int_bits: int | None = 64
+    sharing: bool = False
+    order: bool = True
+    unique_names: bool = False
+    attributes: str = "json"
+    reserved: frozenset[str] = frozenset()
+
+
+class Backend(abc.ABC):
+    """One format.
+
+    `sniff` and `open` are required. A format that can be written also states what it `holds` and implements
+    `save`. Objects are stateless and shared between threads.
+    """
+
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    looks_for: ClassVar[str] = "its own marker"
+    """What `sniff` looks for, as shown when nothing claims a file."""
+    holds: ClassVar[Holds | None] = None
+
+    @abc.abstractmethod
+    def sniff(self, source: Source) -> bool:
+        """Say whether the source is of this format, from its first bytes or its members; cheap, and pure."""
+
+    @abc.abstractmethod
+    def open(self, source: Source) -> Stored:
+        """Read the structure; arrays stay where they are until they are asked for.
+
+        Raises:
+            DamagedFileError: the bytes contradict themselves.
+            MissingDependencyError: a library that this format needs is not installed.
+        """
+
+    def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
+        """Write a tree that fits `holds`, leaf by leaf."""
+        raise UnsupportedError(f"the {self.name} backend only reads")

@@ -1,0 +1,128 @@
+"""Every error that ckpt_core raises on purpose.
+
+    CheckpointError                 the one root; carries path, place, reason, remedy
+    |-- CheckpointNotFoundError     there is no such file or directory (also a FileNotFoundError)
+    |-- UnknownFormatError          no backend claims it; says what each one looked for
+    |-- AmbiguousFormatError        two backends or plugins claim it; names both
+    |-- MissingDependencyError      the format is known, a library it needs is not installed (also an ImportError)
+    |-- BrokenPluginError           a plugin failed to load or broke its contract
+    |-- DamagedFileError            the bytes contradict themselves: truncated, corrupt or hostile
+    |   `-- LimitError              a declared size or depth is beyond the documented caps
+    |-- UnsafePathError             a link, a member name or a special file leads out of the checkpoint
+    |-- UnsupportedError            understood, and not something this reader or writer can do
+    |-- LossError                   strict conversion: the target cannot hold what the report names
+    |-- TargetError                 the target exists, cannot be written, or cannot be replaced
+    |-- ClosedError                 bytes were asked for after the checkpoint was closed
+    `-- UsageError                  arguments that cannot be meant (also a ValueError)
+"""
+
+from __future__ import annotations
+
+import os
+
+__all__ = [
+    "AmbiguousFormatError",
+    "BrokenPluginError",
+    "CheckpointError",
+    "CheckpointNotFoundError",
+    "ClosedError",
+    "DamagedFileError",
+    "LimitError",
+    "LossError",
+    "MissingDependencyError",
+    "TargetError",
+    "UnknownFormatError",
+    "UnsafePathError",
+    "UnsupportedError",
+    "UsageError",
+]
+
+
+class CheckpointError(Exception):
+    """The root of the family: one sentence made of typed fields.
+
+    Arguments:
+        reason: what is wrong, as a clause.
+        path: the file or directory concerned.
+        place: where in it: a member, a byte offset, a key path.
+        remedy: what to do about it, as a sentence.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        place: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.reason = reason
+        self.path = None if path is None else os.fspath(path)
+        self.place = place
+        self.remedy = remedy
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        where = ": ".join(part for part in (self.path, self.place) if part)
+        text = f"{where}: {self.reason}" if where else self.reason
+        return f"{text}\n  {self.remedy}" if self.remedy else text
+
+    def located(self, path: str | os.PathLike[str], place: str | None = None) -> CheckpointError:
+        """Fill in the path, and the place, where they are not known yet; returns the error itself."""
+        if self.path is None:
+            self.path = os.fspath(path)
+        if self.place is None:
+            self.place = place
+        return self
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no such file or directory."""
+
+
+class UnknownFormatError(CheckpointError):
+    """No backend claims the file."""
+
+
+class AmbiguousFormatError(CheckpointError):
+    """Two backends claim one file, or two plugins one name."""
+
+
+class MissingDependencyError(CheckpointError, ImportError):
+    """The format is known, and a library that it needs is not installed."""
+
+
+class BrokenPluginError(CheckpointError):
+    """A plugin failed to load, or a backend broke its contract."""
+
+
+class DamagedFileError(CheckpointError):
+    """The bytes contradict themselves: truncated, corrupt or hostile."""
+
+
+class LimitError(DamagedFileError):
+    """A declared size, count or depth is beyond the documented caps."""
+
+
+class UnsafePathError(CheckpointError):
+    """A link, a member name or a special file leads out of the checkpoint."""
+
+
+class UnsupportedError(CheckpointError):
+    """Understood, and not something that this reader or writer can do."""
+
+
+class LossError(CheckpointError):
+    """A strict conversion met something that the target cannot hold."""
+
+
+class TargetError(CheckpointError):
+    """The target exists already, cannot be written, or cannot be replaced."""
+
+
+class ClosedError(CheckpointError):
+    """Bytes were asked for after the checkpoint was closed."""
+
+
+class UsageError(CheckpointError, ValueError):
+    """Arguments that cannot be meant."""

@@ -1,0 +1,32 @@
+"""The hooks that a plugin implements, and the marker for doing so.
+
+A plugin is a module or an object that an entry point in the group `ckpt_core` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from ckpt_core.backend import Backend
+    from ckpt_core.layouts.base import Layout
+
+__all__ = ["ckpt_core_backends", "ckpt_core_layouts", "hookimpl"]
+
+hookspec = pluggy.HookspecMarker("ckpt_core")
+hookimpl = pluggy.HookimplMarker("ckpt_core")
+
+
+@hookspec
+def ckpt_core_backends() -> Iterable[Backend]:
+    """Return the backends (objects) that this plugin brings."""
+    raise NotImplementedError
+
+
+@hookspec
+def ckpt_core_layouts() -> Iterable[Layout]:
+    """Return the layouts (objects) that this plugin recognises."""
+    raise NotImplementedError

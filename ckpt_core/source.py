@@ -1,0 +1,353 @@
+"""Source: one checkpoint's bytes, a regular file, a window of one, or a directory of members.
+
+Reading is by position into fresh buffers: there is no seek pointer to share between threads, and no memory
+map that a file cut off underneath could turn into a killed process. Open files are a small pool; a file that
+is opened again must still be the one it was (device, inode, size, modification time).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final
+
+from ckpt_core.errors import CheckpointNotFoundError, ClosedError, DamagedFileError, UnsafePathError
+
+__all__ = ["Source"]
+
+HEAD: Final = 1 << 16
+"""Bytes at the start of a file that are kept for the sniffers, which all look there."""
+
+_OPEN_FILES: Final = 64
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+Identity = tuple[int, int, int, int]
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class _Pool:
+    """The open files of one checkpoint, the idle ones closed first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.idle: OrderedDict[str, int] = OrderedDict()
+        self.busy: dict[str, list[int]] = {}
+        self.closed = False
+
+    @contextlib.contextmanager
+    def descriptor(self, path: str, identity: Identity) -> Iterator[int]:
+        """Lend an open descriptor of `path`; it stays open at least as long as the block lasts."""
+        fd = self._take(path, identity)
+        try:
+            yield fd
+        finally:
+            self._give(path)
+
+    def _take(self, path: str, identity: Identity) -> int:
+        with self.lock:
+            if self.closed:
+                raise ClosedError("the checkpoint is closed", path=path, remedy="Read inside the with block.")
+            if path in self.busy:
+                self.busy[path][1] += 1
+                return self.busy[path][0]
+            fd = self.idle.pop(path, -1)
+            if fd < 0:
+                while len(self.idle) >= _OPEN_FILES:
+                    os.close(self.idle.popitem(last=False)[1])
+                fd = _open_same(path, identity)
+            self.busy[path] = [fd, 1]
+            return fd
+
+    def _give(self, path: str) -> None:
+        with self.lock:
+            entry = self.busy[path]
+            entry[1] -= 1
+            if entry[1]:
+                return
+            del self.busy[path]
+            if self.closed:
+                os.close(entry[0])
+            else:
+                self.idle[path] = entry[0]
+
+    def adopt(self, path: str, fd: int) -> None:
+        """Keep a descriptor that has no name any more (an unlinked temporary file)."""
+        with self.lock:
+            self.busy[path] = [fd, 1]
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed = True
+            while self.idle:
+                os.close(self.idle.popitem()[1])
+            for path in [path for path in self.busy if path.startswith("\0")]:
+                os.close(self.busy.pop(path)[0])
+
+
+def _open_same(path: str, identity: Identity) -> int:
+    try:
+        fd = os.open(path, _FLAGS)
+    except FileNotFoundError:
+        raise DamagedFileError("the file is gone since the checkpoint was opened", path=path) from None
+    except OSError as error:
+        raise DamagedFileError(f"cannot be read: {error.strerror}", path=path) from error
+    if _identity(os.fstat(fd)) != identity:
+        os.close(fd)
+        raise DamagedFileError("the file changed since the checkpoint was opened", path=path)
+    return fd
+
+
+class Source:
+    """One checkpoint's bytes.
+
+    Arguments:
+        path: a file or a directory.
+        verify: check the checksums that the format carries before bytes are handed on.
+        follow_symlinks: follow links inside a directory that lead out of it.
+
+    Raises:
+        CheckpointNotFoundError: there is nothing at `path`.
+        UnsafePathError: it is neither a regular file nor a directory.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, verify: bool = True, follow_symlinks: bool = False
+    ) -> None:
+        self.path = os.fspath(path)
+        self.verify = verify
+        self.follow_symlinks = follow_symlinks
+        status = _status(self.path)
+        self.is_directory = stat.S_ISDIR(status.st_mode)
+        self.size = 0 if self.is_directory else status.st_size
+        self.mtime = status.st_mtime
+        self.root = self
+        self._start = 0
+        self._file = os.path.abspath(self.path)
+        self._identity = _identity(status)
+        self._pool = _Pool()
+        self._head: bytes | None = None
+        self._members: dict[str, Source] = {}
+
+    def __repr__(self) -> str:
+        return f"Source({self.path!r}, {'directory' if self.is_directory else f'{self.size} bytes'})"
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return os.path.basename(self.path.rstrip("/")) or self.path
+
+    @property
+    def url(self) -> str:
+        """The location for a library with its own reading (tensorstore), as an absolute path."""
+        return self._file
+
+    # Bytes.
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes of the file (up to 64 KiB), read once."""
+        if self._head is None:
+            self._head = b"" if self.is_directory else self.read(0, min(self.size, HEAD))
+        return self._head
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset` on; raises DamagedFileError when they are not there."""
+        self._check(offset, length)
+        with self.descriptor() as (fd, base):
+            data = _pread(fd, length, base + offset)
+            if len(data) == length:
+                return data
+            buffer = bytearray(length)
+            buffer[: len(data)] = data
+            _fill(fd, memoryview(buffer), base + offset, len(data), self.path)
+            return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `offset` on; raises DamagedFileError when they are not there."""
+        self._check(offset, len(buffer))
+        with self.descriptor() as (fd, base):
+            _fill(fd, buffer, base + offset, 0, self.path)
+
+    def descriptor(self) -> contextlib.AbstractContextManager[tuple[int, int]]:
+        """Lend the open file and the position in it where this source starts, for a copy by the kernel."""
+        return self._descriptor()
+
+    @contextlib.contextmanager
+    def _descriptor(self) -> Iterator[tuple[int, int]]:
+        with self._pool.descriptor(self._file, self._identity) as fd:
+            yield fd, self._start
+
+    def _check(self, offset: int, length: int) -> None:
+        if self.is_directory:
+            raise DamagedFileError("is a directory where a file is expected", path=self.path)
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise DamagedFileError(
+                f"ends at byte {self.size}, and bytes {offset} to {offset + length} are declared",
+                path=self.path,
+                remedy="The file is truncated or damaged; fetch it again.",
+            )
+
+    def window(self, start: int, length: int, name: str | None = None) -> Source:
+        """Return bytes `start .. start + length` as a source of its own (a file inside this one)."""
+        self._check(start, length)
+        part = object.__new__(Source)
+        part.__dict__.update(self.__dict__)
+        part.path = self.path if name is None else f"{self.path}!{name}"
+        part.size = length
+        part._start = self._start + start
+        part._head = None
+        return part
+
+    def unlinked(self, fd: int, size: int) -> Source:
+        """Return a source over an open, nameless file (decompressed bytes), closed with this one."""
+        part = object.__new__(Source)
+        part.__dict__.update(self.__dict__)
+        part._file = f"\0{fd}"
+        part._identity = _identity(os.fstat(fd))
+        part.size = size
+        part._start = 0
+        part._head = None
+        self._pool.adopt(part._file, fd)
+        return part
+
+    # Members of a directory.
+
+    def members(self) -> tuple[str, ...]:
+        """Return the names of the entries of this directory, sorted."""
+        if not self.is_directory:
+            return ()
+        try:
+            return tuple(sorted(os.listdir(self._file)))
+        except OSError as error:
+            raise DamagedFileError(f"cannot be listed: {error.strerror}", path=self.path) from error
+
+    def member(self, name: str) -> Source:
+        """Return one entry, by a relative name with `/` between its parts.
+
+        Raises:
+            CheckpointNotFoundError: there is no such entry.
+            UnsafePathError: the name or a link leads out of the directory, or it is a special file.
+        """
+        known = self._members.get(name)
+        if known is not None:
+            return known
+        parts = name.split("/")
+        if not name or "\0" in name or "\\" in name or any(part in ("", ".", "..") for part in parts):
+            raise UnsafePathError(f"member name {name[:200]!r} leads out of the directory", path=self.path)
+        if len(parts) > 1:
+            return self.member(parts[0]).member("/".join(parts[1:]))
+        child = object.__new__(Source)
+        child.__dict__.update(self.__dict__)
+        child.path = os.path.join(self.path, name)
+        child._file = os.path.join(self._file, name)
+        status = self._status_inside(child)
+        child.is_directory = stat.S_ISDIR(status.st_mode)
+        child.size = 0 if child.is_directory else status.st_size
+        child.mtime = status.st_mtime
+        child._start = 0
+        child._identity = _identity(status)
+        child._head = None
+        child._members = {}
+        self._members[name] = child
+        return child
+
+    def has(self, name: str) -> bool:
+        """Say whether the directory has an entry of that name."""
+        return self.is_directory and os.path.lexists(os.path.join(self._file, *PurePosixPath(name).parts))
+
+    def _status_inside(self, child: Source) -> os.stat_result:
+        try:
+            status = os.lstat(child._file)
+        except FileNotFoundError:
+            raise CheckpointNotFoundError("no such file", path=child.path) from None
+        except OSError as error:
+            raise DamagedFileError(f"cannot be read: {error.strerror}", path=child.path) from error
+        if not stat.S_ISLNK(status.st_mode):
+            return _regular(child.path, status)
+        target = os.path.realpath(child._file)
+        if not (self.follow_symlinks or self._inside(target)):
+            raise UnsafePathError(
+                f"is a link out of the checkpoint, to {target}",
+                path=child.path,
+                remedy="Pass follow_symlinks=True (--follow-symlinks) when you trust where it leads.",
+            )
+        child._file = target
+        return _status(child.path)
+
+    def _inside(self, target: str) -> bool:
+        """A link may lead to the checkpoint itself, or from a hub cache's snapshot to its own blobs."""
+        root = os.path.realpath(self.root._file)
+        if target == root or target.startswith(root + os.sep):
+            return True
+        above, separator, _ = root.partition(f"{os.sep}snapshots{os.sep}")
+        return bool(separator) and target.startswith(os.path.join(above, "blobs") + os.sep)
+
+    # Life.
+
+    def close(self) -> None:
+        """Close every file; reading afterwards raises ClosedError."""
+        self._pool.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return _regular(path, os.stat(path))
+    except FileNotFoundError:
+        raise CheckpointNotFoundError(
+            "no such file or directory", path=path, remedy=f"Looked at {os.path.abspath(path)}."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointNotFoundError(f"cannot be opened: {error}", path=path) from error
+
+
+def _regular(path: str, status: os.stat_result) -> os.stat_result:
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise UnsafePathError("is neither a regular file nor a directory", path=path)
+    return status
+
+
+def _fill(fd: int, buffer: memoryview, position: int, done: int, path: str) -> None:
+    """Fill `buffer` from `done` on with the bytes at `position + done`; a short file is an error."""
+    buffer = buffer.cast("B") if buffer.format != "B" or buffer.ndim != 1 else buffer
+    total = len(buffer)
+    while done < total:
+        got = _preadv(fd, buffer[done:], position + done)
+        if got == 0:
+            raise DamagedFileError(f"ends at byte {position + done}, while it is read", path=path)
+        done += got
+
+
+if hasattr(os, "preadv"):
+
+    def _pread(fd: int, length: int, position: int) -> bytes:
+        return os.pread(fd, length, position)
+
+    def _preadv(fd: int, buffer: memoryview, position: int) -> int:
+        return os.preadv(fd, [buffer], position)
+
+else:  # Windows has no positional read; one lock stands in for it.
+    _seek_lock = threading.Lock()
+
+    def _pread(fd: int, length: int, position: int) -> bytes:
+        with _seek_lock:
+            os.lseek(fd, position, os.SEEK_SET)
+            return os.read(fd, length)
+
+    def _preadv(fd: int, buffer: memoryview, position: int) -> int:
+        data = _pread(fd, len(buffer), position)
+        buffer[: len(data)] = data
+        return len(data)

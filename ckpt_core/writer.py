@@ -1,0 +1,207 @@
+"""FileWriter: one new file, written in order; bytes that stay as they are go from file to file in the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import DamagedFileError, TargetError
+from ckpt_core.storage import BLOCK, FileStorage, forget_decoded
+
+__all__ = ["FileWriter"]
+
+_KERNEL_COPY: Final = 4 << 20
+"""From this length on the kernel copies, with a thread beside it where a checksum is wanted."""
+
+_CHUNK: Final = 64 << 20
+_FLUSH: Final = 64 << 20
+_NOT_BY_KERNEL: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EIO}
+
+Progress = Callable[[int], None]
+
+
+class FileWriter:
+    """A file under construction.
+
+    Arguments:
+        path: where it is built (beside the target, under a temporary name).
+        progress: called with the number of bytes after each step.
+    """
+
+    def __init__(self, path: str, progress: Progress | None = None) -> None:
+        self.path = path
+        self._progress = progress or (lambda nbytes: None)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            self.fd = os.open(path, flags, 0o666)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        self._position = 0
+
+    def tell(self) -> int:
+        """Return the number of bytes written so far."""
+        return self._position
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes; raises TargetError when the system refuses (a full disk)."""
+        view = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
+        done = 0
+        try:
+            while done < len(view):
+                done += os.write(self.fd, view[done : done + _CHUNK])
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        self._position += done
+        self._progress(done)
+
+    def pad_to(self, multiple: int) -> int:
+        """Append zeros up to a multiple of `multiple` bytes; returns how many."""
+        count = -self._position % multiple
+        if count:
+            self.write(bytes(count))
+        return count
+
+    def overwrite(self, offset: int, data: bytes) -> None:
+        """Replace bytes that were written before (a header whose checksum was not known yet)."""
+        if offset + len(data) > self._position:
+            raise ValueError("only bytes that were written can be overwritten")
+        try:
+            os.pwrite(self.fd, data, offset)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def write_array(self, array: LazyArray, *, checksum: bool = False) -> int:
+        """Append the bytes of an array in C order, native (little-endian) byte order.
+
+        Returns:
+            The CRC-32 of those bytes when `checksum` asks for it, else 0.
+
+        Raises:
+            DamagedFileError: the source's own checksum does not match.
+        """
+        window = array.file_window()
+        if window is not None:
+            return self.copy(window[0], window[1], window[2], checksum=checksum)
+        array.verify()
+        crc = 0
+        for tile in array.tiles():
+            if checksum:
+                crc = zlib.crc32(tile, crc)
+            self.write(tile)
+        forget_decoded()
+        return crc
+
+    def copy(self, storage: FileStorage, offset: int, length: int, *, checksum: bool = False) -> int:
+        """Append `length` bytes of a file from `offset` of the storage on; returns their CRC-32 if asked."""
+        whole = offset == 0 and length == storage.nbytes
+        if not whole:
+            storage.verify()
+        wanted = checksum or (whole and storage.crc32 is not None)
+        crc = 0
+        if length >= _KERNEL_COPY and hasattr(os, "copy_file_range"):
+            copied, crc = self._kernel_copy(storage, offset, length, wanted)
+        else:
+            copied = False
+        if not copied:
+            crc = self._copy_blocks(storage, offset, length, wanted)
+        if whole and wanted:
+            storage.confirm(crc)
+        return crc
+
+    def _copy_blocks(self, storage: FileStorage, offset: int, length: int, checksum: bool) -> int:
+        crc = 0
+        block = memoryview(bytearray(min(BLOCK, max(length, 1))))
+        for done in range(0, length, BLOCK):
+            part = block[: min(BLOCK, length - done)]
+            storage.source.read_into(storage.start + offset + done, part)
+            if checksum:
+                crc = zlib.crc32(part, crc)
+            self.write(part)
+        return crc
+
+    def _kernel_copy(self, storage: FileStorage, offset: int, length: int, checksum: bool) -> tuple[bool, int]:
+        """Copy in the kernel; (False, 0) with nothing written where this pair of files does not allow it."""
+        start = storage.start + offset
+        summing = _Summing(storage, offset, length) if checksum else None
+        try:
+            with storage.source.descriptor() as (source_fd, base):
+                done = 0
+                while done < length:
+                    count = min(_CHUNK, length - done)
+                    try:
+                        got = os.copy_file_range(source_fd, self.fd, count, base + start + done, self._position)
+                    except OSError as error:
+                        if done == 0 and error.errno in _NOT_BY_KERNEL:
+                            return False, 0
+                        raise _cannot_write(self.path, error) from error
+                    if got == 0:
+                        if done == 0:
+                            return False, 0
+                        raise DamagedFileError("the file became shorter while it was copied", path=storage.source.path)
+                    done += got
+                    self._position += got
+                    self._progress(got)
+                os.lseek(self.fd, self._position, os.SEEK_SET)
+        finally:
+            if summing is not None:
+                summing.join()
+        return True, summing.result() if summing is not None else 0
+
+    def close(self, *, sync: bool = True) -> None:
+        """Flush to disk and close; raises TargetError when the disk reports an error."""
+        if self.fd < 0:
+            return
+        fd, self.fd = self.fd, -1
+        try:
+            if sync:
+                os.fsync(fd)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        finally:
+            os.close(fd)
+
+    def __enter__(self) -> FileWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with contextlib.suppress(TargetError):
+                self.close(sync=False)
+
+
+class _Summing(threading.Thread):
+    """The CRC-32 of a window of a file, computed beside the kernel's copy of it."""
+
+    def __init__(self, storage: FileStorage, offset: int, length: int) -> None:
+        super().__init__(daemon=True)
+        self.storage, self.offset, self.length = storage, offset, length
+        self.crc = 0
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            block = memoryview(bytearray(min(BLOCK, self.length)))
+            for done in range(0, self.length, BLOCK):
+                part = block[: min(BLOCK, self.length - done)]
+                self.storage.source.read_into(self.storage.start + self.offset + done, part)
+                self.crc = zlib.crc32(part, self.crc)
+        except BaseException as error:  # handed to the thread that waits for the result
+            self.error = error
+
+    def result(self) -> int:
+        if self.error is not None:
+            raise self.error
+        return self.crc
+
+
+def _cannot_write(path: str, error: OSError) -> TargetError:
+    return TargetError(f"cannot be written: {error.strerror or error}", path=path)

@@ -28,7 +28,7 @@ TILE: Final = 8 << 20
 """Bytes of an array that are in memory at a time while it streams."""
 
 Region = tuple[tuple[int, int], ...]
-_BITS: Final = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8"), 16: np.dtype("V16")}
+_BITS: Final[dict[int, np.dtype[Any]]] = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8"), 16: np.dtype("V16")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +225,16 @@ class LazyArray:
             if tile.size:
                 yield tile.reshape(-1).view(np.uint8).data
 
+    def elements(self, start: int, stop: int) -> np.ndarray:
+        """Return elements `start .. stop` of the array flattened in C order, as a 1-d array."""
+        out = np.empty(stop - start, _BITS[ITEMSIZE[self.dtype]])
+        done = 0
+        for region in _run(self.shape, start, stop):
+            part = self._gather(region).reshape(-1)
+            out[done : done + part.size] = part
+            done += part.size
+        return out.view(to_numpy(self.dtype))
+
     def verify(self) -> None:
         """Check what checksums the container carries for these bytes."""
         for piece in self.pieces:
@@ -349,6 +359,29 @@ def _split(shape: tuple[int, ...], width: int, nbytes: int) -> Iterator[Region]:
     step = max(nbytes // max(row, 1), 1)
     for low in range(0, shape[0], step):
         yield ((low, min(low + step, shape[0])), *whole[1:])
+
+
+def _run(shape: tuple[int, ...], start: int, stop: int) -> Iterator[Region]:
+    """Cut elements `start .. stop` of the C order into regions that follow one another."""
+    if start >= stop:
+        return
+    if not shape:
+        yield ()
+        return
+    row = math.prod(shape[1:])
+    first, last = start // row, (stop - 1) // row
+    if first == last:
+        for rest in _run(shape[1:], start - first * row, stop - first * row):
+            yield ((first, first + 1), *rest)
+        return
+    if start % row:
+        yield from _run(shape, start, (first + 1) * row)
+        first += 1
+    whole = stop // row
+    if whole > first:
+        yield ((first, whole), *((0, size) for size in shape[1:]))
+    if stop % row:
+        yield from _run(shape, whole * row, stop)
 
 
 def _basic_index(index: Any, shape: tuple[int, ...]) -> tuple[Region, tuple[Any, ...]]:

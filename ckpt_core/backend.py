@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ckpt_core.arrays import LazyArray
 from ckpt_core.dtypes import ITEMSIZE
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.sink import Sink
@@ -90,3 +91,10 @@ class Backend(abc.ABC):
     def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
         """Write a tree that fits `holds`, leaf by leaf."""
         raise UnsupportedError(f"the {self.name} backend only reads")
+
+    def adopt(self, value: object) -> LazyArray | None:
+        """Wrap a live array of the framework that this format belongs to; None for anything else.
+
+        It must not import the framework: an array of it can only exist when somebody else has.
+        """
+        return None

@@ -290,6 +290,14 @@ class Source:
         above, separator, _ = root.partition(f"{os.sep}snapshots{os.sep}")
         return bool(separator) and target.startswith(os.path.join(above, "blobs") + os.sep)
 
+    def parent(self) -> Source:
+        """Return the directory that holds this file, as a source that closes with this one."""
+        folder = Source(
+            os.path.dirname(self.path) or ".", verify=self.verify, follow_symlinks=self.follow_symlinks
+        )
+        folder._pool = self._pool
+        return folder
+
     # Life.
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class Storage(abc.ABC):
     def read(self, offset: int, length: int) -> memoryview:
         """Return `length` bytes from `offset` on, in a fresh buffer."""
         buffer = np.empty(length, np.uint8)
-        view = memoryview(buffer)
+        view = buffer.data
         if length:
             self.read_into(offset, view)
         return view
@@ -198,7 +198,7 @@ class MappedStorage(Storage):
             return
         whole = np.frombuffer(self.inner.read(low, high - low), np.uint8)
         self.change(whole)
-        buffer[:] = memoryview(whole)[offset - low : offset - low + len(buffer)]
+        buffer[:] = whole.data[offset - low : offset - low + len(buffer)]
 
 
 def swap_bytes(width: int) -> Callable[[np.ndarray], None]:

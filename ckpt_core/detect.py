@@ -1,0 +1,203 @@
+"""Detection: which backend opens a source, by its bytes; never by its name alone."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from ckpt_core.backend import Backend, Stored
+from ckpt_core.compression import compression_of, decompressed
+from ckpt_core.errors import (
+    AmbiguousFormatError,
+    BrokenPluginError,
+    CheckpointError,
+    DamagedFileError,
+    UnknownFormatError,
+    UnsafePathError,
+)
+from ckpt_core.fit import unfit
+from ckpt_core.registry import Plugin, Registry
+from ckpt_core.source import Source
+from ckpt_core.tree import KeyPath
+
+__all__ = ["Opened", "open_source"]
+
+_MAX_MEMBERS: Final = 100_000
+DIRECTORY: Final = "directory"
+"""The format of a directory that no backend claims as a whole."""
+
+
+class Opened:
+    """A source opened by a backend: what is stored, the format, and the groups of tied paths."""
+
+    __slots__ = ("format", "stored", "tied")
+
+    def __init__(self, stored: Stored, format: str, tied: tuple[tuple[KeyPath, ...], ...] = ()) -> None:
+        self.stored = stored
+        self.format = format
+        self.tied = tied
+
+
+def open_source(source: Source, registry: Registry, format: str | None = None) -> Opened:
+    """Open a source by the one backend that claims it, or by the one that `format` names.
+
+    Raises:
+        UnknownFormatError: nobody claims it; says what each one looked for.
+        AmbiguousFormatError: two claim it; names both.
+        CheckpointError: what the backend found wrong.
+    """
+    if not source.is_directory and source.size == 0:
+        raise DamagedFileError("is empty (0 bytes)", path=source.path, remedy="Fetch it again.")
+    if format is not None:
+        backend = registry.backend(format)
+        compression = None if source.is_directory or _sniff(backend, source) else compression_of(source)
+        return _open(backend, decompressed(source, compression) if compression else source)
+    claims, refusals = _claims(source, registry)
+    if not claims and not source.is_directory:
+        compression = compression_of(source)
+        if compression is not None:
+            source = decompressed(source, compression)
+            claims, refusals = _claims(source, registry)
+    if len(claims) > 1:
+        names = " and ".join(f"{backend.name} of {plugin}" for plugin, backend in claims)
+        raise AmbiguousFormatError(
+            f"is claimed by {names}",
+            path=source.path,
+            remedy=f"Say which is meant: format={claims[0][1].name!r} (--format {claims[0][1].name}).",
+        )
+    if claims:
+        return _open(claims[0][1], source)
+    if source.is_directory:
+        return _open_members(source, registry, refusals)
+    raise _unknown(source, registry, refusals)
+
+
+def _claims(source: Source, registry: Registry) -> tuple[list[tuple[Plugin, Backend]], list[str]]:
+    claims: list[tuple[Plugin, Backend]] = []
+    refusals: list[str] = []
+    for plugin, backend in registry.backends:
+        try:
+            if backend.sniff(source):
+                claims.append((plugin, backend))
+            else:
+                refusals.append(f"{backend.name}: no {backend.looks_for}")
+        except UnsafePathError:
+            raise
+        except CheckpointError as error:
+            refusals.append(f"{backend.name}: {error.reason}")
+        except Exception as error:  # a stranger's sniffer must not keep the others from looking
+            refusals.append(f"{backend.name}: its plugin {plugin} failed with {type(error).__name__}: {error}")
+    return claims, refusals
+
+
+def _sniff(backend: Backend, source: Source) -> bool:
+    try:
+        return backend.sniff(source)
+    except CheckpointError:
+        return False
+
+
+def _open(backend: Backend, source: Source) -> Opened:
+    try:
+        with _paused_collector():
+            stored = backend.open(source)
+            if not isinstance(stored, Stored):
+                raise BrokenPluginError(f"the backend {backend.name} returned {type(stored).__name__}, not Stored")
+            stored, tied = unfit(stored, backend.holds)
+    except CheckpointError as error:
+        raise error.located(source.path)
+    except (RecursionError, MemoryError, OverflowError) as error:
+        raise DamagedFileError(f"asks for more than is reasonable ({type(error).__name__})", path=source.path) from error
+    return Opened(stored, backend.name, tied)
+
+
+@contextmanager
+def _paused_collector() -> Iterator[None]:
+    """Building a large tree makes no garbage, and the collector would walk it again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _open_members(source: Source, registry: Registry, refusals: list[str]) -> Opened:
+    """Open a directory as a tree of its members, each by the same detection, under its file name."""
+    tree: dict[str, Any] = {}
+    notes: list[str] = []
+    names = source.members()
+    if len(names) > _MAX_MEMBERS:
+        raise UnknownFormatError(f"is a directory of {len(names)} entries", path=source.path)
+    for name in names:
+        if name.startswith("."):
+            continue
+        try:
+            member = source.member(name)
+            if member.is_directory and not any(_sniff(backend, member) for _, backend in registry.backends):
+                continue
+            if not member.is_directory and member.size == 0:
+                continue
+            opened = open_source(member, registry)
+        except UnknownFormatError:
+            continue
+        tree[name] = opened.stored.tree
+        notes += [f"{name}: {note}" for note in opened.stored.notes]
+    if not tree:
+        raise _unknown(source, registry, refusals)
+    return Opened(Stored(tree, {}, tuple(notes)), DIRECTORY)
+
+
+# When nobody claims it.
+
+
+def _unknown(source: Source, registry: Registry, refusals: list[str]) -> CheckpointError:
+    lookalike = _lookalike(source)
+    if lookalike is not None:
+        return UnknownFormatError(lookalike[0], path=source.path, remedy=lookalike[1])
+    tried = "".join(f"\n    {line}" for line in refusals)
+    broken = "".join(f"\n    the plugin {b.plugin} is broken: {b.reason}" for b in registry.broken)
+    begins = "" if source.is_directory else f" It begins with {source.head[:16]!r}."
+    return UnknownFormatError(
+        "no installed format recognises it",
+        path=source.path,
+        remedy=f"Tried:{tried or ' nothing, no backend is installed'}{broken}\n  {begins}".rstrip(),
+    )
+
+
+def _lookalike(source: Source) -> tuple[str, str] | None:
+    """Name the usual things that carry a checkpoint's name and are none."""
+    if source.is_directory:
+        if not source.members():
+            return "is an empty directory", "Check the path."
+        if source.has(".git"):
+            return "is a repository, and holds no checkpoint at its top", "Name the file or directory inside."
+        return None
+    head = source.head
+    start = head[:512].lstrip().lower()
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "is a Git LFS pointer, not the file itself", "Run `git lfs pull` to fetch it."
+    if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "is a web page, not a checkpoint", "The download saved an error or a log-in page; fetch it again."
+    if start.startswith((b'{"error', b'{"message', b"access denied", b"not found", b"entry not found")):
+        return "is an error message that a server sent", "Fetch the file again."
+    if not head.strip(b"\0") and len(head) >= 64:
+        return "begins with zeros only", "A download or copy that never finished leaves this; fetch it again."
+    if head.startswith(b"PK\x03\x04"):
+        return _zip_lookalike(source)
+    if source.name.endswith((".part", ".crdownload", ".incomplete", ".tmp", ".aria2")):
+        return "is a download that is not finished", "Wait for it, or fetch it again."
+    return None
+
+
+def _zip_lookalike(source: Source) -> tuple[str, str] | None:
+    tail = source.read(max(source.size - 65_557, 0), min(source.size, 65_557))
+    if b"PK\x05\x06" not in tail:
+        return (
+            "is a zip file without its directory at the end, which is what a half download looks like",
+            "Fetch it again.",
+        )
+    return "is a zip file that holds no checkpoint format", "If a directory was zipped, unzip it and open that."

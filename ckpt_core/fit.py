@@ -1,0 +1,547 @@
+"""Fit a tree to what a container holds, and bring it back.
+
+What the container holds natively stays as it is. Everything else has its nearest native value written (a tuple
+as a list, a Namespace as a dict, a numpy scalar as a number), while the exact tree travels as one JSON document
+in the container's metadata (`neutral.py`). What fits neither is a loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from ckpt_core import neutral
+from ckpt_core.arrays import LazyArray, Piece
+from ckpt_core.backend import Holds, Stored
+from ckpt_core.dtypes import itemsize
+from ckpt_core.errors import CheckpointError
+from ckpt_core.tree import (
+    Alias,
+    Global,
+    Index,
+    KeyPath,
+    Part,
+    Record,
+    children,
+    flatten,
+    get,
+    map_with_path,
+    render_key,
+    render_path,
+)
+
+__all__ = ["DOCUMENT", "Fitted", "Remark", "fit", "unfit"]
+
+DOCUMENT: Final = "ckpt_core"
+"""The attribute that carries the neutral document, as text."""
+
+_JSON_DEPTH: Final = 150
+"""Levels of nesting that a document may have, well within what JSON parsers take."""
+
+_BARE: Final = "tree"
+"""The name of the one entry when the tree itself is no dictionary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something at a path that the target does not hold, and what happens to it."""
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.text} @ {self.path or '(the whole)'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A tree fitted to a container.
+
+    Arguments:
+        stored: what the backend writes.
+        carried: kept exactly, in the container's metadata; official loaders see the nearest value or nothing.
+        losses: what the container cannot hold.
+    """
+
+    stored: Stored
+    carried: tuple[Remark, ...] = ()
+    losses: tuple[Remark, ...] = ()
+
+
+def fit(stored: Stored, holds: Holds) -> Fitted:
+    """Fit a tree to a container.
+
+    Arguments:
+        stored: a tree and the free metadata of its container.
+        holds: what the target container holds.
+
+    Returns:
+        The fitted tree, with what is carried in metadata and what is lost.
+    """
+    return _Fitting(stored, holds).run()
+
+
+@dataclass
+class _Fitting:
+    source: Stored
+    holds: Holds
+    carried: list[Remark] = field(default_factory=list)
+    losses: list[Remark] = field(default_factory=list)
+    names: dict[KeyPath, tuple[KeyPath, LazyArray]] = field(default_factory=dict)
+    copies: list[str] = field(default_factory=list)
+    tied: list[list[str]] = field(default_factory=list)
+
+    def run(self) -> Fitted:
+        tree = self._flat() if not self.holds.containers else self._nested()
+        self._sharing()
+        attributes = self._attributes()
+        return Fitted(Stored(tree, attributes), tuple(self.carried), tuple(self.losses))
+
+    def carry(self, path: KeyPath, text: str) -> None:
+        remarks = self.losses if self.holds.attributes == "none" else self.carried
+        remarks.append(Remark(render_path(path), text))
+
+    def lose(self, path: KeyPath, text: str) -> None:
+        self.losses.append(Remark(render_path(path), text))
+
+    # A flat table of named arrays.
+
+    def _flat(self) -> dict[str, LazyArray]:
+        table: dict[str, LazyArray] = {}
+        if not isinstance(self.source.tree, dict) or isinstance(self.source.tree, Record):
+            self.carry((), f"a {_kind_name(self.source.tree)} at the top")
+        for path, leaf in flatten(self.source.tree):
+            if isinstance(leaf, LazyArray):
+                name = self._flat_name(path, table)
+                table[name] = self._array(path, (name,), leaf)
+            else:
+                self.carry(path, _describe(leaf))
+            if len(path) > 1 and not self.carried:
+                self.carry(path[:1], "nesting")
+        return table
+
+    def _flat_name(self, path: KeyPath, table: Mapping[str, LazyArray]) -> str:
+        name = ".".join([key if type(key) is str else _word(key) for key in path]) or _BARE
+        if name in table or name in self.holds.reserved:
+            name = render_path(path)
+            while name in table or name in self.holds.reserved:
+                name += "'"
+            self.carry(path, f"a name that is taken already, written as {name!r}")
+        elif len(path) == 1 and type(path[0]) is not str:
+            self.carry(path, _describe_key(path[0]))
+        return name
+
+    # Nested containers.
+
+    def _nested(self) -> Any:
+        root = self.source.tree
+        if not isinstance(root, dict):
+            self.carry((), f"a {_kind_name(root)} at the top, written under {_BARE!r}")
+            box: dict[Any, Any] = {}
+            self._fill([((), root, box, _BARE, (_BARE,), False)])
+            return self._with_tuples(box)
+        holder: dict[Any, Any] = {}
+        self._fill([((), root, holder, 0, (), False)])
+        return self._with_tuples(holder[0])
+
+    def _fill(self, stack: list[Any]) -> None:
+        """Build the fitted containers top-down, so that the new path of each leaf is known."""
+        self.budget = 10_000
+        joined: set[str] = set()
+        built: dict[KeyPath, Any] = {}
+        while stack:
+            path, node, into, key, target, is_copy = stack.pop()
+            if isinstance(node, Alias):
+                node, is_copy = self._alias(path, node, built)
+                if node is _OMITTED:
+                    continue
+                if not is_copy:
+                    into[key] = node
+                    continue
+            pairs = children(node)
+            if pairs is None:
+                value = self._leaf(path, target, node, joined, is_copy)
+                if value is not _OMITTED:
+                    into[key] = value
+                elif isinstance(into, list):
+                    into[key] = None if "None" in self.holds.values else ""
+                else:
+                    into.pop(key, None)
+                continue
+            if is_copy:
+                self.budget -= len(pairs)
+            into[key] = container = self._container(path, node, len(pairs))
+            if not is_copy:
+                built[path] = container
+            queued = []
+            if isinstance(container, Record) and node.state is not None:
+                pairs = [pair for pair in pairs if pair[0] != Part("state")]
+                state = Part("state")
+                queued.append(((*path, state), node.state, _State(container), state, (*target, state), is_copy))
+            for (child_key, child), name in zip(pairs, self._keys(path, node, pairs, container), strict=True):
+                if isinstance(container, dict):
+                    container[name] = None
+                step = Index(name) if isinstance(container, list) else name
+                queued.append(((*path, child_key), child, container, name, (*target, step), is_copy))
+            stack.extend(reversed(queued))
+
+    def _alias(self, path: KeyPath, alias: Alias, built: Mapping[KeyPath, Any]) -> tuple[Any, bool]:
+        """Resolve a shared container: the same object where the target shares, else a copy of moderate size."""
+        if self.holds.sharing and alias.path in built:
+            return built[alias.path], False
+        is_cycle = path[: len(alias.path)] == alias.path
+        if is_cycle or self.budget <= 0:
+            self.carry(path, f"a reference to {render_path(alias.path) or 'the top'}, left out")
+            return _OMITTED, False
+        self.carry(path, f"a reference to {render_path(alias.path)}, written as a copy")
+        return get(self.source.tree, alias.path), True
+
+    def _container(self, path: KeyPath, node: Any, length: int) -> Any:
+        if isinstance(node, Record):
+            if node.type_name != "collections.OrderedDict" or "OrderedDict" not in self.holds.containers:
+                self.carry(path, f"an object of type {node.type_name}, written as a dict")
+                return {}
+            return Record(node.type_name)
+        if isinstance(node, dict):
+            if type(node) is not dict:
+                self.carry(path, f"a {type(node).__name__}, written as a dict")
+            return {}
+        if isinstance(node, tuple) and "tuple" in self.holds.containers:
+            return _AsTuple([None] * length)
+        if isinstance(node, tuple):
+            self.carry(path, "a tuple, written as a list" if "list" in self.holds.containers else "a tuple")
+        elif "list" not in self.holds.containers:
+            self.carry(path, "a list, written as a dict")
+        return [None] * length if "list" in self.holds.containers else {}
+
+    def _keys(self, path: KeyPath, node: Any, pairs: list[tuple[Any, Any]], container: Any) -> list[Any]:
+        if isinstance(container, list):
+            return list(range(len(pairs)))
+        kept: list[Any] = []
+        taken = {key for key, _ in pairs if type(key) is str}
+        if not path:
+            taken |= self.holds.reserved
+        for key, _ in pairs:
+            is_reserved = not path and key in self.holds.reserved
+            if _kind_of_key(key) in self.holds.keys and not is_reserved:
+                kept.append(key)
+                continue
+            name = _word(key)
+            while name in taken:
+                name = render_key(key) if name == _word(key) and render_key(key) != name else name + "'"
+            taken.add(name)
+            if not isinstance(key, (Index, Part)):
+                self.carry((*path, key), _describe_key(key))
+            kept.append(name)
+        if not self.holds.order and kept != sorted(kept, key=str):
+            self.carry(path, "the order of keys")
+        return kept
+
+    def _leaf(self, path: KeyPath, target: KeyPath, value: Any, joined: set[str], is_copy: bool) -> Any:
+        if isinstance(value, LazyArray):
+            if self.holds.unique_names:
+                text = ".".join(map(str, target))
+                if text in joined:
+                    self.lose(path, "a name that is taken once names are joined by dots; the array is left out")
+                    return _OMITTED
+                joined.add(text)
+            if is_copy:
+                self.copies.append(render_path(target))
+                return self._array(path, target, value, register=False)
+            return self._array(path, target, value)
+        kind = _kind_of(value)
+        if kind in self.holds.values and not self._is_too_wide(value):
+            return value
+        self.carry(path, _describe(value))
+        return self._nearest(value)
+
+    def _is_too_wide(self, value: Any) -> bool:
+        bits = self.holds.int_bits
+        return type(value) is int and bits is not None and not -(1 << (bits - 1)) <= value < 1 << (bits - 1)
+
+    def _nearest(self, value: Any) -> Any:
+        """The native value that comes closest, for readers that know no neutral document."""
+        if isinstance(value, np.generic):
+            value = value.item()
+        elif type(value) is int or not isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
+            value = value.name if isinstance(value, Global) else str(value)
+        return value if _kind_of(value) in self.holds.values and not self._is_too_wide(value) else _OMITTED
+
+    def _with_tuples(self, tree: Any) -> Any:
+        return _close_tuples(tree) if "tuple" in self.holds.containers else tree
+
+    # Arrays.
+
+    def _array(self, path: KeyPath, target: KeyPath, array: LazyArray, register: bool = True) -> LazyArray:
+        if register:
+            self.names[path] = (target, array)
+        if array.dtype in self.holds.dtypes:
+            return array
+        self.lose(path, f"dtype {array.dtype} is unknown to the target; the bytes are written as uint8")
+        return as_bytes(array)
+
+    def _sharing(self) -> None:
+        """Name what is tied or overlapping where the target cannot share bytes."""
+        if self.holds.sharing:
+            return
+        groups: dict[int, list[tuple[KeyPath, KeyPath, LazyArray]]] = {}
+        for path, (target, array) in self.names.items():
+            if len(array.pieces) == 1 and array.nbytes:
+                groups.setdefault(id(array.pieces[0].storage), []).append((path, target, array))
+        for members in groups.values():
+            if len(members) > 1:
+                self._one_storage(members)
+
+    def _one_storage(self, members: list[tuple[KeyPath, KeyPath, LazyArray]]) -> None:
+        same: dict[Any, list[tuple[KeyPath, KeyPath, LazyArray]]] = {}
+        for member in members:
+            same.setdefault(member[2].identity, []).append(member)
+        for tied in same.values():
+            if len(tied) > 1:
+                self.tied.append([self._name(target) for _, target, _ in tied])
+                self.carry(tied[1][0], f"tied to {render_path(tied[0][0])}, written as a copy")
+        spans = sorted((*_span(group[0][2]), group[0][0]) for group in same.values())
+        reach = -1
+        for low, high, path in spans:
+            if low < reach:
+                self.lose(path, "shares part of its bytes with another array, written as a copy")
+            reach = max(reach, high)
+
+    def _name(self, target: KeyPath) -> str:
+        return str(target[0]) if not self.holds.containers else render_path(target)
+
+    # The document.
+
+    def _attributes(self) -> dict[str, Any]:
+        own = {key: value for key, value in self.source.attributes.items() if key != DOCUMENT}
+        if self.holds.attributes == "none":
+            for key in own:
+                self.losses.append(Remark("", f"the metadata {key!r}"))
+            return {}
+        kept = own
+        if self.holds.attributes == "text":
+            kept = {key: value for key, value in own.items() if isinstance(value, str)}
+        rest = {key: value for key, value in own.items() if key not in kept}
+        if not (self.carried or rest or self._reinterpreted()):
+            return kept
+        document = {DOCUMENT: neutral.VERSION, "tree": self._encoded()}
+        extra = {"tied": self.tied, "copies": self.copies, "attributes": rest}
+        document.update({key: value for key, value in extra.items() if value})
+        try:
+            if max((len(path) for path, _ in flatten(self.source.tree)), default=0) > _JSON_DEPTH:
+                raise RecursionError(f"nested deeper than {_JSON_DEPTH} levels")
+            return {**kept, DOCUMENT: json.dumps(document, separators=(",", ":"), ensure_ascii=False)}
+        except (RecursionError, ValueError, UnicodeEncodeError) as error:
+            self.losses.extend(self.carried)
+            self.losses.append(Remark("", f"the exact tree, which JSON cannot describe ({error})"))
+            self.carried.clear()
+            return kept
+
+    def _reinterpreted(self) -> bool:
+        return any(array.dtype not in self.holds.dtypes for _, array in self.names.values())
+
+    def _encoded(self) -> Any:
+        def reference(path: KeyPath, array: LazyArray) -> Mapping[str, Any]:
+            entry = self.names.get(path)
+            if entry is None:
+                return {"lost": True}
+            name = self._name(entry[0])
+            fields: dict[str, Any] = {} if name == self._default_name(path) else {"name": name}
+            if array.dtype not in self.holds.dtypes:
+                fields["dtype"] = array.dtype
+            return fields
+
+        return neutral.encode(self._encodable(), reference)
+
+    def _default_name(self, path: KeyPath) -> str:
+        return ".".join(map(_word, path)) if not self.holds.containers else render_path(path)
+
+    def _encodable(self) -> Any:
+        """The tree with every value that has no neutral form replaced by a Record of its text."""
+
+        def leaf(path: KeyPath, value: Any) -> Any:
+            if isinstance(value, LazyArray):
+                return value
+            try:
+                neutral.encode_value(value)
+            except CheckpointError:
+                self.lose(path, f"a {type(value).__name__}, written as its text")
+                return repr(value)[:1000]
+            return value
+
+        return map_with_path(leaf, self.source.tree)
+
+
+class _Omitted:
+    """Stands for a value that has no native form at all."""
+
+
+_OMITTED: Final = _Omitted()
+
+
+class _State:
+    """The place of a Record's state, filled like a container."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def __setitem__(self, _: Any, value: Any) -> None:
+        self.record.state = value
+
+    def pop(self, *_: Any) -> None:
+        self.record.state = None
+
+
+class _AsTuple(list[Any]):
+    """A tuple under construction."""
+
+
+def _close_tuples(tree: Any) -> Any:
+    """Turn the tuples under construction into tuples, keeping shared containers shared."""
+    made: dict[int, Any] = {}
+    stack: list[tuple[Any, bool]] = [(tree, False)]
+    seen: set[int] = set()
+    while stack:
+        node, is_second = stack.pop()
+        if not isinstance(node, (dict, list)):
+            continue
+        if not is_second:
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((child, False) for _, child in children(node) or ())
+            continue
+        for key, child in children(node) or ():
+            if id(child) not in made:
+                continue
+            if isinstance(node, Record) and isinstance(key, Part):
+                node.state = made[id(child)]
+            else:
+                node[key] = made[id(child)]
+        if isinstance(node, _AsTuple):
+            made[id(node)] = tuple(node)
+    return made.get(id(tree), tree)
+
+
+def as_bytes(array: LazyArray) -> LazyArray:
+    """Return the same bytes as uint8 with one more dimension, for containers that lack the dtype."""
+    width = itemsize(array.dtype)
+    shape = (*array.shape, width)
+    if len(array.pieces) == 1:
+        storage, offset, strides, _ = array.pieces[0]
+        return LazyArray(shape, "uint8", storage, offset, None if strides is None else (*strides, 1))
+    pieces = [
+        Piece(p.storage, p.offset, None if p.strides is None else (*p.strides, 1), (*(p.region or ()), (0, width)))
+        for p in array.pieces
+    ]
+    return LazyArray.from_pieces(shape, "uint8", pieces)
+
+
+def from_bytes(array: LazyArray, dtype: str) -> LazyArray:
+    """Invert `as_bytes`; raises DamagedFileError when the shapes do not allow it."""
+    width = itemsize(dtype)
+    if array.dtype != "uint8" or not array.shape or array.shape[-1] != width or len(array.pieces) != 1:
+        raise ValueError(f"an array of {dtype} is not stored as {array}")
+    storage, offset, strides, _ = array.pieces[0]
+    return LazyArray(array.shape[:-1], dtype, storage, offset, None if strides is None else strides[:-1])
+
+
+def unfit(stored: Stored, holds: Holds | None) -> tuple[Stored, tuple[tuple[KeyPath, ...], ...]]:
+    """Bring back the exact tree where the container's metadata describes it.
+
+    Arguments:
+        stored: what a backend opened.
+        holds: what its container holds.
+
+    Returns:
+        The exact tree, and the groups of paths whose arrays were tied before the container separated them.
+        A description that does not match the arrays is set aside, with a note.
+    """
+    text = stored.attributes.get(DOCUMENT)
+    document = neutral.parse(text) if isinstance(text, str) else None
+    if document is None:
+        return stored, ()
+    attributes = {key: value for key, value in stored.attributes.items() if key != DOCUMENT}
+    attributes.update(document.get("attributes", {}))
+    is_flat = holds is not None and not holds.containers
+    leaves = {
+        str(path[0]) if is_flat else render_path(path): leaf
+        for path, leaf in flatten(stored.tree)
+        if isinstance(leaf, LazyArray)
+    }
+    used: dict[str, KeyPath] = {}
+
+    def array(path: KeyPath, body: Mapping[str, Any]) -> LazyArray:
+        name = body.get("name")
+        if name is None:
+            name = ".".join(map(_word, path)) if is_flat else render_path(path)
+        used[name] = path
+        found = leaves[name]
+        return from_bytes(found, body["dtype"]) if "dtype" in body else found
+
+    try:
+        tree = neutral.decode(document["tree"], array)
+        if set(leaves) - set(used) - set(document.get("copies", ())):
+            raise ValueError("there are arrays that it does not describe")
+        tied = tuple(tuple(used[name] for name in group) for group in document.get("tied", ()))
+    except (CheckpointError, KeyError, ValueError, TypeError) as error:
+        note = f"the description that a conversion left here does not match the arrays and is set aside ({error})"
+        return Stored(stored.tree, attributes, (*stored.notes, note)), ()
+    return Stored(tree, attributes, stored.notes), tied
+
+
+# Names and kinds.
+
+
+def _word(key: Any) -> str:
+    if type(key) is str:
+        return key
+    if isinstance(key, Index):
+        return str(int(key))
+    return f"<{key.name}>" if isinstance(key, Part) else str(key)
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, np.generic):
+        return "scalar"
+    return type(value).__name__
+
+
+def _kind_of_key(key: Any) -> str:
+    return "None" if key is None else type(key).__name__
+
+
+def _kind_name(node: Any) -> str:
+    return node.type_name if isinstance(node, Record) else type(node).__name__
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.generic):
+        return f"a numpy {value.dtype} scalar"
+    if isinstance(value, (dict, list, tuple)):
+        return f"an empty {_kind_name(value)}"
+    if isinstance(value, Global):
+        return f"a reference to {value.name}"
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _describe_key(key: Any) -> str:
+    return f"a key of type {type(key).__name__}"
+
+
+def _span(array: LazyArray) -> tuple[int, int]:
+    offset, strides = array.pieces[0].offset, array.pieces[0].strides
+    if strides is None:
+        return offset, offset + array.nbytes
+    reach = [(size - 1) * step for size, step in zip(array.shape, strides, strict=True)]
+    low = offset + sum(min(r, 0) for r in reach)
+    return low, offset + sum(max(r, 0) for r in reach) + itemsize(array.dtype)
+
+

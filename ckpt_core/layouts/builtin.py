@@ -1,0 +1,198 @@
+"""The layouts that come with ckpt_core, from the most telling to the least."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ckpt_core.layouts.base import Layout, Parts, Roles
+from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling
+from ckpt_core.layouts.values import has_array, is_module, is_state_dict, is_weights
+from ckpt_core.tree import KeyPath, flatten
+
+__all__ = ["BUILTIN", "ModuleLayout", "StateDict", "StateMetadata", "TrainState", "TrainingDict", "Variables"]
+
+
+class StateMetadata(Layout):
+    """`{'state': {'params', 'opt_state', 'step'}, 'metadata': {'epoch', 'config'}, 'timestamp'}`."""
+
+    name = "state_metadata"
+    describes = "a state beside its metadata: state/params, metadata/epoch"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not isinstance(tree, Mapping) or not isinstance(tree.get("state"), Mapping):
+            return None
+        if not is_weights(tree["state"].get("params")):
+            return None
+        outer = claim_by_spelling({k: v for k, v in tree.items() if k not in ("state", "metadata")})
+        inner = claim_by_spelling(tree["state"], ("state",))
+        described = Roles()
+        if isinstance(tree.get("metadata"), Mapping):
+            described = claim_by_spelling(tree["metadata"], ("metadata",))
+        return _merged(inner, described, outer)
+
+    def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
+        state = _present(params=parts.params, batch_stats=parts.buffers, opt_state=_only(parts.opt_states), step=parts.step)
+        metadata = _present(epoch=parts.epoch, config=parts.config, metrics=parts.metrics or None)
+        tree = _present(state=state, metadata=metadata, timestamp=parts.timestamp)
+        return tree, _without(parts, "params buffers opt_states step epoch config metrics timestamp")
+
+
+class TrainState(Layout):
+    """A Flax TrainState, or a dict with its fields: params, opt_state, step."""
+
+    name = "train_state"
+    describes = "a Flax TrainState: params, opt_state, step"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not isinstance(tree, Mapping) or not is_weights(tree.get("params")):
+            return None
+        if not any(key in tree for key in ("opt_state", "step", "tx")):
+            return None
+        return claim_by_spelling(tree)
+
+    def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
+        tree = _present(
+            step=parts.step, params=parts.params, batch_stats=parts.buffers, opt_state=_only(parts.opt_states)
+        )
+        return tree, _without(parts, "params buffers opt_states step")
+
+
+class TrainingDict(Layout):
+    """`{'epoch', 'model_state_dict', 'optimizer_state_dict', metrics, 'args', ...}` in its many spellings."""
+
+    name = "training_dict"
+    describes = "a dict of a training run: model_state_dict, optimizer_state_dict, epoch, metrics, args"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not isinstance(tree, Mapping) or is_module(tree) or is_state_dict(tree):
+            return None
+        roles = claim_by_spelling(tree)
+        if not roles.params and roles.ema:  # some trainers save the averaged weights alone
+            (first, path), *rest = roles.ema.items()
+            note = f"the only weights are averaged ones, under {first!r}"
+            return dataclasses.replace(roles, params=(path,), ema=dict(rest), notes=(note,))
+        return roles if roles.params else None
+
+    def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
+        weights = joined_names(parts.params, parts.buffers)
+        tree = _present(
+            epoch=parts.epoch,
+            step=parts.step,
+            model_state_dict=weights,
+            optimizer_state_dict=_only(parts.opt_states),
+            scheduler_state_dict=_only(parts.schedulers),
+            scaler=parts.scaler,
+            config=parts.config,
+            timestamp=parts.timestamp,
+        )
+        names = "params buffers opt_states schedulers scaler step epoch config metrics timestamp"
+        return {**tree, **parts.metrics}, _without(parts, names)
+
+
+class Variables(Layout):
+    """Flax variables: `{'params': ..., 'batch_stats': ...}`."""
+
+    name = "variables"
+    describes = "Flax variables: params, and collections such as batch_stats"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not isinstance(tree, Mapping) or not is_weights(tree.get("params")):
+            return None
+        others = [key for key in tree if key != "params"]
+        if not all(key in COLLECTIONS for key in others):
+            return None
+        return Roles(params=(("params",),), buffers=tuple((key,) for key in others))
+
+    def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
+        return _present(params=parts.params, batch_stats=parts.buffers), _without(parts, "params buffers")
+
+
+class ModuleLayout(Layout):
+    """A whole pickled torch module."""
+
+    name = "module"
+    describes = "a whole pickled torch module"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        return Roles(params=((),)) if is_module(tree) else None
+
+
+class StateDict(Layout):
+    """Weights alone: a flat torch state dict, or a nested tree of arrays."""
+
+    name = "state_dict"
+    describes = "weights alone, by name"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if is_state_dict(tree):
+            return Roles(params=((),))
+        if isinstance(tree, Mapping) and has_array(tree) and all(isinstance(key, str) for key in tree):
+            leaves = flatten(tree)
+            if all(leaf is None or not _is_value(leaf) for _, leaf in leaves):
+                return Roles(params=((),))
+        return None
+
+    def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
+        return joined_names(parts.params, parts.buffers), _without(parts, "params buffers")
+
+
+def _is_value(leaf: Any) -> bool:
+    return isinstance(leaf, (bool, int, float, complex, str, bytes))
+
+
+def joined_names(*trees: Any) -> dict[str, Any]:
+    """Return nested trees as one flat mapping, names joined by dots (torch's own form)."""
+    table: dict[str, Any] = {}
+    for tree in trees:
+        if tree:
+            table.update({".".join(map(str, path)): leaf for path, leaf in flatten(tree)})
+    return table
+
+
+BUILTIN: Final[tuple[Layout, ...]] = (
+    ModuleLayout(),
+    StateMetadata(),
+    TrainState(),
+    Variables(),
+    TrainingDict(),
+    StateDict(),
+)
+
+
+def _merged(*all_roles: Roles) -> Roles:
+    """Combine roles found in several parts of a tree; for a role of one path the first one counts."""
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(Roles):
+        values = [getattr(roles, field.name) for roles in all_roles]
+        if isinstance(values[0], tuple):
+            fields[field.name] = tuple(item for value in values for item in value)
+            if field.name == "params":
+                fields[field.name] = values[0]
+        elif isinstance(values[0], Mapping):
+            merged: dict[str, KeyPath] = {}
+            for value in reversed(values):
+                merged.update(value)
+            fields[field.name] = merged
+        else:
+            fields[field.name] = next((value for value in values if value is not None), None)
+    return Roles(**fields)
+
+
+def _present(**entries: Any) -> dict[str, Any]:
+    return {key: value for key, value in entries.items() if value is not None and value != {}}
+
+
+def _only(named: Mapping[str, Any]) -> Any:
+    return next(iter(named.values())) if len(named) == 1 else (dict(named) or None)
+
+
+def _without(parts: Parts, names: str) -> tuple[str, ...]:
+    """The parts that are there and that a layout with places for `names` has no place for."""
+    kept = set(names.split())
+    return tuple(
+        field.name
+        for field in dataclasses.fields(Parts)
+        if field.name not in kept and getattr(parts, field.name) not in (None, {}, ())
+    )

@@ -1,0 +1,167 @@
+"""The spellings that trainers use for the parts of a checkpoint. The key proposes, the value decides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ckpt_core.layouts.base import Roles
+from ckpt_core.layouts.values import (
+    has_array,
+    is_numeric,
+    is_optimizer,
+    is_plain,
+    is_scalar,
+    is_weights,
+)
+from ckpt_core.tree import KeyPath
+
+__all__ = ["COLLECTIONS", "claim_by_spelling"]
+
+COLLECTIONS: Final = frozenset({"batch_stats", "cache", "buffers", "intermediates", "spectral_stats", "ema_stats"})
+"""Flax's collections of variables that are not learned."""
+
+_METRIC: Final = re.compile(
+    r"(^|_)(loss|losses|acc|accuracy|err|error|eer|metric|score|f1|auc|auroc|ap|map|iou|miou|psnr|ssim|lpips|fid|"
+    r"bleu|rouge|wer|cer|ppl|perplexity|top1|top5|acc1|acc5|precision|recall|fitness|reward|nll|elbo|bpd|mse|mae|"
+    r"rmse|r2)(_|\d*$)|^(best|val|valid|validation|train|test|eval)_",
+    re.IGNORECASE,
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _is_settings(value: Any) -> bool:
+    return isinstance(value, Mapping) and not has_array(value)
+
+
+def _is_schedule(value: Any) -> bool:
+    return isinstance(value, (Mapping, list)) and not is_optimizer(value)
+
+
+def _is_optimizer_like(value: Any) -> bool:
+    if is_optimizer(value):
+        return True
+    if isinstance(value, (list, tuple)):
+        return bool(value)
+    return isinstance(value, Mapping) and (has_array(value) or not value)
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, (int, float, str)) or is_scalar(value) or hasattr(value, "isoformat")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    role: str
+    keys: frozenset[str]
+    fits: Callable[[Any], bool]
+
+
+_ROWS: Final = (
+    _Row(
+        "params",
+        _words(
+            "model_state_dict state_dict model_state model net net_state_dict network params params_state module weights "
+            "generator generator_state_dict discriminator discriminator_state_dict netG netD G D encoder_state_dict "
+            "decoder_state_dict student policy model_weights"
+        ),
+        is_weights,
+    ),
+    _Row(
+        "ema",
+        _words(
+            "ema ema_state_dict state_dict_ema model_ema model_ema_state_dict ema_model ema_model_state_dict params_ema "
+            "ema_params ema_weights teacher"
+        ),
+        is_weights,
+    ),
+    _Row(
+        "opt_states",
+        _words(
+            "optimizer_state_dict optimizer optim opt opt_state optimizer_state optim_state_dict optimizers "
+            "optimizer_states last_optimizer_state optimizer_G optimizer_D opt_G opt_D"
+        ),
+        _is_optimizer_like,
+    ),
+    _Row("buffers", COLLECTIONS, has_array),
+    _Row(
+        "schedulers",
+        _words(
+            "scheduler_state_dict scheduler lr_scheduler lr_scheduler_state_dict lr_schedulers schedulers sched "
+            "param_schedulers scheduler_state"
+        ),
+        _is_schedule,
+    ),
+    _Row(
+        "scaler",
+        _words("scaler scaler_state_dict amp_scaler grad_scaler amp loss_scaler dynamic_scale"),
+        lambda value: isinstance(value, Mapping),
+    ),
+    _Row(
+        "rng",
+        _words("rng rng_state rng_states torch_rng_state cuda_rng_state numpy_rng_state python_rng_state key prng_key rngs"),
+        lambda value: value is not None and not isinstance(value, (bool, str)),
+    ),
+    _Row("step", _words("step global_step iter iteration num_updates global_steps it steps num_steps"), is_scalar),
+    _Row("epoch", _words("epoch epochs_done current_epoch last_epoch"), is_scalar),
+    _Row("timestamp", _words("timestamp time date datetime saved_at created_at save_time"), _is_moment),
+    _Row(
+        "config",
+        _words(
+            "args config cfg hparams hyper_parameters hyperparameters train_args training_args model_config opt options "
+            "model_args conf settings params_config ds_config"
+        ),
+        _is_settings,
+    ),
+    _Row("metrics", _words("metrics metric train_metrics val_metrics test_metrics eval_metrics results scores"), _is_settings),
+)
+
+_SINGLE: Final = ("scaler", "step", "epoch", "timestamp")
+
+
+def claim_by_spelling(tree: Mapping[Any, Any], base: KeyPath = ()) -> Roles:
+    """Give each entry of a mapping the role that its key proposes and its value confirms.
+
+    Plain values that no role claims count as config, because hyperparameters are often saved beside the
+    weights; numbers whose name is a metric's count as metrics.
+
+    Arguments:
+        tree: the mapping.
+        base: its own key path.
+    """
+    named: dict[str, dict[str, KeyPath]] = {}
+    for key, value in tree.items():
+        if not isinstance(key, str):
+            continue
+        role = _role_of(key, value)
+        if role is None:
+            continue
+        if role in _SINGLE and role in named:
+            continue
+        named.setdefault(role, {})[key] = (*base, key)
+    single: dict[str, Any] = {role: next(iter(named.get(role, {}).values()), None) for role in _SINGLE}
+    return Roles(
+        params=tuple(named.get("params", {}).values()),
+        buffers=tuple(named.get("buffers", {}).values()),
+        ema=named.get("ema", {}),
+        opt_states=named.get("opt_states", {}),
+        schedulers=named.get("schedulers", {}),
+        rng=named.get("rng", {}),
+        metrics=named.get("metrics", {}),
+        config=named.get("config", {}),
+        **single,
+    )
+
+
+def _role_of(key: str, value: Any) -> str | None:
+    for row in _ROWS:
+        if key in row.keys and row.fits(value):
+            return row.role
+    if _METRIC.search(key) and is_numeric(value):
+        return "metrics"
+    return "config" if value is not None and is_plain(value) and not key.startswith("_") else None

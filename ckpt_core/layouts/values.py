@@ -1,0 +1,113 @@
+"""What a value is, whatever key it stands under: weights, an optimizer, a module, a plain setting."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.tree import Alias, Record, children
+
+__all__ = [
+    "has_array",
+    "is_module",
+    "is_numeric",
+    "is_optimizer",
+    "is_plain",
+    "is_scalar",
+    "is_state_dict",
+    "is_weights",
+    "number",
+]
+
+_LOOK: int = 10_000
+"""Nodes looked at before a value without arrays is taken to have none."""
+
+
+def has_array(node: Any) -> bool:
+    """Say whether there is an array anywhere inside, looking at the first ten thousand nodes."""
+    stack, looked = [node], 0
+    while stack and looked < _LOOK:
+        item = stack.pop()
+        looked += 1
+        if isinstance(item, LazyArray):
+            return True
+        pairs = children(item)
+        if pairs:
+            stack.extend(child for _, child in reversed(pairs))
+    return False
+
+
+def is_optimizer(node: Any) -> bool:
+    """Say whether it is a torch optimizer's state dict."""
+    return isinstance(node, Mapping) and "param_groups" in node and "state" in node
+
+
+def is_module(node: Any) -> bool:
+    """Say whether it is a pickled torch module."""
+    return (
+        isinstance(node, Record)
+        and isinstance(node.get("_parameters"), Mapping)
+        and isinstance(node.get("_modules"), Mapping)
+    )
+
+
+def is_state_dict(node: Any) -> bool:
+    """Say whether it is a flat mapping from names to arrays, torch's `_extra_state` entries apart."""
+    if not isinstance(node, Mapping) or not node:
+        return False
+    return all(
+        isinstance(key, str) and (isinstance(value, LazyArray) or key.endswith("_extra_state"))
+        for key, value in node.items()
+    ) and any(isinstance(value, LazyArray) for value in node.values())
+
+
+def is_weights(node: Any) -> bool:
+    """Say whether it can be a model's weights: a module, or a mapping with arrays in it, and no optimizer."""
+    if is_module(node):
+        return True
+    return isinstance(node, Mapping) and bool(node) and not is_optimizer(node) and has_array(node)
+
+
+def is_scalar(node: Any) -> bool:
+    """Say whether it is one number: Python's, numpy's, or an array of one element without dimensions."""
+    if isinstance(node, LazyArray):
+        return node.shape == ()
+    return isinstance(node, (int, float, np.number)) and not isinstance(node, bool)
+
+
+def is_numeric(node: Any) -> bool:
+    """Say whether it is one number or a sequence of numbers."""
+    if isinstance(node, (list, tuple)):
+        return bool(node) and all(is_scalar(item) for item in node)
+    return is_scalar(node) or (isinstance(node, LazyArray) and node.ndim == 1)
+
+
+def is_plain(node: Any) -> bool:
+    """Say whether it is made of plain values alone: numbers, text, dates, and containers of them."""
+    stack, looked = [node], 0
+    while stack:
+        item = stack.pop()
+        looked += 1
+        if isinstance(item, Alias) or looked > _LOOK:
+            return False
+        pairs = children(item)
+        if pairs is not None:
+            stack.extend(child for _, child in pairs)
+        elif not isinstance(item, (bool, int, float, complex, str, np.generic, PurePath, type(None))) and not (
+            isinstance(item, (datetime.date, datetime.time, datetime.timedelta))
+            or (isinstance(item, LazyArray) and item.shape == ())
+        ):
+            return False
+    return True
+
+
+def number(node: Any) -> Any:
+    """Return a scalar as a Python number; anything else as it is."""
+    if isinstance(node, LazyArray) and node.size == 1:
+        return node.item()
+    return node.item() if isinstance(node, np.generic) else node

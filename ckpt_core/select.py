@@ -1,0 +1,255 @@
+"""Less than everything: which part of a checkpoint a conversion writes, and what it leaves."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.casting import cast, dtype_named
+from ckpt_core.errors import UsageError
+from ckpt_core.fit import Remark
+from ckpt_core.layouts.base import Parts
+from ckpt_core.layouts.values import is_module
+from ckpt_core.opening import layout_named
+from ckpt_core.schema import Checkpoint
+from ckpt_core.tree import KeyPath, children, flatten, get, map_with_path, rebuild, render_path, substitute
+from ckpt_core.view import named_weights, nest
+
+__all__ = ["Selection", "matches", "selected"]
+
+_ONLY: Final = ("params", "buffers", "weights", "ema")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a conversion was asked to write; see `convert` for the meaning of each."""
+
+    only: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+    strip_prefix: str | None = None
+    cast: str | None = None
+    layout: str | None = None
+    unreplicate: bool = False
+
+
+def selected(ckpt: Checkpoint, asked: Selection) -> tuple[Any, tuple[Remark, ...]]:
+    """Return the tree to write, and what was left behind by request.
+
+    Raises:
+        UsageError: a part or pattern matches nothing, or a request contradicts another.
+    """
+    left: list[Remark] = []
+    if asked.unreplicate:
+        ckpt = ckpt.unreplicated()
+    if asked.cast:
+        ckpt = ckpt.with_tree(_cast_weights(ckpt, dtype_named(asked.cast)))
+    if asked.strip_prefix:
+        ckpt = ckpt.with_tree(_stripped(ckpt, asked.strip_prefix))
+    tree = ckpt.tree
+    if asked.layout:
+        if asked.only:
+            raise UsageError("only= and layout= exclude each other")
+        tree, missing = layout_named(asked.layout).build(parts_of(ckpt))
+        left += [Remark(name, f"the layout {asked.layout} has no place for it") for name in missing]
+    elif asked.only:
+        tree = _only(ckpt, asked.only)
+        left += _left_out(ckpt, tree)
+    if asked.select:
+        tree = _matching(tree, asked.select, left)
+    return tree, tuple(left)
+
+
+# Parts.
+
+
+def _only(ckpt: Checkpoint, names: tuple[str, ...]) -> Any:
+    unknown = [name for name in names if name not in _ONLY and name not in ckpt.ema]
+    if unknown:
+        raise UsageError(f"only= takes {', '.join(_ONLY)}, not {unknown[0]!r}")
+    roles = ckpt.roles
+    trees: list[Any] = []
+    kinds = [kind for kind in ("params", "buffers") if kind in names or "weights" in names]
+    if kinds:
+        trees.append(_model_tree(ckpt, kinds))
+    for name, path in roles.ema.items():
+        if "ema" in names or name in names:
+            trees.append(_subtree(ckpt.tree, path))
+    trees = [tree for tree in trees if tree]
+    if not trees:
+        raise UsageError(f"there are no {' or '.join(names)} in it", path=ckpt.path or None)
+    return trees[0] if len(trees) == 1 else dict(zip(_names_of(names, roles.ema), trees, strict=False))
+
+
+def _names_of(names: tuple[str, ...], ema: Any) -> list[str]:
+    own = ["params"] if {"params", "buffers", "weights"} & set(names) else []
+    return [*own, *(name for name in ema if "ema" in names or name in names)]
+
+
+def _model_tree(ckpt: Checkpoint, kinds: list[str]) -> Any:
+    """The weights under the model's own names: flat and dotted for torch, nested otherwise."""
+    tree, roles = ckpt.tree, ckpt.roles
+    wanted = [
+        (segments, array)
+        for segments, array, is_buffer in (
+            *named_weights(tree, roles.params),
+            *named_weights(tree, roles.buffers, True),
+        )
+        if ("buffers" if is_buffer else "params") in kinds
+    ]
+    return _in_style(tree, roles.params, wanted)
+
+
+def _subtree(tree: Any, path: KeyPath) -> Any:
+    return _in_style(tree, (path,), [(segments, array) for segments, array, _ in named_weights(tree, [path])])
+
+
+def _in_style(tree: Any, paths: tuple[KeyPath, ...], pairs: list[tuple[tuple[str, ...], LazyArray]]) -> Any:
+    nodes = [get(tree, path) for path in paths]
+    is_flat = all(is_module(node) or all(children(child) is None for _, child in children(node) or []) for node in nodes)
+    if is_flat and nodes:
+        separator = "/" if any("/" in str(key) for node in nodes for key in node) else "."
+        return {separator.join(segments): array for segments, array in pairs}
+    return _plain_dicts(nest(pairs))
+
+
+def _plain_dicts(tree: Any) -> Any:
+    return {key: _plain_dicts(child) for key, child in tree.items()} if isinstance(tree, dict) else tree
+
+
+def _left_out(ckpt: Checkpoint, tree: Any) -> list[Remark]:
+    kept = {id(leaf) for _, leaf in flatten(tree)}
+    return [
+        Remark(render_path(path), "left behind")
+        for path, leaf in flatten(ckpt.tree)
+        if not (isinstance(leaf, LazyArray) and id(leaf) in kept)
+    ]
+
+
+def parts_of(ckpt: Checkpoint) -> Parts:
+    """Return the parts of a checkpoint as a layout writes them."""
+    return Parts(
+        params=_plain_dicts(ckpt.params) or None,
+        buffers=_plain_dicts(ckpt.buffers) or None,
+        ema={name: _plain_dicts(tree) for name, tree in ckpt.ema.items()},
+        opt_states={name: get(ckpt.tree, path) for name, path in ckpt.roles.opt_states.items()},
+        schedulers=ckpt.schedulers,
+        scaler=ckpt.scaler,
+        rng=ckpt.rng,
+        step=ckpt.step,
+        epoch=ckpt.epoch,
+        timestamp=ckpt.timestamp,
+        metrics=ckpt.metrics,
+        config=ckpt.config or None,
+        extra=ckpt.metadata.extra,
+    )
+
+
+# Patterns.
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Say whether a name fits one of the patterns: `*` within a segment, `**` across segments.
+
+    Names and patterns may be joined by `/` or by `.`.
+    """
+    slashed = name.replace(".", "/")
+    return any(_compiled(pattern).fullmatch(slashed) or _compiled(pattern).fullmatch(name) for pattern in patterns)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    text = ""
+    for part in re.split(r"(\*\*/|/\*\*|\*\*|\*|\?|\.)", pattern):
+        text += {
+            "**/": "(?:.*/)?",
+            "/**": "(?:/.*)?",
+            "**": ".*",
+            "*": "[^/]*",
+            "?": "[^/]",
+            ".": "[./]",
+        }.get(part, re.escape(part))
+    return re.compile(text, re.DOTALL)
+
+
+def _matching(tree: Any, patterns: tuple[str, ...], left: list[Remark]) -> Any:
+    leaves = flatten(tree)
+    kept = {path for path, _ in leaves if matches(render_path(path), patterns)}
+    for pattern in patterns:
+        if not any(matches(render_path(path), (pattern,)) for path in kept):
+            raise UsageError(f"the pattern {pattern!r} matches nothing", remedy=_examples(leaves))
+    left += [Remark(render_path(path), "not selected") for path, _ in leaves if path not in kept]
+    return _pruned(tree, kept)
+
+
+def _examples(leaves: list[tuple[KeyPath, Any]]) -> str:
+    return "There is, for example: " + ", ".join(render_path(path) for path, _ in leaves[:5])
+
+
+def _pruned(tree: Any, kept: set[KeyPath]) -> Any:
+    """The tree with only the leaves in `kept`; a list that loses elements becomes a dict by position."""
+    needed = {path[:depth] for path in kept for depth in range(len(path) + 1)}
+
+    def prune(path: KeyPath, node: Any) -> Any:
+        pairs = children(node)
+        if not pairs:
+            return node
+        remaining = [(key, prune((*path, key), child)) for key, child in pairs if (*path, key) in needed]
+        if len(remaining) == len(pairs) or isinstance(node, dict):
+            return rebuild(node, remaining)
+        return {str(int(key)): child for key, child in remaining}
+
+    return prune((), tree)
+
+
+# Changes to the weights.
+
+
+def _weight_ids(ckpt: Checkpoint) -> set[int]:
+    roles = ckpt.roles
+    found = named_weights(ckpt.tree, roles.params) + named_weights(ckpt.tree, roles.buffers, True)
+    for path in roles.ema.values():
+        found += named_weights(ckpt.tree, [path])
+    return {id(array) for _, array, _ in found}
+
+
+def _cast_weights(ckpt: Checkpoint, dtype: str) -> Any:
+    ids = _weight_ids(ckpt)
+    made: dict[int, LazyArray] = {}
+
+    def leaf(_: KeyPath, value: Any) -> Any:
+        if id(value) not in ids:
+            return value
+        if id(value) not in made:
+            made[id(value)] = cast(value, dtype)
+        return made[id(value)]
+
+    return map_with_path(leaf, ckpt.tree)
+
+
+def _stripped(ckpt: Checkpoint, prefix: str) -> Any:
+    """Remove a prefix from the names of the weights, wherever they stand in the tree."""
+    prefix = prefix.rstrip("./")
+    tree = ckpt.tree
+    changed = 0
+    for path in (*ckpt.roles.params, *ckpt.roles.buffers, *ckpt.roles.ema.values()):
+        node = get(tree, path)
+        if not isinstance(node, dict):
+            continue
+        renamed: list[tuple[Any, Any]] = []
+        for key, child in children(node) or []:
+            if key == prefix and isinstance(child, dict):
+                renamed += children(child) or []
+                changed += 1
+            elif isinstance(key, str) and key.startswith((prefix + ".", prefix + "/")):
+                renamed.append((key[len(prefix) + 1 :], child))
+                changed += 1
+            else:
+                renamed.append((key, child))
+        names = [key for key, _ in renamed]
+        if len(set(names)) != len(names):
+            raise UsageError(f"without the prefix {prefix!r} two names are the same")
+        tree = substitute(tree, path, rebuild(node, renamed)) if path else rebuild(node, renamed)
+    if not changed:
+        raise UsageError(f"no name of a weight begins with {prefix!r}", path=ckpt.path or None)
+    return tree

@@ -1,0 +1,169 @@
+"""The neutral view: weights nested by module path, the same way whichever framework wrote them.
+
+The names stay the framework's own. A flat `encoder.conv1.weight` and a nested `encoder/conv1/weight` read
+alike; torch's buffers are told from parameters by the module that holds them, or by their well-known names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.layouts.values import is_module
+from ckpt_core.tree import Alias, KeyPath, Part, Record, children, get, lookup
+
+__all__ = ["Nested", "Weights", "named_weights", "nest"]
+
+BUFFERS: Final = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+"""The last parts of names that are buffers wherever a file does not say more."""
+
+_LEAF_SEGMENTS: Final = frozenset({"value"})
+"""A last segment that only wraps the array (NNX states)."""
+
+Weights = list[tuple[tuple[str, ...], LazyArray, bool]]
+"""(segments of the name, array, is it a buffer)"""
+
+
+class Nested(dict[str, Any]):
+    """Nested dicts of arrays, in which `tree["a"]["b"]` and `tree["a/b"]` are the same.
+
+    Example:
+        >>> Nested({"encoder": Nested({"weight": 1})})["encoder/weight"]
+        1
+    """
+
+    def __missing__(self, key: object) -> Any:
+        if isinstance(key, str) and "/" in key:
+            try:
+                return lookup(self, key)
+            except KeyError:
+                raise KeyError(f"{key} (there is: {', '.join(list(self)[:8])})") from None
+        raise KeyError(f"{key} (there is: {', '.join(list(self)[:8])})")
+
+    def leaves(self) -> list[tuple[str, LazyArray]]:
+        """Return (name, array) pairs, names joined by `/`, in order."""
+        found: list[tuple[str, LazyArray]] = []
+        stack: list[tuple[str, Any]] = [("", self)]
+        while stack:
+            name, node = stack.pop()
+            if isinstance(node, dict):
+                prefix = f"{name}/" if name else ""
+                stack.extend([(prefix + key.replace("/", "\\/"), child) for key, child in reversed(node.items())])
+            else:
+                found.append((name, node))
+        return found
+
+    def load(self) -> dict[str, Any]:
+        """Return plain nested dicts of numpy arrays, all read."""
+        return {key: child.load() if isinstance(child, Nested) else child.read() for key, child in self.items()}
+
+
+def nest(pairs: Iterable[tuple[tuple[str, ...], LazyArray]]) -> Nested:
+    """Nest (segments, array) pairs; where one name is the beginning of another, the rest stays dotted."""
+    root = Nested()
+    for segments, array in pairs:
+        node = root
+        for depth, key in enumerate(segments[:-1]):
+            child = node.get(key)
+            if child is None:
+                child = node[key] = Nested()
+            if not isinstance(child, Nested):
+                node[".".join(segments[depth:])] = array
+                break
+            node = child
+        else:
+            key = segments[-1] if segments else ""
+            while key in node:
+                key += "'"
+            node[key] = array
+    return root
+
+
+def named_weights(tree: Any, paths: Iterable[KeyPath], is_buffer: bool | None = None) -> Weights:
+    """Collect the arrays below some paths, named by module path.
+
+    Arguments:
+        tree: the whole tree.
+        paths: the subtrees; of several, each one's last key begins the names.
+        is_buffer: what all of them are, or None to tell by module and name.
+    """
+    paths = list(paths)
+    weights: Weights = []
+    for path in paths:
+        node = _resolved(tree, get(tree, path))
+        found = _module_weights(node) if is_module(node) else _tree_weights(tree, node)
+        prefix = (str(path[-1]),) if len(paths) > 1 and path else ()
+        for segments, array, buffer in found:
+            weights.append(((*prefix, *segments), array, buffer if is_buffer is None else is_buffer))
+    return _unwrapped(weights)
+
+
+def _resolved(tree: Any, node: Any) -> Any:
+    for _ in range(10):
+        if not isinstance(node, Alias):
+            return node
+        node = get(tree, node.path)
+    return node
+
+
+def _module_weights(module: Record) -> Weights:
+    """The parameters and buffers of a pickled torch module, in the order of its state dict."""
+    found: Weights = []
+    stack: list[tuple[tuple[str, ...], Any]] = [((), module)]
+    seen: set[int] = set()
+    while stack:
+        prefix, node = stack.pop()
+        if not is_module(node) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        for key, value in node["_parameters"].items():
+            if isinstance(value, LazyArray):
+                found.append(((*prefix, str(key)), value, False))
+        for key, value in (node.get("_buffers") or {}).items():
+            if isinstance(value, LazyArray):
+                found.append(((*prefix, str(key)), value, True))
+        modules = list((node.get("_modules") or {}).items())
+        stack.extend([((*prefix, str(key)), child) for key, child in reversed(modules)])
+    return found
+
+
+def _tree_weights(tree: Any, node: Any) -> Weights:
+    """The arrays of a mapping: a flat one's names are split at dots (or slashes), a nested one's are its keys."""
+    if isinstance(node, Mapping):
+        inner = node.get("params")
+        if isinstance(inner, Mapping) and len(node) == 1:
+            node = inner
+    flat_separator = "."
+    if isinstance(node, Mapping) and all(isinstance(value, LazyArray) for value in node.values()):
+        flat_separator = "/" if any("/" in str(key) for key in node) else "."
+    found: Weights = []
+    stack: list[tuple[tuple[str, ...], Any]] = [((), node)]
+    budget = 1_000_000
+    while stack and budget:
+        budget -= 1
+        prefix, item = stack.pop()
+        if isinstance(item, LazyArray):
+            segments = (*prefix[:-1], *prefix[-1].split(flat_separator)) if prefix else ("array",)
+            if "" in segments:
+                segments = prefix
+            found.append((segments, item, segments[-1] in BUFFERS))
+            continue
+        if isinstance(item, Alias):
+            item = _resolved(tree, item)
+        pairs = children(item)
+        if pairs:
+            stack.extend([((*prefix, _segment(key)), child) for key, child in reversed(pairs)])
+    return found
+
+
+def _segment(key: Any) -> str:
+    return key.name if isinstance(key, Part) else str(key)
+
+
+def _unwrapped(weights: Weights) -> Weights:
+    """Drop a last segment that every name has and that only wraps the array."""
+    lasts = {segments[-1] for segments, _, _ in weights if segments}
+    if len(lasts) == 1 and lasts <= _LEAF_SEGMENTS and all(len(segments) > 1 for segments, _, _ in weights):
+        return [(segments[:-1], array, buffer) for segments, array, buffer in weights]
+    return weights

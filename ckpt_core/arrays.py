@@ -19,7 +19,7 @@ from ckpt_core.dtypes import ITEMSIZE, itemsize, name_of, to_numpy
 from ckpt_core.errors import DamagedFileError, LimitError, UnsupportedError
 from ckpt_core.storage import BLOCK, FileStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
 
-__all__ = ["ArraySpec", "LazyArray", "Piece", "contiguous_strides"]
+__all__ = ["MAX_DIMENSIONS", "ArraySpec", "LazyArray", "Piece", "contiguous_strides"]
 
 MAX_DIMENSIONS: Final = 64
 MAX_EXPANSION: Final = 1024
@@ -265,7 +265,8 @@ class LazyArray:
             start = offset + sum(
                 (low - origin) * step for (low, _), (origin, _), step in zip(common, where, steps, strict=True)
             )
-            target = out[tuple(slice(lo - o, hi - o) for (lo, hi), (o, _) in zip(common, region, strict=True))]
+            inside = [slice(lo - o, hi - o) for (lo, hi), (o, _) in zip(common, region, strict=True)]
+            target = out[(..., *inside)]  # without the dots a 0-d array would yield a copy
             if storage.nbytes != target.nbytes or strides is not None:
                 storage.verify()
             _read_strided(storage, start, target, steps)

@@ -125,7 +125,7 @@ class _Fitting:
         return table
 
     def _flat_name(self, path: KeyPath, table: Mapping[str, LazyArray]) -> str:
-        name = ".".join([key if type(key) is str else _word(key) for key in path]) or _BARE
+        name = ".".join([key if type(key) is str else _word(key) for key in path]) if path else _BARE
         if name in table or name in self.holds.reserved:
             name = render_path(path)
             while name in table or name in self.holds.reserved:

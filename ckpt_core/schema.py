@@ -14,6 +14,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import UsageError
 from ckpt_core.layouts.base import Roles
+from ckpt_core.layouts.spelling import CONFIG_KEYS
 from ckpt_core.layouts.values import number
 from ckpt_core.optimizers import OptimizerState, read_optimizer
 from ckpt_core.source import Source
@@ -194,7 +195,7 @@ class Checkpoint:
     def config(self) -> Mapping[str, Any]:
         """The saved hyperparameters as plain data; empty when none were saved."""
         values = {name: as_plain(self._at(path)) for name, path in self.roles.config.items()}
-        groups = {name: value for name, value in values.items() if isinstance(self._at(self.roles.config[name]), dict)}
+        groups = {name: value for name, value in values.items() if name in CONFIG_KEYS and isinstance(value, dict)}
         if len(groups) != 1:
             return values
         (name, group), *_ = groups.items()

@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -169,6 +169,21 @@ class Source:
             buffer[: len(data)] = data
             _fill(fd, memoryview(buffer), base + offset, len(data), self.path)
             return bytes(buffer)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Callable[[int, int], bytes]]:
+        """Lend a function like `read` for a great many small reads; the open file is looked up once."""
+        size = self.size
+        with self.descriptor() as (fd, base):
+
+            def read(offset: int, length: int) -> bytes:
+                if 0 <= offset and 0 <= length and offset + length <= size:
+                    data = _pread(fd, length, base + offset)
+                    if len(data) == length:
+                        return data
+                return self.read(offset, length)
+
+            yield read
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes from `offset` on; raises DamagedFileError when they are not there."""

@@ -110,6 +110,9 @@ class Record(dict[Any, Any]):
             return False
         return dict.__eq__(self, other) is True
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __repr__(self) -> str:
         return f"<Record {self.type_name}: {', '.join(map(str, self)) or 'no fields'}>"
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.values import is_module
-from ckpt_core.tree import Alias, KeyPath, Part, Record, children, get, lookup
+from ckpt_core.tree import Alias, Index, KeyPath, Part, Record, children, get, lookup
 
 __all__ = ["Nested", "Weights", "named_weights", "nest"]
 
@@ -158,7 +158,9 @@ def _tree_weights(tree: Any, node: Any) -> Weights:
 
 
 def _segment(key: Any) -> str:
-    return key.name if isinstance(key, Part) else str(key)
+    if isinstance(key, Part):
+        return key.name
+    return str(int(key)) if isinstance(key, Index) else str(key)
 
 
 def _unwrapped(weights: Weights) -> Weights:

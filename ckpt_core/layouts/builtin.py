@@ -166,10 +166,10 @@ def _merged(*all_roles: Roles) -> Roles:
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(Roles):
         values = [getattr(roles, field.name) for roles in all_roles]
-        if isinstance(values[0], tuple):
+        if field.name == "params":
+            fields[field.name] = values[0]
+        elif field.name in ("buffers", "notes"):
             fields[field.name] = tuple(item for value in values for item in value)
-            if field.name == "params":
-                fields[field.name] = values[0]
         elif isinstance(values[0], Mapping):
             merged: dict[str, KeyPath] = {}
             for value in reversed(values):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Roles
 from ckpt_core.layouts.values import (
     has_array,
@@ -16,12 +17,18 @@ from ckpt_core.layouts.values import (
     is_scalar,
     is_weights,
 )
-from ckpt_core.tree import KeyPath
+from ckpt_core.tree import KeyPath, Record
 
-__all__ = ["COLLECTIONS", "claim_by_spelling"]
+__all__ = ["COLLECTIONS", "CONFIG_KEYS", "claim_by_spelling"]
 
 COLLECTIONS: Final = frozenset({"batch_stats", "cache", "buffers", "intermediates", "spectral_stats", "ema_stats"})
 """Flax's collections of variables that are not learned."""
+
+CONFIG_KEYS: Final = frozenset(
+    "args config cfg hparams hyper_parameters hyperparameters train_args training_args model_config opt options "
+    "model_args conf settings params_config ds_config".split()
+)
+"""The keys under which the whole configuration is saved."""
 
 _METRIC: Final = re.compile(
     r"(^|_)(loss|losses|acc|accuracy|err|error|eer|metric|score|f1|auc|auroc|ap|map|iou|miou|psnr|ssim|lpips|fid|"
@@ -49,6 +56,11 @@ def _is_optimizer_like(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return bool(value)
     return isinstance(value, Mapping) and (has_array(value) or not value)
+
+
+def _is_counter(value: Any) -> bool:
+    """A number, or one copy of it per device."""
+    return is_scalar(value) or (isinstance(value, LazyArray) and value.ndim == 1)
 
 
 def _is_moment(value: Any) -> bool:
@@ -107,17 +119,10 @@ _ROWS: Final = (
         _words("rng rng_state rng_states torch_rng_state cuda_rng_state numpy_rng_state python_rng_state key prng_key rngs"),
         lambda value: value is not None and not isinstance(value, (bool, str)),
     ),
-    _Row("step", _words("step global_step iter iteration num_updates global_steps it steps num_steps"), is_scalar),
+    _Row("step", _words("step global_step iter iteration num_updates global_steps it steps num_steps"), _is_counter),
     _Row("epoch", _words("epoch epochs_done current_epoch last_epoch"), is_scalar),
     _Row("timestamp", _words("timestamp time date datetime saved_at created_at save_time"), _is_moment),
-    _Row(
-        "config",
-        _words(
-            "args config cfg hparams hyper_parameters hyperparameters train_args training_args model_config opt options "
-            "model_args conf settings params_config ds_config"
-        ),
-        _is_settings,
-    ),
+    _Row("config", CONFIG_KEYS, _is_settings),
     _Row("metrics", _words("metrics metric train_metrics val_metrics test_metrics eval_metrics results scores"), _is_settings),
 )
 
@@ -164,4 +169,5 @@ def _role_of(key: str, value: Any) -> str | None:
             return row.role
     if _METRIC.search(key) and is_numeric(value):
         return "metrics"
-    return "config" if value is not None and is_plain(value) and not key.startswith("_") else None
+    is_setting = value is not None and not isinstance(value, Record) and is_plain(value)
+    return "config" if is_setting and not key.startswith("_") else None

@@ -1,0 +1,251 @@
+"""Fitting a tree to a container and back: whatever the container holds, the exact tree returns."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from pathlib import PurePosixPath, PureWindowsPath
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.backend import Holds, Stored
+from ckpt_core.dtypes import ITEMSIZE, to_numpy
+from ckpt_core.fit import DOCUMENT, fit, unfit
+from ckpt_core.storage import MemoryStorage
+from ckpt_core.tree import Alias, Global, Part, Record, children, flatten, unshare
+
+FLAT = Holds(attributes="text", reserved=frozenset({"__metadata__"}))
+JSONISH = Holds(values=frozenset({"None", "bool", "int", "float", "str"}), containers=frozenset({"dict", "list"}))
+PICKLISH = Holds(
+    values=frozenset({"None", "bool", "int", "float", "complex", "str", "bytes", "scalar"}),
+    containers=frozenset({"dict", "list", "tuple", "OrderedDict"}),
+    keys=frozenset({"str", "int", "float", "bool", "None", "bytes", "tuple"}),
+    int_bits=None,
+    sharing=True,
+)
+CONTAINERS = {"flat": FLAT, "jsonish": JSONISH, "picklish": PICKLISH}
+
+
+def arrays() -> st.SearchStrategy[LazyArray]:
+    def make(dtype, shape, seed):
+        count = math.prod(shape) * ITEMSIZE[dtype]
+        return LazyArray(shape, dtype, MemoryStorage(np.random.default_rng(seed).bytes(count)))
+
+    shapes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+    return st.builds(make, st.sampled_from(sorted(ITEMSIZE)), shapes, st.integers(0, 9))
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(2**80), 2**80),
+    st.floats(),
+    st.complex_numbers(),
+    st.text(),
+    st.text("$.a/"),
+    st.binary(),
+    st.sampled_from([np.float32(1.5), np.int64(-3), np.bool_(True), np.complex64(1j), np.float16("nan")]),
+    st.datetimes(),
+    st.dates(),
+    st.timedeltas(),
+    st.sampled_from([PurePosixPath("/a/b"), PureWindowsPath("C:/x"), Global("torch.float32"), {1, "a"}, frozenset({2})]),
+)
+KEYS = st.one_of(
+    st.text(max_size=3),
+    st.text("$.ab/", max_size=3),
+    st.integers(-5, 5),
+    st.tuples(st.integers(0, 2), st.text(max_size=1)),
+    st.none(),
+    st.binary(max_size=2),
+)
+TREES = st.recursive(
+    st.one_of(VALUES, arrays()),
+    lambda child: st.one_of(
+        st.dictionaries(KEYS, child, max_size=4),
+        st.lists(child, max_size=3),
+        st.lists(child, max_size=3).map(tuple),
+        st.builds(Record, st.text(max_size=5), st.dictionaries(st.text(max_size=3), child, max_size=3)),
+        st.builds(
+            lambda fields, state: Record("collections.OrderedDict", fields, state={"_metadata": state}),
+            st.dictionaries(st.text(max_size=3), child, max_size=3),
+            st.dictionaries(st.text(max_size=2), st.tuples(st.integers()), max_size=2),
+        ),
+        st.builds(lambda a, s: Record("f", args=tuple(a), state=s), st.lists(child, max_size=2), child),
+    ),
+    max_leaves=15,
+)
+
+
+def same(a, b) -> bool:
+    if isinstance(a, LazyArray):
+        return isinstance(b, LazyArray) and a.spec == b.spec and a.read().tobytes() == b.read().tobytes()
+    pairs, others = children(a), children(b)
+    if pairs is not None:
+        if type(a) is not type(b) or others is None or [repr(k) for k, _ in pairs] != [repr(k) for k, _ in others]:
+            return False
+        if isinstance(a, Record) and a.type_name != b.type_name:
+            return False
+        return all(same(x, y) for (_, x), (_, y) in zip(pairs, others, strict=True))
+    if isinstance(a, np.generic):
+        return type(a) is type(b) and a.tobytes() == b.tobytes()
+    return type(a) is type(b) and (a == b or repr(a) == repr(b))
+
+
+def check_native(tree, holds: Holds) -> None:
+    """Nothing in a fitted tree may be of a kind that the container does not hold."""
+    if not holds.containers:
+        assert type(tree) is dict
+        assert all(type(key) is str and isinstance(leaf, LazyArray) for key, leaf in tree.items())
+        return
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        pairs = children(node)
+        if pairs is None:
+            assert isinstance(node, LazyArray) or type(node).__name__.replace("NoneType", "None") in holds.values or (
+                isinstance(node, np.generic) and "scalar" in holds.values
+            )
+            continue
+        kind = "OrderedDict" if isinstance(node, Record) else type(node).__name__
+        assert kind in holds.containers
+        stack += [child for key, child in pairs if key != Part("state")]
+
+
+@pytest.mark.parametrize("name", sorted(CONTAINERS))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(tree=TREES)
+def test_the_exact_tree_returns_from_any_container(name, tree):
+    holds = CONTAINERS[name]
+    fitted = fit(Stored(tree, {"format": "pt"}), holds)
+    assert fitted.losses == ()
+    check_native(fitted.stored.tree, holds)
+    json.dumps(dict(fitted.stored.attributes))
+    back, _ = unfit(fitted.stored, holds)
+    assert back.notes == ()
+    assert same(tree, back.tree)
+    assert back.attributes == {"format": "pt"}
+
+
+def array(*values, dtype=np.float32) -> LazyArray:
+    return LazyArray.from_numpy(np.array(values, dtype))
+
+
+def test_what_fits_needs_no_document():
+    tree = {"a.b": array(1), "c": array(2)}
+    assert fit(Stored(tree), FLAT).stored == Stored(tree, {})
+    nested = {"params": {"w": array(1)}, "step": 3, "names": ["a", None]}
+    assert fit(Stored(nested), JSONISH).stored.attributes == {}
+    everything = {0: {"x": (1, array(2))}, "big": 2**100, "s": np.float32(1)}
+    assert fit(Stored(everything), PICKLISH).carried == ()
+
+
+def test_nearest_values_are_written_for_readers_that_know_no_document():
+    tree = {
+        "args": Record("argparse.Namespace", {"lr": 0.1, "betas": (0.9, 0.99)}),
+        "loss": np.float32(0.5),
+        3: "x",
+        "when": datetime.date(2026, 1, 2),
+    }
+    assert fit(Stored(tree), JSONISH).stored.tree == {
+        "args": {"lr": 0.1, "betas": [0.9, 0.99]},
+        "loss": 0.5,
+        "3": "x",
+        "when": "2026-01-02",
+    }
+
+
+def test_names_that_collide_are_kept_apart():
+    tree = {"a.b": array(1), "a": {"b": array(2)}, "__metadata__": array(3)}
+    fitted = fit(Stored(tree), FLAT)
+    assert sorted(fitted.stored.tree) == ["__metadata__'", "a.b", "a/b"]
+    back, _ = unfit(fitted.stored, FLAT)
+    assert same(tree, back.tree)
+    keys = {0: array(1), "0": array(2)}
+    fitted = fit(Stored(keys), JSONISH)
+    assert list(fitted.stored.tree) == ["(0)", "0"]
+    assert same(keys, unfit(fitted.stored, JSONISH)[0].tree)
+
+
+def test_unknown_dtypes_are_losses_that_still_come_back():
+    holds = Holds(dtypes=frozenset({"uint8", "float32"}), attributes="text")
+    tree = {"w": LazyArray((2, 3), "complex128", MemoryStorage(np.random.default_rng(0).bytes(96))), "v": array(1)}
+    fitted = fit(Stored(tree), holds)
+    assert [str(loss) for loss in fitted.losses] == [
+        "dtype complex128 is unknown to the target; the bytes are written as uint8 @ w"
+    ]
+    assert fitted.stored.tree["w"].shape == (2, 3, 16)
+    assert same(tree, unfit(fitted.stored, holds)[0].tree)
+
+
+def test_ties_are_declared_where_bytes_cannot_be_shared():
+    shared = array(1, 2)
+    tree = {"a": shared, "b": shared, "c": array(1, 2)}
+    fitted = fit(Stored(tree), FLAT)
+    assert [str(remark) for remark in fitted.carried] == ["tied to a, written as a copy @ b"]
+    assert unfit(fitted.stored, FLAT)[1] == ((("a",), ("b",)),)
+    assert fit(Stored(tree), PICKLISH).carried == ()
+
+
+def test_overlapping_arrays_are_losses_where_bytes_cannot_be_shared():
+    storage = MemoryStorage(bytes(16))
+    tree = {"a": LazyArray((3,), "float32", storage), "b": LazyArray((3,), "float32", storage, 4)}
+    assert [loss.path for loss in fit(Stored(tree), FLAT).losses] == ["b"]
+    apart = {"a": LazyArray((2,), "float32", storage), "b": LazyArray((2,), "float32", storage, 8)}
+    assert fit(Stored(apart), FLAT).losses == ()
+
+
+def test_shared_containers_are_shared_or_copied_or_left_out():
+    inner = {"w": array(1)}
+    tree = unshare({"model": inner, "ema": inner})
+    shared = fit(Stored(tree), PICKLISH).stored.tree
+    assert shared["ema"] is shared["model"]
+    copied = fit(Stored(tree), JSONISH)
+    assert set(copied.stored.tree["ema"]) == {"w"}
+    assert unfit(copied.stored, JSONISH)[0].tree["ema"] == Alias(("model",))
+    cycle = [1]
+    cycle.append(cycle)
+    fitted = fit(Stored(unshare({"c": cycle})), JSONISH)
+    assert fitted.stored.tree == {"c": [1, None]}
+    assert unfit(fitted.stored, JSONISH)[0].tree == {"c": [1, Alias(("c",))]}
+
+
+def test_sharing_bombs_do_not_expand():
+    node = {"w": array(1)}
+    for _ in range(60):
+        node = {"a": node, "b": node}
+    fitted = fit(Stored(unshare(node)), JSONISH)
+    assert len(flatten(fitted.stored.tree)) < 30_000
+
+
+def test_a_description_that_does_not_match_is_set_aside_with_a_note():
+    fitted = fit(Stored({"a": (array(1), array(2))}), FLAT).stored
+    edited = Stored({"a.0": array(1)}, fitted.attributes)
+    back, _ = unfit(edited, FLAT)
+    assert list(back.tree) == ["a.0"]
+    assert "set aside" in back.notes[0]
+    extra = Stored({**fitted.tree, "new": array(3)}, fitted.attributes)
+    assert "set aside" in unfit(extra, FLAT)[0].notes[0]
+    garbage = Stored(fitted.tree, {DOCUMENT: '{"ckpt_core": 1, "tree": {"$nothing": 1}}'})
+    assert "set aside" in unfit(garbage, FLAT)[0].notes[0]
+
+
+def test_deep_trees_are_named_as_a_loss_where_json_cannot_carry_them():
+    node = (array(1),)
+    for _ in range(200):
+        node = (node,)
+    fitted = fit(Stored(node), FLAT)
+    assert any("JSON cannot describe" in str(loss) for loss in fitted.losses)
+    assert len(fitted.stored.tree) == 1
+
+
+def test_extended_dtypes_return_as_scalars():
+    value = np.array([1.5], to_numpy("bfloat16"))[0]
+    back = unfit(fit(Stored({"x": value, "w": array(1)}), FLAT).stored, FLAT)[0].tree
+    assert type(back["x"]) is type(value)
+    assert back["x"] == value

@@ -1,0 +1,283 @@
+"""What a tree means: the layouts that are recognised, and the parts that come out of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.backend import Stored
+from ckpt_core.errors import UnknownFormatError, UsageError
+from ckpt_core.opening import checkpoint_of
+from ckpt_core.schema import Checkpoint
+from ckpt_core.select import Selection, matches, selected
+from ckpt_core.tree import Global, Record, flatten, unshare
+
+
+def array(*shape: int, dtype: str = "float32", fill: float = 0.0) -> LazyArray:
+    return LazyArray.from_numpy(np.full(shape, fill, dtype))
+
+
+def opened(tree, layout=None) -> Checkpoint:
+    return checkpoint_of(Stored(unshare(tree)), layout=layout, format="memory")
+
+
+def state_dict() -> dict:
+    return {
+        "encoder.conv1.weight": array(8, 3, 3, 3),
+        "encoder.bn.running_mean": array(8),
+        "encoder.bn.num_batches_tracked": array(dtype="int64"),
+        "head.weight": array(10, 8),
+    }
+
+
+def adamw() -> dict:
+    slots = {"step": array(fill=7.0), "exp_avg": array(10, 8), "exp_avg_sq": array(10, 8)}
+    group = {"lr": 1e-3, "betas": (0.9, 0.999), "amsgrad": False, "decoupled_weight_decay": True, "params": [0]}
+    return {"state": {0: slots}, "param_groups": [group]}
+
+
+def test_a_bare_state_dict():
+    ckpt = opened(state_dict())
+    assert ckpt.layout == "state_dict"
+    assert [name for name, _ in ckpt.params.leaves()] == ["encoder/conv1/weight", "head/weight"]
+    assert [name for name, _ in ckpt.buffers.leaves()] == ["encoder/bn/running_mean", "encoder/bn/num_batches_tracked"]
+    assert ckpt.params["encoder"]["conv1"]["weight"] is ckpt.params["encoder/conv1/weight"]
+    assert (ckpt.step, ckpt.epoch, ckpt.config, ckpt.metrics, ckpt.opt_state) == (None, None, {}, {}, None)
+    with pytest.raises(KeyError, match="there is: encoder, head"):
+        ckpt.params["decoder"]
+
+
+def test_a_training_dict():
+    ckpt = opened(
+        {
+            "epoch": 10,
+            "global_step": np.int64(4120),
+            "model_state_dict": state_dict(),
+            "optimizer_state_dict": adamw(),
+            "scheduler_state_dict": {"last_epoch": 10},
+            "val_loss": np.float64(0.3876),
+            "train_losses": [0.5, 0.4],
+            "args": Record("argparse.Namespace", {"lr": 1e-3, "path": None}),
+            "num_slots": 7,
+            "rng_state": array(5, dtype="uint8"),
+            "git": Record("some.Class", {"sha": "abc"}),
+        }
+    )
+    assert ckpt.layout == "training_dict"
+    assert (ckpt.epoch, ckpt.step) == (10, 4120)
+    assert ckpt.metrics == {"val_loss": 0.3876, "train_losses": [0.5, 0.4]}
+    assert type(ckpt.metrics["val_loss"]) is float
+    assert ckpt.config["lr"] == 1e-3
+    assert ckpt.config["num_slots"] == 7
+    assert list(ckpt.schedulers) == ["scheduler_state_dict"]
+    assert list(ckpt.rng) == ["rng_state"]
+    state = ckpt.opt_state
+    assert state.kind == ("adamw",)
+    assert state.step == 7
+    assert set(state.slots) == {"mu", "nu"}
+    assert state.hyperparams["lr"] == 1e-3
+
+
+def test_plain_values_beside_the_weights_are_config():
+    ckpt = opened({"epoch": 1, "model_state_dict": state_dict(), "num_slots": 7, "arch": "cnn", "best_acc": 0.5})
+    assert ckpt.config == {"num_slots": 7, "arch": "cnn"}
+    assert ckpt.metrics == {"best_acc": 0.5}
+
+
+def flax_params() -> dict:
+    return {"Conv_0": {"kernel": array(3, 3, 1, 8), "bias": array(8)}, "Dense_0": {"kernel": array(8, 10)}}
+
+
+def adam_state() -> tuple:
+    moments = {"mu": flax_params(), "nu": flax_params()}
+    first = Record("optax._src.transform.ScaleByAdamState", {"count": array(dtype="int32", fill=5), **moments})
+    return (first, Record("optax._src.base.EmptyState"))
+
+
+def test_a_flax_train_state():
+    tree = Record(
+        "flax.training.train_state.TrainState",
+        {
+            "step": array(dtype="int32", fill=5),
+            "apply_fn": Global("model.apply"),
+            "params": Record("flax.core.frozen_dict.FrozenDict", flax_params()),
+            "opt_state": adam_state(),
+            "batch_stats": {"BatchNorm_0": {"mean": array(8)}},
+        },
+    )
+    ckpt = opened(tree)
+    assert ckpt.layout == "train_state"
+    assert ckpt.step == 5
+    assert [name for name, _ in ckpt.params.leaves()] == ["Conv_0/kernel", "Conv_0/bias", "Dense_0/kernel"]
+    assert [name for name, _ in ckpt.buffers.leaves()] == ["BatchNorm_0/mean"]
+    assert ckpt.opt_state.step == 5
+    assert "adamw" in ckpt.opt_state.kind
+    assert ckpt.opt_state.slots["mu"] == flax_params() or set(ckpt.opt_state.slots) == {"mu", "nu"}
+    assert ckpt.metadata.extra == {"apply_fn": Global("model.apply")}
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_state_beside_metadata_and_its_flat_form(nested):
+    state = {"params": flax_params(), "opt_state": adam_state(), "step": 9}
+    metadata = {"epoch": 3, "config": {"lr": 0.1}}
+    tree = {"state": state, "metadata": metadata} if nested else {**state, **metadata}
+    ckpt = opened({**tree, "timestamp": 1763.5})
+    assert ckpt.layout == ("state_metadata" if nested else "train_state")
+    assert (ckpt.step, ckpt.epoch, ckpt.config, ckpt.timestamp) == (9, 3, {"lr": 0.1}, 1763.5)
+    assert ckpt.metadata.extra == {}
+
+
+def test_flax_variables_and_nnx_states():
+    ckpt = opened({"params": flax_params(), "batch_stats": {"mean": array(8)}})
+    assert ckpt.layout == "variables"
+    assert [name for name, _ in ckpt.buffers.leaves()] == ["mean"]
+    nnx = opened({"layers": {"0": {"kernel": {"value": array(2, 3)}, "bias": {"value": array(3)}}}})
+    assert [name for name, _ in nnx.params.leaves()] == ["layers/0/kernel", "layers/0/bias"]
+
+
+def module(parameters=(), buffers=(), children=()) -> Record:
+    fields = {"training": True, "_parameters": dict(parameters), "_buffers": dict(buffers), "_modules": dict(children)}
+    return Record("models.Net", fields)
+
+
+def test_a_whole_pickled_module():
+    inner = module({"weight": array(2, 2), "bias": None}, {"running_scale": array(2)})
+    ckpt = opened(module(children={"fc": inner, "again": inner}))
+    assert ckpt.layout == "module"
+    assert [name for name, _ in ckpt.params.leaves()] == ["fc/weight"]
+    assert [name for name, _ in ckpt.buffers.leaves()] == ["fc/running_scale"]
+    inside = opened({"model": module({"w": array(1)}), "epoch": 1})
+    assert [name for name, _ in inside.params.leaves()] == ["w"]
+
+
+def test_what_nobody_recognises_keeps_its_arrays():
+    ckpt = opened([array(2), {"x": array(3)}, "text"])
+    assert ckpt.layout is None
+    assert [name for name, _ in ckpt.params.leaves()] == ["0", "1/x"]
+    assert any("no layout recognised" in note for note in ckpt.metadata.notes)
+
+
+def test_the_value_decides_not_the_key():
+    optimizer = opened({"model": state_dict(), "opt": adamw()})
+    assert list(optimizer.opt_states) == ["opt"]
+    settings = opened({"model": state_dict(), "opt": Record("argparse.Namespace", {"lr": 1})})
+    assert settings.opt_states == {}
+    assert settings.config == {"lr": 1}
+    text = opened({"model": "resnet18", "state_dict": state_dict()})
+    assert text.config == {"model": "resnet18"}
+
+
+def test_several_optimizers_must_be_named():
+    ckpt = opened({"netG": state_dict(), "netD": state_dict(), "optimizer_G": adamw(), "optimizer_D": adamw()})
+    assert list(ckpt.params) == ["netG", "netD"]
+    assert list(ckpt.opt_states) == ["optimizer_G", "optimizer_D"]
+    with pytest.raises(UsageError, match="holds 2 optimizers: optimizer_G, optimizer_D"):
+        _ = ckpt.opt_state
+
+
+def test_wrapper_prefixes_are_noticed_and_removed_on_request():
+    wrapped = {f"module._orig_mod.{name}": leaf for name, leaf in state_dict().items()}
+    ckpt = opened({"model": wrapped, "epoch": 1})
+    assert ckpt.metadata.prefixes == ("module", "_orig_mod")
+    tree, _ = selected(ckpt, Selection(strip_prefix="module._orig_mod"))
+    assert list(tree["model"]) == list(state_dict())
+    with pytest.raises(UsageError, match="no name of a weight begins"):
+        selected(opened(state_dict()), Selection(strip_prefix="module"))
+
+
+def test_replicated_leaves_are_noticed_and_proven():
+    copies = {"params": {"w": LazyArray.from_numpy(np.ones((4, 3), np.float32))}, "step": array(4, dtype="int32", fill=2)}
+    ckpt = opened(copies)
+    assert ckpt.metadata.replicas == 4
+    assert ckpt.step == 2
+    one = ckpt.unreplicated()
+    assert one.params["w"].shape == (3,)
+    assert one.step == 2
+    copies["params"]["w"] = LazyArray.from_numpy(np.arange(12, dtype=np.float32).reshape(4, 3))
+    with pytest.raises(UsageError, match="the copies of params/w differ"):
+        opened(copies).unreplicated()
+
+
+def test_nothing_is_lost_between_the_roles():
+    tree = {"model_state_dict": state_dict(), "odd": {"deep": [1, {"x": array(1)}]}, 5: "five", "when": Record("q.T")}
+    ckpt = opened(tree)
+    assert set(ckpt.metadata.extra) == {"odd", "(5)", "when"}
+
+
+def test_layouts_can_be_named():
+    tree = {"params": flax_params(), "step": 1}
+    assert opened(tree, "training_dict").layout == "training_dict"
+    with pytest.raises(UsageError, match="is not arranged as module"):
+        opened(tree, "module")
+    with pytest.raises(UnknownFormatError, match="Known layouts: .*train_state"):
+        opened(tree, "nothing")
+
+
+def test_only_writes_the_models_own_names_and_says_what_is_left():
+    ckpt = opened({"epoch": 1, "model_state_dict": state_dict(), "ema": state_dict(), "note": "x"})
+    tree, left = selected(ckpt, Selection(only=("params",)))
+    assert list(tree) == ["encoder.conv1.weight", "head.weight"]
+    assert {"epoch", "note", "model_state_dict/encoder.bn.running_mean"} <= {remark.path for remark in left}
+    weights, _ = selected(ckpt, Selection(only=("weights",)))
+    assert set(weights) == set(state_dict())
+    averaged, _ = selected(ckpt, Selection(only=("ema",)))
+    assert list(averaged) == list(state_dict())
+    nested, _ = selected(opened({"params": flax_params(), "step": 1}), Selection(only=("params",)))
+    assert nested == flax_params() or list(nested) == ["Conv_0", "Dense_0"]
+    with pytest.raises(UsageError, match="there are no ema"):
+        selected(opened(state_dict()), Selection(only=("ema",)))
+    with pytest.raises(UsageError, match="only= takes"):
+        selected(ckpt, Selection(only=("everything",)))
+
+
+def test_selecting_by_pattern():
+    ckpt = opened({"epoch": 1, "model_state_dict": state_dict()})
+    tree, left = selected(ckpt, Selection(select=("model_state_dict/encoder/**",)))
+    assert list(tree["model_state_dict"]) == [name for name in state_dict() if name.startswith("encoder")]
+    assert {remark.path for remark in left} == {"epoch", "model_state_dict/head.weight"}
+    only, _ = selected(ckpt, Selection(only=("params",), select=("head.*",)))
+    assert list(only) == ["head.weight"]
+    with pytest.raises(UsageError, match=r"'nothing/\*' matches nothing"):
+        selected(ckpt, Selection(select=("nothing/*",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "fits"),
+    [
+        ("a/b/c", "a/**", True),
+        ("a.b.c", "a/**", True),
+        ("a/b/c", "a/*", False),
+        ("a/b", "a.*", True),
+        ("a/b/kernel", "**/kernel", True),
+        ("kernel", "**/kernel", True),
+        ("a/kernels", "**/kernel", False),
+        ("a", "a/**", True),
+        ("ab", "a?", True),
+        ("a+b", "a+b", True),
+    ],
+)
+def test_patterns(name, pattern, fits):
+    assert matches(name, (pattern,)) is fits
+
+
+def test_casting_touches_the_weights_alone():
+    ckpt = opened({"model_state_dict": state_dict(), "optimizer_state_dict": adamw()})
+    tree, _ = selected(ckpt, Selection(cast="bf16"))
+    assert tree["model_state_dict"]["head.weight"].dtype == "bfloat16"
+    assert tree["model_state_dict"]["encoder.bn.num_batches_tracked"].dtype == "int64"
+    assert tree["optimizer_state_dict"]["state"][0]["exp_avg"].dtype == "float32"
+    with pytest.raises(UsageError, match="no floating-point dtype"):
+        selected(ckpt, Selection(cast="int8"))
+
+
+def test_another_layout_names_what_it_has_no_place_for():
+    ckpt = opened({"epoch": 3, "model_state_dict": state_dict(), "optimizer_state_dict": adamw(), "step": 8})
+    tree, left = selected(ckpt, Selection(layout="train_state"))
+    assert list(tree) == ["step", "params", "batch_stats", "opt_state"]
+    assert [remark.path for remark in left] == ["epoch"]
+    back = opened(tree)
+    assert back.layout == "train_state"
+    again, _ = selected(back, Selection(layout="training_dict"))
+    assert sorted(again["model_state_dict"]) == sorted(state_dict())
+    assert len(flatten(tree)) >= 6

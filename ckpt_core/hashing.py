@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.schema import Checkpoint
 
-__all__ = ["hash_array", "hash_weights"]
+__all__ = ["combined_hash", "hash_array", "hash_leaves", "hash_weights"]
 
 
 def hash_array(array: LazyArray) -> str:
@@ -16,6 +16,35 @@ def hash_array(array: LazyArray) -> str:
     digest = hashlib.sha256(f"{array.dtype}{list(array.shape)}\n".encode())
     for tile in array.tiles():
         digest.update(tile)
+    return digest.hexdigest()
+
+
+def hash_leaves(
+    ckpt: Checkpoint, progress: Callable[[int, int], None] | None = None
+) -> list[tuple[str, str]]:
+    """Return (name, SHA-256 in hex) of every parameter and buffer, in the order of the names.
+
+    Arguments:
+        ckpt: an open checkpoint.
+        progress: called with (bytes done, bytes in all).
+    """
+    leaves = sorted([*ckpt.params.leaves(), *ckpt.buffers.leaves()], key=lambda pair: pair[0])
+    total = sum(array.nbytes for _, array in leaves)
+    done = 0
+    hashed = []
+    for name, array in leaves:
+        hashed.append((name, hash_array(array)))
+        done += array.nbytes
+        if progress is not None:
+            progress(done, total)
+    return hashed
+
+
+def combined_hash(hashed: Iterable[tuple[str, str]]) -> str:
+    """Return the SHA-256, in hex, of the lines `name NUL digest` of all leaves."""
+    digest = hashlib.sha256()
+    for name, one in hashed:
+        digest.update(f"{name}\0{one}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
@@ -29,13 +58,4 @@ def hash_weights(ckpt: Checkpoint, progress: Callable[[int, int], None] | None =
         ckpt: an open checkpoint.
         progress: called with (bytes done, bytes in all).
     """
-    leaves = dict(sorted([*ckpt.params.leaves(), *ckpt.buffers.leaves()]))
-    total = sum(array.nbytes for array in leaves.values())
-    digest = hashlib.sha256()
-    done = 0
-    for name, array in leaves.items():
-        digest.update(f"{name}\0{hash_array(array)}\n".encode("utf-8", "surrogatepass"))
-        done += array.nbytes
-        if progress is not None:
-            progress(done, total)
-    return digest.hexdigest()
+    return combined_hash(hash_leaves(ckpt, progress))

@@ -47,11 +47,11 @@ class ZipWriter:
         self._central = bytearray()
         self._names: set[str] = set()
 
-    def add(self, name: str, data: bytes) -> int:
+    def add(self, name: str, data: bytes | memoryview) -> int:
         """Add a member; returns its CRC-32."""
         crc = zlib.crc32(data)
         offset = self._file.tell()
-        self._file.write(self._header(name, len(data), crc, offset) + data)
+        self._file.write(b"".join((self._header(name, len(data), crc, offset), data)))
         self._record(name, len(data), crc, offset)
         return crc
 
@@ -63,7 +63,7 @@ class ZipWriter:
         """
         size = array.nbytes
         if size <= _SMALL:
-            return self.add(name, b"".join(array.tiles()))
+            return self.add(name, _read(array))
         offset = self._file.tell()
         self._file.write(self._header(name, size, 0, offset))
         crc = self._file.write_array(array, checksum=True)
@@ -120,3 +120,13 @@ class ZipWriter:
             + extra
         )
         self._names.add(name)
+
+
+def _read(array: LazyArray) -> bytes | memoryview:
+    window = array.file_window()
+    if window is None:
+        return b"".join(array.tiles())
+    storage, offset, length = window
+    if length != storage.nbytes:
+        storage.verify()
+    return storage.read(offset, length)

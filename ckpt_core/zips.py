@@ -57,6 +57,8 @@ _Header = tuple[int, bytes, int, int, int, int, int]
 class Zip:
     """The directory of a ZIP archive.
 
+    Where every CRC-32 is 0, the writer computed none (torch with `compute_crc32 = False`), and none is checked.
+
     Arguments:
         source: the archive.
 
@@ -74,6 +76,7 @@ class Zip:
             headers = self._read_directory(source.read(start, size), count)
             with source.reading() as read:
                 self._read_headers(headers, start, read)
+        self.has_checksums = any(entry.crc32 for entry in self.entries.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self.entries
@@ -87,13 +90,13 @@ class Zip:
         """
         entry = self._entry(name)
         if entry.method == STORED:
-            return FileStorage(self.source, entry.start, entry.size, entry.crc32)
+            return FileStorage(self.source, entry.start, entry.size, entry.crc32 if self.has_checksums else None)
         if entry.size > FREE_INFLATION and entry.size > MAX_INFLATION * entry.compressed:
             raise LimitError(
                 f"{entry.compressed} bytes are declared to inflate to {entry.size}", path=self.source.path, place=name
             )
-        source = self.source
-        return DecodedStorage(entry.size, lambda: _inflated(source, entry))
+        source, checked = self.source, self.has_checksums
+        return DecodedStorage(entry.size, lambda: _inflated(source, entry, checked))
 
     def read(self, name: str, limit: int = 1 << 20) -> bytes:
         """Return a small member whole; raises LimitError when it is larger than `limit` bytes."""
@@ -110,7 +113,7 @@ class Zip:
             storage.verify()
             return self.source.window(entry.start, entry.size, name)
         with tempfile.TemporaryFile() as file:
-            for part in _inflate(self.source, entry):
+            for part in _inflate(self.source, entry, self.has_checksums):
                 file.write(part)
             file.flush()
             inflated = self.source.unlinked(os.dup(file.fileno()), entry.size)
@@ -271,16 +274,16 @@ def _name(raw: bytes, flags: int) -> str:
     return name
 
 
-def _inflated(source: Source, entry: Entry) -> bytearray:
+def _inflated(source: Source, entry: Entry, checked: bool) -> bytearray:
     whole = bytearray(entry.size)
     done = 0
-    for part in _inflate(source, entry):
+    for part in _inflate(source, entry, checked):
         whole[done : done + len(part)] = part
         done += len(part)
     return whole
 
 
-def _inflate(source: Source, entry: Entry) -> Iterator[bytes]:
+def _inflate(source: Source, entry: Entry, checked: bool) -> Iterator[bytes]:
     """Inflate a member block by block, never beyond its declared size, and check its CRC-32 at the end."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     crc = done = 0
@@ -306,7 +309,7 @@ def _inflate(source: Source, entry: Entry) -> Iterator[bytes]:
         raise DamagedFileError(
             f"does not inflate to the {entry.size} bytes declared", path=source.path, place=entry.name
         )
-    if source.verify and crc != entry.crc32:
+    if checked and source.verify and crc != entry.crc32:
         raise DamagedFileError(
             f"checksum mismatch: CRC-32 is {crc:08x}, the file states {entry.crc32:08x}",
             path=source.path,

@@ -66,6 +66,16 @@ _TORCH_KINDS: Final = (
     ({"ax", "eta"}, ("asgd",)),
     ({"momentum_buffer"}, ("sgd", "muon")),
 )
+_TORCH_MARKS: Final = (
+    ({"betas", "amsgrad"}, ("adam", "adamw")),
+    ({"betas", "momentum_decay"}, ("nadam",)),
+    ({"momentum", "nesterov"}, ("sgd", "muon")),
+    ({"alpha", "centered"}, ("rmsprop",)),
+    ({"rho", "eps", "lr"}, ("adadelta",)),
+    ({"lr_decay", "initial_accumulator_value"}, ("adagrad",)),
+    ({"etas", "step_sizes"}, ("rprop",)),
+    ({"lambd", "t0"}, ("asgd",)),
+)
 _OPTAX_KINDS: Final = (
     ({"mu", "nu", "nu_max"}, ("amsgrad",)),
     ({"mu", "nu"}, ("adam", "adamw", "nadam", "nadamw", "radam", "adamax", "adamaxw", "yogi", "adabelief", "lamb")),
@@ -114,8 +124,11 @@ def _torch_kind(names: set[str], hyperparams: Mapping[str, Any]) -> tuple[str, .
     for slots, kinds in _TORCH_KINDS:
         if slots <= names:
             return _narrowed(kinds, hyperparams)
-    if not names and "momentum" in hyperparams and "nesterov" in hyperparams:
-        return ("muon",) if "ns_steps" in hyperparams else ("sgd",)
+    if names:
+        return ()
+    for marks, kinds in _TORCH_MARKS:  # before the first step there are no slots yet
+        if marks <= hyperparams.keys():
+            return _narrowed(kinds, hyperparams)
     return ()
 
 

@@ -1,0 +1,59 @@
+# Everything a developer runs. Needs Python 3.10 or newer with venv and pip; `make PYTHON=python3.12 test` picks one.
+
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+SOURCES := ckpt_core plugins tests examples benchmarks
+
+.PHONY: help venv test lint types imports pytest demo bench format clean
+
+help:
+	@echo "make test    set up, then lint, types, import rules, tests with coverage, and the docs' examples"
+	@echo "make demo    train a digits classifier in PyTorch and Flax; inspect, convert and compare the checkpoints"
+	@echo "make bench   the benchmarks, side by side with what one would write by hand"
+	@echo "make format  apply ruff's formatting and its safe fixes"
+	@echo "make clean   remove what the above made, the virtual environment included"
+
+venv: $(STAMP)
+
+# torch first, alone: no other package may choose its build. Without build isolation the locked hatchling builds.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	touch $@
+
+# pytest comes last, so that its summary ends the output.
+test: lint types imports pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+# The code fences of README.md and docs/ are tests/test_docs.py.
+pytest: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo/session.py
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.run
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+clean:
+	rm -rf $(VENV) build dist .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf benchmarks/out examples/demo/out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,140 @@
+"""`ckpt diff`: what two checkpoints have in common and what not."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from contextlib import ExitStack
+from typing import Any, Final
+
+import click
+
+from ckpt_core.cli.fold import fold_names
+from ckpt_core.cli.jsonable import jsonable
+from ckpt_core.cli.options import json_option, opening_options
+from ckpt_core.cli.progress import progress_bar
+from ckpt_core.cli.render import clean, emit, emit_json, number_text, table, value_text
+from ckpt_core.comparison import Diff, Difference
+from ckpt_core.comparison import diff as compare
+from ckpt_core.opening import open_checkpoint
+
+__all__ = ["diff"]
+
+_LINES: Final = 100
+_RANKED: Final = 50
+
+
+@click.command(epilog="Exit codes: 0 equal; 1 different; 2 an error.")
+@click.argument("a")
+@click.argument("b")
+@json_option
+@click.option("--stats", is_flag=True, help="Rank the arrays by how far they moved.")
+@click.option("--plot", metavar="FILE", help="Draw how far they moved (.png, .svg, .pdf).")
+@click.option("--weights-only", is_flag=True, help="Compare parameters and buffers alone.")
+@click.option("--format-a", help="The format of A, where two backends claim it.")
+@click.option("--format-b", help="The format of B, likewise.")
+@click.option("--step-a", type=int, help="Which step of A, a directory of steps.")
+@click.option("--step-b", type=int, help="Which step of B, likewise.")
+@opening_options
+def diff(
+    a: str,
+    b: str,
+    as_json: bool,
+    stats: bool,
+    plot: str | None,
+    weights_only: bool,
+    format_a: str | None,
+    format_b: str | None,
+    step_a: int | None,
+    step_b: int | None,
+    verify: bool,
+    follow_symlinks: bool,
+) -> None:
+    """Compare two checkpoints leaf by leaf, bit by bit, in whatever containers they are."""
+    if plot is not None:
+        from ckpt_core.cli.plot import check_plot
+
+        check_plot(plot)
+    opening: dict[str, Any] = {"verify": verify, "follow_symlinks": follow_symlinks}
+    with ExitStack() as stack:
+        first = stack.enter_context(open_checkpoint(a, format=format_a, step=step_a, **opening))
+        second = stack.enter_context(open_checkpoint(b, format=format_b, step=step_b, **opening))
+        report = stack.enter_context(progress_bar("comparing"))
+        found = compare(
+            first, second, stats=stats or plot is not None, weights_only=weights_only, progress=report
+        )
+    if plot is not None:
+        from ckpt_core.cli.plot import draw
+
+        draw(found, plot)
+    if as_json:
+        emit_json(_object(found))
+    else:
+        emit("\n".join(_lines(found, stats, plot)))
+    click.get_current_context().exit(0 if found.is_equal else 1)
+
+
+def _object(found: Diff) -> dict[str, Any]:
+    return {
+        "a": found.a,
+        "b": found.b,
+        "equal": found.is_equal,
+        "same": found.same,
+        "differences": [
+            {"path": d.path, "kind": d.kind, "a": jsonable(d.a), "b": jsonable(d.b)}
+            for d in found.differences
+        ],
+        "movements": [
+            {"path": m.path, **jsonable({"relative": m.relative, "cosine": m.cosine, "maximum": m.maximum})}
+            for m in found.movements
+        ],
+    }
+
+
+def _lines(found: Diff, stats: bool, plot: str | None) -> list[str]:
+    lines = [f"a  {clean(found.a, 500)}", f"b  {clean(found.b, 500)}"]
+    if found.is_equal:
+        lines.append(
+            f"equal: all {found.same:,} leaves are the same"
+            if found.same
+            else "equal: there are no leaves in either"
+        )
+    else:
+        lines.append(f"different: {len(found.differences):,} leaves differ, {found.same:,} are the same")
+        lines += ["", *_differences(found.differences)]
+    if stats:
+        lines += ["", *_ranking(found)]
+    if plot is not None:
+        lines += ["", f"drawn: {clean(plot, 500)}"]
+    return lines
+
+
+def _differences(differences: tuple[Difference, ...]) -> list[str]:
+    said = [_said(difference) for difference in differences]
+    folded = fold_names([(d.path, text) for d, text in zip(differences, said, strict=True)])
+    rows = [
+        (*said[first], (name or "(the whole)") + (f"  ({count:,} leaves)" if count > 1 else ""))
+        for name, count, first in folded[:_LINES]
+    ]
+    more = sum(count for _, count, _ in folded[_LINES:])
+    return [*table(rows), *([f"  and {more:,} more (--json has all)"] if more else [])]
+
+
+def _said(difference: Difference) -> tuple[str, str]:
+    """What is said about a difference: what differs, and how."""
+    a, b = value_text(jsonable(difference.a), 60), value_text(jsonable(difference.b), 60)
+    if difference.kind == "only_a":
+        return "only in a", a
+    if difference.kind == "only_b":
+        return "only in b", b
+    return difference.kind, a if a == b else f"{a} -> {b}"
+
+
+def _ranking(found: Diff) -> list[str]:
+    moved = [m for m in found.movements if m.relative != 0 or m.maximum != 0]
+    rows: list[tuple[Hashable, ...]] = [("relative", "cosine", "maximum", "array, the farthest moved first")]
+    rows += [(*map(number_text, (m.relative, m.cosine, m.maximum)), clean(m.path)) for m in moved[:_RANKED]]
+    lines = table([tuple(map(str, row)) for row in rows], right=frozenset({0, 1, 2})) if moved else []
+    if len(moved) > _RANKED:
+        lines.append(f"  and {len(moved) - _RANKED:,} more (--json has all)")
+    still = len(found.movements) - len(moved)
+    return [*lines, f"{len(moved):,} arrays of one shape moved, {still:,} did not"]

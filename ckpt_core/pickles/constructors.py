@@ -1,0 +1,74 @@
+"""What a closed table of constructors is made of.
+
+A table maps dotted names to Constructors. They turn arguments that were read as data into data; nothing is
+looked up in a module. A name that is in no table becomes an inert Record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt_core.source import Source
+from ckpt_core.tree import Global
+
+__all__ = ["Constructor", "Pending", "Redirect", "Unfinished", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constructor:
+    """How a call on one dotted name is read.
+
+    A constructor trusts nothing: where it does not understand its arguments it returns NotImplemented and the
+    call becomes a Record. It raises DamagedFileError only for what cannot be (bytes outside of the file).
+
+    Arguments:
+        call: takes the tuple of arguments, returns the value.
+        build: takes the value and the state restored into it, returns the final value. A constructor that has
+            one must return a value that stands for itself in case the state never comes.
+        inline: like `build`, for values whose raw bytes follow the BUILD opcode; also takes the source and the
+            position after the opcode, and returns the value and the position where the pickle goes on.
+        copies: the work grows with the length of the arguments (containers that are copied). Such work is
+            charged against the size of the file, so that one large argument cannot be copied over and over.
+    """
+
+    call: Callable[[tuple[Any, ...]], Any]
+    build: Callable[[Any, Any], Any] | None = None
+    inline: Callable[[Any, Any, Source, int], tuple[Any, int]] | None = None
+    copies: bool = False
+
+
+class Pending:
+    """A value whose state has yet to come; once it came, `value` is final."""
+
+    __slots__ = ("args", "constructor", "name", "value")
+
+    def __init__(self, name: str, args: tuple[Any, ...], constructor: Constructor, value: Any) -> None:
+        self.name = name
+        self.args = args
+        self.constructor = constructor
+        self.value = value
+
+
+class Unfinished:
+    """A helper value of a constructor (a numpy dtype) that is no tree node, and knows what it becomes as one."""
+
+    __slots__ = ()
+
+    def finish(self) -> Any:
+        """Return the value as it stands in the tree; the same object each time if it has children."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """What `call` returns when the call really is one on `target` (copyreg's helpers)."""
+
+    target: Global
+    args: tuple[Any, ...]
+
+
+def resolve(value: Any) -> Any:
+    """Return the value behind a Pending, for constructors that look into their arguments."""
+    return value.value if type(value) is Pending else value

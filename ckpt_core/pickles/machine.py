@@ -1,0 +1,352 @@
+"""Pickle read as data: a virtual machine that never imports and never calls.
+
+It interprets the opcodes of protocols 0 to 5 (CPython's `Lib/pickletools.py` defines them). A global becomes a
+name. A call on a name in the table of constructors becomes the value that the table makes of it; every other
+call becomes an inert Record. Long bytes and text stay in the file as Blobs, so that opening
+reads the structure only. Nothing here recurses, and the work is linear in the length of the file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, NoReturn
+
+from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
+from ckpt_core.pickles.blob import BYTES, TEXT, Blob
+from ckpt_core.pickles.constructors import Constructor, Pending, Redirect
+from ckpt_core.pickles.keys import Keys
+from ckpt_core.pickles.settle import settle
+from ckpt_core.source import Source
+from ckpt_core.tree import Global, Record
+
+__all__ = ["LAZY", "LAZY_TEXT", "MAX_MARKS", "MAX_NAME", "Machine", "Unpickled", "unpickle"]
+
+LAZY: Final = 256
+LAZY_TEXT: Final = 1024
+"""Bytes and text from this length on stay in the file."""
+
+MAX_MARKS: Final = 1 << 20
+"""Containers that may be open at a time."""
+
+MAX_NAME: Final = 1 << 12
+"""Characters in the dotted name of a global."""
+
+WORK_PER_BYTE: Final = 4
+WORK_FLOOR: Final = 1 << 16
+"""Elements that may be copied from one container to another: a multiple of the bytes read, and a floor."""
+
+_GUARD: Final = 512  # more than any opcode below reads without looking how much is left
+_SMALL_CHUNK: Final = 1 << 12
+_LARGE_CHUNK: Final = 1 << 17
+
+_u32 = struct.Struct("<I").unpack_from
+_i32 = struct.Struct("<i").unpack_from
+_u16 = struct.Struct("<H").unpack_from
+
+
+class Unpickled(NamedTuple):
+    """A value, and the offset in the source after its STOP opcode."""
+
+    value: Any
+    end: int
+
+
+def unpickle(
+    source: Source,
+    constructors: Mapping[str, Constructor],
+    *,
+    start: int = 0,
+    end: int | None = None,
+    persistent_load: Callable[[Any], Any] | None = None,
+) -> Unpickled:
+    """Read one pickle as data.
+
+    Arguments:
+        source: the file.
+        constructors: the closed table of names whose calls are interpreted.
+        start: where the pickle begins, in bytes.
+        end: where the bytes that it may use end; None for the end of the source.
+        persistent_load: turns a persistent id (of torch: a description of a storage) into a value.
+
+    Returns:
+        The tree, in which a container met again is an Alias, and the offset after the pickle.
+
+    Raises:
+        DamagedFileError: the bytes are no pickle, contradict themselves, or go beyond the documented caps.
+    """
+    machine = Machine(source, constructors, start, source.size if end is None else end, persistent_load)
+    try:
+        value = machine.run()
+        return Unpickled(settle(value, machine.replaced), machine.position)
+    except CheckpointError as error:
+        raise error.located(source.path, f"byte {machine.position}") from None
+    except IndexError:
+        reason = "the pickle takes more from its stack than is there"
+    except KeyError:
+        reason = "the pickle refers to an object that it did not store"
+    except (UnicodeError, ValueError, TypeError, OverflowError, AttributeError, RecursionError) as error:
+        reason = f"the pickle contradicts itself ({type(error).__name__}: {str(error)[:200]})"
+    raise DamagedFileError(reason, path=source.path, place=f"byte {machine.position}")
+
+
+class Machine:
+    """The state of one interpretation: a stack per open MARK, the memo, and a window of the file."""
+
+    def __init__(
+        self,
+        source: Source,
+        constructors: Mapping[str, Constructor],
+        start: int,
+        end: int,
+        persistent_load: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.source = source
+        self.constructors = constructors
+        self.persistent_load = persistent_load or (lambda pid: Record("pickle.persistent_id", args=(pid,)))
+        self.end = min(end, source.size)
+        self.base = start
+        self.buffer = b""
+        self.pos = 0
+        self.safe = 0
+        self._chunk = _SMALL_CHUNK
+        self.stack: list[Any] = []
+        self.outer: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.replaced: dict[int, tuple[Any, Record]] = {}
+        self.globals: dict[tuple[str, str], Global] = {}
+        self._constructors: dict[int, Constructor | None] = {}
+        self._simple: dict[int, Callable[[tuple[Any, ...]], Any]] = {}
+        self._work = WORK_PER_BYTE * max(self.end - start, 0) + WORK_FLOOR
+        self.keys = Keys(self._work)
+
+    @property
+    def position(self) -> int:
+        """The offset in the source of the next byte to read."""
+        return self.base + self.pos
+
+    def fail(self, reason: str) -> NoReturn:
+        """Raise DamagedFileError at this place."""
+        raise DamagedFileError(reason, path=self.source.path, place=f"byte {self.position}")
+
+    # The window of the file.
+
+    def refill(self, pos: int) -> bytes:
+        """Move the window so that it starts at `pos`, with at least _GUARD bytes or padding after it."""
+        self._chunk = _SMALL_CHUNK if pos > len(self.buffer) else min(2 * self._chunk, _LARGE_CHUNK)
+        self.base += pos
+        self.pos = 0
+        left = self.end - self.base
+        if left <= 0:
+            self.fail("the pickle ends before its STOP opcode: the file is truncated or damaged")
+        data = self.source.read(self.base, min(left, self._chunk))
+        if left <= self._chunk:
+            self.safe = left
+            data += bytes(_GUARD)  # an opcode cut off by the end reads zeros, and the next one is not there
+        else:
+            self.safe = len(data) - _GUARD
+        self.buffer = data
+        return data
+
+    def take(self, length: int) -> bytes:
+        """Return the next bytes, however many there are."""
+        self.need(length)
+        data = self.buffer[self.pos : self.pos + length]
+        if len(data) < length:
+            data = self.source.read(self.position, length)
+        self.pos += length
+        return data
+
+    def need(self, length: int) -> None:
+        """Fail unless the file has `length` more bytes."""
+        if length < 0 or length > self.end - self.position:
+            self.fail(f"{length} bytes are declared where {max(self.end - self.position, 0)} are left")
+
+    def blob(self, length: int, encoding: str, kind: str) -> Blob:
+        """Leave the next bytes in the file and step over them."""
+        self.need(length)
+        blob = Blob(self.source, self.position, length, encoding, kind)
+        self.pos += length
+        return blob
+
+    def text(self, length: int) -> str | Blob:
+        """Return the next bytes as text, which stays in the file if it is long."""
+        if length >= LAZY_TEXT:
+            return self.blob(length, "utf-8", TEXT)
+        return self.take(length).decode("utf-8", "surrogatepass")
+
+    # Names and calls.
+
+    def name(self, module: Any, name: Any) -> Global:
+        """Return the one object that stands for a global."""
+        if type(module) is not str or type(name) is not str:
+            self.fail("the name of a global is not text")
+        known = self.globals.get((module, name))
+        if known is None:
+            if len(module) + len(name) >= MAX_NAME:
+                raise LimitError(f"the name of a global has {len(module) + len(name)} characters")
+            known = self.globals[module, name] = Global(f"{module}.{name}" if module else name)
+            constructor = self._constructors[id(known)] = self._find(known)
+            if constructor is not None and constructor == Constructor(constructor.call):
+                self._simple[id(known)] = constructor.call
+        return known
+
+    def _find(self, target: Global) -> Constructor | None:
+        """Return what the table has for a name; Python 2's names of modules count as today's."""
+        found = self.constructors.get(target.name)
+        if found is None and target.name.startswith(("__builtin__.", "copy_reg.")):
+            module, _, name = target.name.partition(".")
+            found = self.constructors.get({"__builtin__": "builtins", "copy_reg": "copyreg"}[module] + "." + name)
+        return found
+
+    def call(self, target: Any, args: Any) -> Any:
+        """Read a call as data."""
+        if type(args) is not tuple:
+            self.fail("the arguments of a call are not a tuple")
+        for _ in range(4):
+            if type(target) is not Global:
+                break
+            constructor = self._constructors.get(id(target))
+            if constructor is None:
+                return Record(target.name, args=args)
+            if constructor.copies:
+                self.charge(args)
+            value = constructor.call(args)
+            if type(value) is Redirect:
+                target, args = value.target, value.args
+                continue
+            if value is NotImplemented:
+                return Record(target.name, args=args)
+            if constructor.build is not None or constructor.inline is not None:
+                return Pending(target.name, args, constructor, value)
+            return value
+        if type(target) is Global:
+            return Record(target.name, args=args)
+        if isinstance(target, Record):
+            return Record("<call>", args=(target, args))
+        self.fail(f"a call on a {type(target).__name__}")
+
+    def charge(self, values: Any) -> None:
+        """Account for the copying of containers; raises LimitError when it outgrows the file."""
+        self._work -= sum(len(value) for value in values if isinstance(value, (dict, list, tuple, set, frozenset)))
+        if self._work < 0:
+            raise LimitError("the pickle copies its containers over and over")
+
+    # The loop.
+
+    def run(self) -> Any:
+        """Interpret opcodes up to STOP and return what is on the stack.
+
+        The opcodes that make up nearly all of a checkpoint are here, the most frequent first; they work on
+        local variables. All others are functions in `opcodes`.
+        """
+        from ckpt_core.pickles.opcodes import OPCODES
+
+        buffer, pos, safe = self.buffer, self.pos, self.safe
+        stack, memo, simple = self.stack, self.memo, self._simple
+        persistent_load = self.persistent_load
+        try:
+            while True:
+                if pos >= safe:
+                    buffer = self.refill(pos)
+                    pos, safe = 0, self.safe
+                op = buffer[pos]
+                pos += 1
+                if op == 0x68:  # BINGET
+                    stack.append(memo[buffer[pos]])
+                    pos += 1
+                elif op == 0x72:  # LONG_BINPUT
+                    memo[_u32(buffer, pos)[0]] = stack[-1]
+                    pos += 4
+                elif op == 0x94:  # MEMOIZE
+                    memo[len(memo)] = stack[-1]
+                elif op == 0x4B:  # BININT1
+                    stack.append(buffer[pos])
+                    pos += 1
+                elif op == 0x28:  # MARK
+                    self.outer.append(stack)
+                    self.stack = stack = []
+                    if len(self.outer) > MAX_MARKS:
+                        raise LimitError(f"more than {MAX_MARKS} containers are open at a time")
+                elif op == 0x74:  # TUPLE
+                    items = stack
+                    self.stack = stack = self.outer.pop()
+                    stack.append(tuple(items))
+                elif op == 0x52:  # REDUCE
+                    args = stack.pop()
+                    target = stack[-1]
+                    call = simple.get(id(target))
+                    if call is not None and type(args) is tuple:
+                        value = call(args)
+                        if value is NotImplemented or type(value) is Redirect:
+                            value = self.call(target, args)
+                    else:
+                        self.pos = pos
+                        value = self.call(target, args)
+                    stack[-1] = value
+                elif op == 0x85:  # TUPLE1
+                    stack[-1] = (stack[-1],)
+                elif op == 0x86:  # TUPLE2
+                    last = stack.pop()
+                    stack[-1] = (stack[-1], last)
+                elif op == 0x58:  # BINUNICODE
+                    length = _u32(buffer, pos)[0]
+                    pos += 4
+                    if length < LAZY:
+                        stack.append(buffer[pos : pos + length].decode("utf-8", "surrogatepass"))
+                        pos += length
+                    else:
+                        self.pos = pos
+                        stack.append(self.text(length))
+                        pos = self.pos
+                elif op == 0x8C:  # SHORT_BINUNICODE
+                    length = buffer[pos]
+                    pos += 1
+                    stack.append(buffer[pos : pos + length].decode("utf-8", "surrogatepass"))
+                    pos += length
+                elif op == 0x4A:  # BININT
+                    stack.append(_i32(buffer, pos)[0])
+                    pos += 4
+                elif op == 0x4D:  # BININT2
+                    stack.append(_u16(buffer, pos)[0])
+                    pos += 2
+                elif op == 0x51:  # BINPERSID
+                    self.pos = pos
+                    stack[-1] = persistent_load(stack[-1])
+                elif op == 0x29:  # EMPTY_TUPLE
+                    stack.append(())
+                elif op == 0x89:  # NEWFALSE
+                    stack.append(False)
+                elif op == 0x71:  # BINPUT
+                    memo[buffer[pos]] = stack[-1]
+                    pos += 1
+                elif op == 0x6A:  # LONG_BINGET
+                    stack.append(memo[_u32(buffer, pos)[0]])
+                    pos += 4
+                elif op == 0x43:  # SHORT_BINBYTES
+                    length = buffer[pos]
+                    pos += 1
+                    stack.append(buffer[pos : pos + length])
+                    pos += length
+                elif op == 0x42:  # BINBYTES
+                    length = _u32(buffer, pos)[0]
+                    self.pos = pos + 4
+                    stack.append(self.take(length) if length < LAZY else self.blob(length, "", BYTES))
+                    pos = self.pos
+                elif op == 0x87:  # TUPLE3
+                    last = stack.pop()
+                    middle = stack.pop()
+                    stack[-1] = (stack[-1], middle, last)
+                elif op == 0x4E:  # NONE
+                    stack.append(None)
+                elif op == 0x2E:  # STOP
+                    if self.outer or len(stack) != 1:
+                        self.pos = pos
+                        self.fail("the pickle stops with more or less than one value")
+                    return stack[0]
+                else:
+                    self.pos = pos
+                    OPCODES[op](self)
+                    stack, buffer, pos, safe = self.stack, self.buffer, self.pos, self.safe
+        finally:
+            self.pos = pos if self.buffer is buffer and pos >= self.pos else self.pos

@@ -1,0 +1,484 @@
+"""msgpack, as Flax writes it, read as structure: the bytes of arrays stay where they are.
+
+The wire format is msgpack (https://github.com/msgpack/msgpack/blob/master/spec.md); `flax/serialization.py` adds
+
+    ext 1   an array: msgpack of (shape, dtype name, C-ordered bytes)
+    ext 2   a complex number: msgpack of (real, imaginary)
+    ext 3   a numpy scalar, in the form of an array
+
+and writes an array of more than 1 GiB as {"__msgpack_chunked_array__": true, "shape": {"0": n, ...},
+"chunks": {"0": flat array, ...}}. Nothing here recurses. A declared length is compared with the bytes that are
+left before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any, Final
+
+import numpy as np
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.dtypes import is_known, itemsize, to_numpy
+from ckpt_core.errors import DamagedFileError, LimitError
+from ckpt_core.source import Source
+from ckpt_core.storage import FileStorage, Storage
+from ckpt_core.tree import MAX_DEPTH, Record
+
+__all__ = ["CHUNKED", "COMPLEX", "HEADER_MARK", "NDARRAY", "SCALAR", "looks_like_flax", "parse"]
+
+NDARRAY: Final = 1
+COMPLEX: Final = 2
+SCALAR: Final = 3
+CHUNKED: Final = "__msgpack_chunked_array__"
+HEADER_MARK: Final = "ckpt_core:"
+"""How the text of the metadata entry begins; JSON follows."""
+
+MAX_NODES: Final = 10_000_000
+MAX_TEXT: Final = 1 << 28
+_SNIFFED: Final = 200
+_BLOCK: Final = 1 << 18
+_LONGEST_HEAD: Final = 9
+
+VALUE, MAP, ARRAY, STR, BIN, EXT = range(6)
+
+_CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
+_LENGTHS: Final = {
+    0xC4: (BIN, 1),
+    0xC5: (BIN, 2),
+    0xC6: (BIN, 4),
+    0xC7: (EXT, 1),
+    0xC8: (EXT, 2),
+    0xC9: (EXT, 4),
+    0xD9: (STR, 1),
+    0xDA: (STR, 2),
+    0xDB: (STR, 4),
+    0xDC: (ARRAY, 2),
+    0xDD: (ARRAY, 4),
+    0xDE: (MAP, 2),
+    0xDF: (MAP, 4),
+}
+_NUMBERS: Final = {
+    code: struct.Struct(">" + kind)
+    for code, kind in zip((0xCA, 0xCB, *range(0xCC, 0xD4)), "fdBHIQbhiq", strict=True)
+}
+
+
+class Cursor:
+    """The tokens of a source from one position on, read through a block at a time."""
+
+    __slots__ = ("base", "block", "end", "index", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.end = source.size
+        self.base = 0
+        self.block = b""
+        self.index = 0
+
+    @property
+    def position(self) -> int:
+        """The position in the source."""
+        return self.base + self.index
+
+    def token(self) -> tuple[int, Any]:
+        """Return (VALUE, the value) or (kind, the length that follows: entries or bytes)."""
+        if self.index + _LONGEST_HEAD > len(self.block):
+            self._refill(_LONGEST_HEAD)
+        block, at = self.block, self.index
+        try:
+            code = block[at]
+            if code < 0x80 or code >= 0xE0:
+                self.index = at + 1
+                return VALUE, code if code < 0x80 else code - 0x100
+            if code < 0xC0:
+                self.index = at + 1
+                if code >= 0xA0:
+                    return STR, code & 31
+                return (MAP if code < 0x90 else ARRAY), code & 15
+            if code in _LENGTHS:
+                kind, width = _LENGTHS[code]
+                self.index = at + 1 + width
+                if self.index > len(block):
+                    raise IndexError
+                return kind, int.from_bytes(block[at + 1 : at + 1 + width], "big")
+            if code in _NUMBERS:
+                number = _NUMBERS[code]
+                self.index = at + 1 + number.size
+                return VALUE, number.unpack_from(block, at + 1)[0]
+            self.index = at + 1
+            if code in _CONSTANTS:
+                return VALUE, _CONSTANTS[code]
+            if 0xD4 <= code <= 0xD8:
+                return EXT, 1 << (code - 0xD4)
+        except (IndexError, struct.error):
+            raise self.cut_off() from None
+        raise self.damaged(f"holds the byte 0x{code:02x}, which msgpack never uses", self.base + at)
+
+    def take(self, length: int) -> bytes:
+        """Return the next `length` bytes."""
+        stop = self.index + length
+        if stop > len(self.block):
+            if length > MAX_TEXT:
+                raise LimitError(
+                    f"a value of {length} bytes is beyond the {MAX_TEXT} allowed", place=self.place()
+                )
+            self._refill(length)
+            stop = self.index + length
+            if stop > len(self.block):
+                raise self.cut_off()
+        data = self.block[self.index : stop]
+        self.index = stop
+        return data
+
+    def seek(self, position: int) -> None:
+        """Go to a position."""
+        self.base, self.index, self.block = position, 0, b""
+
+    def skip(self, length: int) -> None:
+        """Step over `length` bytes, which must be there."""
+        if self.base + self.index + length > self.end:
+            raise self.cut_off()
+        self.index += length
+
+    def ext_code(self) -> int:
+        """Return the type of an extension whose length was just read."""
+        return self.take(1)[0]
+
+    def text(self, length: int) -> str:
+        """Return the next `length` bytes as text."""
+        at = self.position
+        try:
+            return self.take(length).decode()
+        except UnicodeDecodeError as error:
+            raise self.damaged(f"text is not valid UTF-8: {error.reason}", at) from None
+
+    def _refill(self, length: int) -> None:
+        """Let the block begin at the position, with `length` bytes where the source has as many."""
+        self.base += self.index
+        self.index = 0
+        self.block = self.source.read(self.base, min(max(length, _BLOCK), max(self.end - self.base, 0)))
+
+    # Errors.
+
+    def place(self, position: int | None = None) -> str:
+        """Say where."""
+        return f"byte {self.position if position is None else position}"
+
+    def damaged(self, reason: str, position: int | None = None) -> DamagedFileError:
+        """Return the error for what is wrong at a position."""
+        return DamagedFileError(reason, path=self.source.path, place=self.place(position))
+
+    def cut_off(self) -> DamagedFileError:
+        """Return the error for a source that ends too early."""
+        return DamagedFileError(
+            f"ends at byte {self.end}, inside a value",
+            path=self.source.path,
+            place=self.place(),
+            remedy="The file is truncated or damaged; fetch it again.",
+        )
+
+
+# Sniffing.
+
+
+def looks_like_flax(source: Source) -> bool:
+    """Say whether a file is msgpack: a map with a text as its first key, or anything else that parses to the end.
+
+    The first tokens of a map decide, so that a truncated file is known for what it is. Bare numbers and texts,
+    which any short file could be, are not claimed.
+    """
+    cursor = Cursor(source)
+    try:
+        kind, count = cursor.token()
+        if kind == EXT:
+            code = cursor.ext_code()
+            cursor.skip(count)
+            return code in (NDARRAY, COMPLEX, SCALAR) and cursor.position == cursor.end
+        if kind not in (MAP, ARRAY) or count * (2 if kind == MAP else 1) > cursor.end:
+            return False
+        pending = count * (2 if kind == MAP else 1)
+        named = kind == MAP and count > 0 and _first_key_is_name(cursor)
+        pending -= named
+    except DamagedFileError:
+        return False
+    try:
+        return _skim(cursor, pending, _SNIFFED if named else MAX_NODES)
+    except DamagedFileError as error:
+        return named and "inside a value" in error.reason
+
+
+def _first_key_is_name(cursor: Cursor) -> bool:
+    """Take the first key when it is a printable text; else leave it."""
+    start = cursor.position
+    kind, length = cursor.token()
+    if kind == STR and 0 < length <= 4096 and cursor.text(length).isprintable():
+        return True
+    cursor.seek(start)
+    return False
+
+
+def _skim(cursor: Cursor, pending: int, tokens: int) -> bool:
+    """Step over values without making anything of them; True at the exact end or after enough tokens."""
+    while pending:
+        if tokens == 0:
+            return True
+        tokens -= 1
+        pending -= 1
+        kind, length = cursor.token()
+        if kind == MAP:
+            pending += 2 * length
+        elif kind == ARRAY:
+            pending += length
+        elif kind != VALUE:
+            cursor.skip(length + (kind == EXT))
+        if pending > cursor.end:
+            return False
+    return cursor.position == cursor.end
+
+
+# Parsing.
+
+
+class _Frame:
+    """A container under construction."""
+
+    __slots__ = ("container", "key", "remaining")
+
+    def __init__(self, container: Any, remaining: int, key: Any) -> None:
+        self.container = container
+        self.remaining = remaining
+        self.key = key  # under which it stands in the container above
+
+
+_NO_KEY: Final = object()
+
+
+def parse(source: Source) -> tuple[Any, str | None]:
+    """Parse a whole source.
+
+    Returns:
+        The tree, and the text of the metadata entry behind its mark, if there is one.
+
+    Raises:
+        DamagedFileError: it is not well-formed, or it does not end where the tree ends.
+        LimitError: it is nested too deeply, or holds too many or too long values.
+    """
+    return _Parser(source).run()
+
+
+class _Parser:
+    def __init__(self, source: Source) -> None:
+        self.cursor = Cursor(source)
+        self.stack: list[_Frame] = []
+        self.header: str | None = None
+        self.budget = MAX_NODES
+        self.result: Any = None
+
+    def run(self) -> tuple[Any, str | None]:
+        cursor, stack = self.cursor, self.stack
+        self.deliver(_NO_KEY)
+        while stack:
+            frame = stack[-1]
+            if frame.remaining == 0:
+                stack.pop()
+                self.close(frame)
+                continue
+            frame.remaining -= 1
+            self.deliver(self.key(frame.container) if type(frame.container) is dict else _NO_KEY)
+        if cursor.position != cursor.end:
+            raise cursor.damaged(f"{cursor.end - cursor.position} bytes follow after the end of the tree")
+        return self.result, self.header
+
+    def key(self, container: dict[Any, Any]) -> Any:
+        cursor = self.cursor
+        at = cursor.position
+        kind, key = cursor.token()
+        if kind == STR:
+            key = cursor.text(key)
+        elif kind == BIN:
+            key = cursor.take(key)
+        elif kind != VALUE:
+            raise cursor.damaged("a map has a key that is no plain value", at)
+        if key in container and not self._is_header(container, key):
+            raise cursor.damaged(f"the key {str(key)[:100]!r} is there twice", at)
+        return key
+
+    def _is_header(self, container: dict[Any, Any], key: Any) -> bool:
+        """A first entry whose key repeats at once and whose text is marked is metadata, not a value."""
+        if len(self.stack) != 1 or len(container) != 1 or self.header is not None:
+            return False
+        value = container[key]
+        if type(value) is not str or not value.startswith(HEADER_MARK):
+            return False
+        self.header = value[len(HEADER_MARK) :]
+        return True
+
+    def deliver(self, key: Any) -> None:
+        """Read one value; a leaf is placed at once, a container that is not empty is pushed."""
+        self.budget -= 1
+        if self.budget < 0:
+            raise LimitError(f"holds more than {MAX_NODES} values", path=self.cursor.source.path)
+        cursor = self.cursor
+        kind, value = cursor.token()
+        if kind == EXT:
+            value = _extension(cursor, value)
+        elif kind == STR:
+            value = cursor.text(value)
+        elif kind == BIN:
+            value = cursor.take(value)
+        elif kind != VALUE:
+            return self.enter(kind, value, key)
+        self.place(key, value)
+        return None
+
+    def enter(self, kind: int, count: int, key: Any) -> None:
+        cursor = self.cursor
+        if count * (2 if kind == MAP else 1) > cursor.end - cursor.position:
+            raise cursor.damaged(f"{count} entries are declared, more than the bytes that follow")
+        if count and len(self.stack) >= MAX_DEPTH:
+            raise LimitError(
+                f"nested deeper than {MAX_DEPTH} levels", path=cursor.source.path, place=cursor.place()
+            )
+        container: Any = {} if kind == MAP else []
+        if count:
+            self.stack.append(_Frame(container, count, key))
+        else:
+            self.place(key, container)
+
+    def close(self, frame: _Frame) -> None:
+        value = frame.container
+        if type(value) is dict and CHUNKED in value:
+            value = _unchunked(value, self.cursor)
+        self.place(frame.key, value)
+
+    def place(self, key: Any, value: Any) -> None:
+        if not self.stack:
+            self.result = value
+        elif key is _NO_KEY:
+            self.stack[-1].container.append(value)
+        else:
+            self.stack[-1].container[key] = value
+
+
+# Extensions.
+
+
+def _extension(cursor: Cursor, length: int) -> Any:
+    code = cursor.ext_code()
+    start = cursor.position
+    stop = start + length
+    if stop > cursor.end:
+        raise cursor.cut_off()
+    if code in (NDARRAY, SCALAR):
+        value = _array(cursor, code)
+    elif code == COMPLEX:
+        value = _complex(cursor)
+    else:
+        signed = code - 256 if code > 127 else code
+        value = Record("msgpack.ExtType", {"code": signed, "data": cursor.take(length)})
+    if cursor.position != stop:
+        raise cursor.damaged(
+            f"an extension of {length} bytes holds a value of {cursor.position - start}", start
+        )
+    return value
+
+
+def _array(cursor: Cursor, code: int) -> Any:
+    """Read (shape, dtype name, bytes) and make an array over the bytes."""
+    at = cursor.position
+    if cursor.token() != (ARRAY, 3):
+        raise cursor.damaged("an array is no triple of shape, dtype and bytes", at)
+    shape = _shape(cursor)
+    kind, length = cursor.token()
+    if kind not in (STR, BIN) or length > 1000:
+        raise cursor.damaged("an array has no dtype name", at)
+    name = cursor.text(length)
+    kind, nbytes = cursor.token()
+    if kind not in (STR, BIN):
+        raise cursor.damaged("an array has no bytes", at)
+    start = cursor.position
+    cursor.skip(nbytes)
+    storage = FileStorage(cursor.source, start, nbytes)
+    if not is_known(name):
+        data = LazyArray((nbytes,), "uint8", storage)
+        return Record("numpy.ndarray", {"shape": list(shape), "dtype": name, "data": data})
+    if math.prod(shape) * itemsize(name) != nbytes:
+        raise cursor.damaged(f"shape {shape[:16]} of {name} does not take {nbytes} bytes", at)
+    if code == SCALAR and not shape:
+        return np.frombuffer(storage.read(0, nbytes), to_numpy(name))[0]
+    return LazyArray(shape, name, storage)
+
+
+def _shape(cursor: Cursor) -> tuple[int, ...]:
+    at = cursor.position
+    kind, rank = cursor.token()
+    if kind != ARRAY or rank > 64:
+        raise cursor.damaged("an array has no shape of at most 64 dimensions", at)
+    shape = []
+    for _ in range(rank):
+        kind, size = cursor.token()
+        if kind != VALUE or type(size) is not int or size < 0:
+            raise cursor.damaged("an array has an impossible shape", at)
+        shape.append(size)
+    return tuple(shape)
+
+
+def _complex(cursor: Cursor) -> complex:
+    at = cursor.position
+    if cursor.token() == (ARRAY, 2):
+        parts = [cursor.token() for _ in range(2)]
+        if all(kind == VALUE and type(part) in (int, float) for kind, part in parts):
+            return complex(*(part for _, part in parts))
+    raise cursor.damaged("a complex number is no pair of numbers", at)
+
+
+# Arrays in chunks.
+
+
+class _Joined(Storage):
+    """Several storages as one run of bytes."""
+
+    __slots__ = ("parts", "starts")
+
+    def __init__(self, parts: list[Storage]) -> None:
+        self.parts = parts
+        self.starts = [0]
+        for part in parts:
+            self.starts.append(self.starts[-1] + part.nbytes)
+        self.nbytes = self.starts[-1]
+
+    def verify(self) -> None:
+        for part in self.parts:
+            part.verify()
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        stop = offset + len(buffer)
+        for part, start in zip(self.parts, self.starts[:-1], strict=True):
+            low, high = max(offset, start), min(stop, start + part.nbytes)
+            if low < high:
+                part.read_into(low - start, buffer[low - offset : high - offset])
+
+
+def _unchunked(value: dict[Any, Any], cursor: Cursor) -> LazyArray:
+    """Return the array that a dictionary of chunks stands for."""
+    shape, chunks = _numbered(value.get("shape")), _numbered(value.get("chunks"))
+    if shape is None or not all(type(size) is int and size >= 0 for size in shape):
+        raise cursor.damaged("an array in chunks has no shape")
+    if not chunks or not all(isinstance(chunk, LazyArray) for chunk in chunks):
+        raise cursor.damaged("an array in chunks has no chunks")
+    dtype = chunks[0].dtype
+    if any(chunk.dtype != dtype or chunk.ndim != 1 for chunk in chunks):
+        raise cursor.damaged("an array in chunks has chunks that differ in dtype, or are not flat")
+    if sum(chunk.size for chunk in chunks) != math.prod(shape):
+        raise cursor.damaged(f"the chunks do not fill the shape {tuple(shape[:16])}")
+    storages = [chunk.pieces[0].storage for chunk in chunks]
+    return LazyArray(tuple(shape), dtype, storages[0] if len(storages) == 1 else _Joined(storages))
+
+
+def _numbered(value: Any) -> list[Any] | None:
+    """Return the values of {"0": ..., "1": ...}, in order, or None when it is not that."""
+    if type(value) is not dict or not all(str(index) in value for index in range(len(value))):
+        return None
+    return [value[str(index)] for index in range(len(value))]

@@ -1,0 +1,127 @@
+"""From a zarr layout and stored chunks to a LazyArray."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from ckpt_core.arrays import LazyArray, Piece
+from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
+from ckpt_core.storage import DecodedStorage, FileStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
+from ckpt_core.dtypes import itemsize
+from ckpt_flax.orbax.codec import chunk_decoder
+from ckpt_flax.orbax.store import Store
+from ckpt_flax.orbax.zarr import ZarrArray, parse_zarr
+
+__all__ = ["ArrayReader"]
+
+MAX_CHUNKS: Final = 1 << 21
+"""Chunks that all arrays of an item may have together."""
+
+FREE_CHUNK: Final = 1 << 30
+MAX_RATIO: Final = 1 << 16
+"""A chunk may decode to FREE_CHUNK bytes, or to MAX_RATIO times its stored length (zstd ends at half of that)."""
+
+
+class ArrayReader:
+    """Makes the arrays of one item.
+
+    Arguments:
+        store: where documents and chunks are found.
+        omits_fill: chunks that hold nothing but the fill value were not stored.
+        path: the directory, for errors.
+    """
+
+    def __init__(self, store: Store, omits_fill: bool, path: str) -> None:
+        self.store = store
+        self.omits_fill = omits_fill
+        self.path = path
+        self._layouts: dict[bytes, ZarrArray] = {}
+        self._chunks = 0
+
+    def read(self, name: str) -> LazyArray:
+        """Return the array of that name.
+
+        Raises:
+            DamagedFileError: it is not there, or its description and its chunks contradict each other.
+            LimitError: it declares more than its stored bytes can hold.
+        """
+        try:
+            document = self.store.document(name)
+            if document is None:
+                raise DamagedFileError("the array is missing")
+            layout = self._layouts.get(document)
+            if layout is None:
+                layout = self._layouts[document] = parse_zarr(document)
+            return self._array(name, layout)
+        except CheckpointError as error:
+            raise error.located(self.path, name)
+
+    def _array(self, name: str, layout: ZarrArray) -> LazyArray:
+        if 0 in layout.shape:
+            return LazyArray(layout.shape, layout.dtype, MemoryStorage(b""))
+        if layout.chunks == layout.shape:
+            self._count(1)
+            storage = self._chunk(name, layout, layout.key((0,) * len(layout.shape)))
+            if storage is not None:
+                return LazyArray(layout.shape, layout.dtype, storage, 0, layout.strides)
+        self._count(math.prod(layout.grid))
+        pieces = []
+        for key, region in layout.regions():
+            storage = self._chunk(name, layout, key)
+            strides: tuple[int, ...] | None = layout.strides
+            if storage is None:
+                storage, strides = MemoryStorage(layout.fill_bytes()), (0,) * len(region)
+            pieces.append(Piece(storage, 0, strides, region))
+        if len(pieces) == 1:
+            return LazyArray(layout.shape, layout.dtype, pieces[0].storage, 0, pieces[0].strides)
+        return LazyArray.from_pieces(layout.shape, layout.dtype, pieces)
+
+    def _count(self, chunks: int) -> None:
+        self._chunks += chunks
+        if self._chunks > MAX_CHUNKS:
+            raise LimitError(f"more than {MAX_CHUNKS} chunks are declared")
+
+    def _chunk(self, name: str, layout: ZarrArray, key: str) -> Storage | None:
+        """Return the elements of one whole chunk; None when it stands for the fill value."""
+        stored = self.store.chunk(name, key)
+        nbytes = layout.chunk_nbytes
+        if stored is None:
+            if self.omits_fill:
+                return None
+            raise DamagedFileError(
+                f"chunk {key} is missing", remedy="A file of the checkpoint was not copied or was removed."
+            )
+        if layout.raw:
+            if stored.nbytes != nbytes:
+                raise DamagedFileError(f"chunk {key} has {stored.nbytes} bytes where {nbytes} are declared")
+            if not layout.swapped:
+                return stored
+            width = itemsize(layout.dtype) // (2 if layout.dtype.startswith("complex") else 1)
+            return MappedStorage(stored, width, swap_bytes(width))
+        if nbytes > FREE_CHUNK and nbytes > MAX_RATIO * stored.nbytes:
+            raise LimitError(f"chunk {key} declares {nbytes} bytes and stores {stored.nbytes}")
+        return DecodedStorage(nbytes, _Decode(stored, layout.spec, f"{name}/{key}", self.path))
+
+
+class _Decode:
+    """Decodes one stored chunk when it is asked for."""
+
+    __slots__ = ("path", "place", "spec", "stored")
+
+    def __init__(self, stored: Storage, spec: str, place: str, path: str) -> None:
+        self.stored = stored
+        self.spec = spec
+        self.place = place
+        self.path = path
+
+    def __call__(self) -> memoryview:
+        try:
+            return chunk_decoder(self.spec).decode(self._read())
+        except CheckpointError as error:
+            raise error.located(self.path, self.place)
+
+    def _read(self) -> bytes:
+        if isinstance(self.stored, FileStorage):
+            return self.stored.source.read(self.stored.start, self.stored.nbytes)
+        return bytes(self.stored.read(0, self.stored.nbytes))

@@ -1,0 +1,103 @@
+"""OrbaxBackend: directories written by `orbax.checkpoint`, without Orbax and without jax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ckpt_core.backend import Backend, Holds, Stored
+from ckpt_core.errors import CheckpointError, UnsupportedError
+from ckpt_core.sink import Sink
+from ckpt_core.source import Source
+from ckpt_flax.orbax.items import open_item
+from ckpt_flax.orbax.jsontext import read_object
+from ckpt_flax.orbax.layout import check_committed, is_item, is_orbax, item_names, single_step, steps
+from ckpt_flax.orbax.writing import DTYPES, write_checkpoint
+
+__all__ = ["OrbaxBackend"]
+
+_V1: Final = ".experimental.v1."
+"""Part of the names of the handlers with which Orbax's v1 interface saves."""
+
+
+class OrbaxBackend(Backend):
+    """Orbax directories: items, checkpoints of one or several items, steps of a CheckpointManager.
+
+    A checkpoint of one item that was saved without a name is that item's tree; items with names are a dict of
+    trees. The directory of a CheckpointManager opens when it holds one step.
+    """
+
+    name = "orbax"
+    suffixes = ("_orbax", ".orbax")
+    looks_for = "_METADATA, _CHECKPOINT_METADATA, manifest.ocdbt or steps that hold one"
+    holds = Holds(
+        dtypes=DTYPES,
+        values=frozenset({"None", "bool", "int", "float", "str"}),
+        containers=frozenset({"dict", "list"}),
+        unique_names=True,
+    )
+
+    def sniff(self, source: Source) -> bool:
+        return is_orbax(source)
+
+    def open(self, source: Source) -> Stored:
+        check_committed(source)
+        found = steps(source)
+        if found:
+            step = single_step(source, found)
+            stored = _open_checkpoint(step)
+            return Stored(stored.tree, stored.attributes, (f"the only step is {found[0].number}", *stored.notes))
+        return _open_checkpoint(source)
+
+    def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
+        write_checkpoint(stored, sink)
+
+
+def _open_checkpoint(source: Source) -> Stored:
+    """Open an item, or a directory of items."""
+    document = _root_metadata(source)
+    custom = document.get("custom_metadata")
+    attributes: dict[str, Any] = dict(custom) if isinstance(custom, dict) else {}
+    notes = [] if document.get("commit_timestamp_nsecs", 1) else ["Orbax recorded no time of commit"]
+    if is_item(source):
+        item = open_item(source)
+        return Stored(item.tree, {**attributes, **item.attributes}, (*notes, *item.notes))
+    names = item_names(source)
+    if len(names) == 1 and _is_unnamed(names[0], source, document):
+        item = _open_named(source, names[0])
+        return Stored(item.tree, {**attributes, **item.attributes}, (*notes, *item.notes))
+    if not names:
+        raise UnsupportedError(
+            "is marked as an Orbax checkpoint and holds no item that is known here", path=source.path
+        )
+    tree: dict[str, Any] = {}
+    for name in names:
+        item = _open_named(source, name)
+        tree[name] = item.tree
+        if item.attributes:
+            attributes[name] = dict(item.attributes)
+        notes += [f"{name}: {note}" for note in item.notes]
+    return Stored(tree, attributes, tuple(notes))
+
+
+def _open_named(source: Source, name: str) -> Stored:
+    member = source.member(name)
+    try:
+        return open_item(member) if is_item(member) else _open_checkpoint(member)
+    except CheckpointError as error:
+        raise error.located(member.path)
+
+
+def _is_unnamed(name: str, source: Source, document: Mapping[str, Any]) -> bool:
+    """Say whether an item got its name from Orbax: `default`, and in v1 `state` (`pytree` at first)."""
+    if name in ("state", "pytree"):
+        return source.has("orbax.checkpoint") or _V1 in str(document.get("item_handlers"))
+    return name == "default"
+
+
+def _root_metadata(source: Source) -> dict[str, Any]:
+    """Return what `_CHECKPOINT_METADATA` says, or nothing where there is none."""
+    if not source.has("_CHECKPOINT_METADATA"):
+        return {}
+    member = source.member("_CHECKPOINT_METADATA")
+    return read_object(member) if member.size else {}

@@ -1,0 +1,90 @@
+"""Decode one compressed chunk with tensorstore, which is imported here and when OCDBT is read.
+
+tensorstore never gets to see a path: the chunk's bytes are handed to it in memory, together with the checked
+description of an array that is this one chunk.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+from typing import Any
+
+import numpy as np
+
+from ckpt_core.errors import DamagedFileError, MissingDependencyError
+
+__all__ = ["chunk_decoder", "import_tensorstore"]
+
+
+def import_tensorstore() -> Any:
+    """Import tensorstore.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import tensorstore
+    except ImportError as error:
+        raise MissingDependencyError(
+            "compressed and OCDBT Orbax checkpoints are read with tensorstore, which is not installed",
+            remedy="pip install tensorstore",
+        ) from error
+    return tensorstore
+
+
+class ChunkDecoder:
+    """Decodes the chunks of all arrays that share a chunk shape, a dtype and codecs.
+
+    Arguments:
+        spec: canonical JSON with the driver and the metadata of an array of one chunk.
+    """
+
+    def __init__(self, spec: str) -> None:
+        ts = import_tensorstore()
+        parsed = json.loads(spec)
+        rank = len(parsed["metadata"]["shape"])
+        self._key = ".".join("0" * rank) or "0"
+        self._lock = threading.Lock()
+        context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+        store = {"driver": "memory", "path": "chunk/"}
+        try:
+            self._bytes = ts.KvStore.open(store, context=context).result()
+            self._array = ts.open(
+                {**parsed, "kvstore": store, "recheck_cached_data": True, "fill_missing_data_reads": False},
+                context=context,
+                open=True,
+                assume_metadata=True,
+            ).result()
+        except Exception as error:  # tensorstore raises its own choice of built-in exceptions
+            raise DamagedFileError(f"its codecs cannot be used ({_first_line(error)})") from error
+
+    def decode(self, data: bytes) -> memoryview:
+        """Return the elements of a chunk in C order, native byte order.
+
+        Raises:
+            DamagedFileError: the bytes are not what the codecs produce.
+        """
+        with self._lock:
+            try:
+                self._bytes.write(self._key, data).result()
+                del data
+                array = self._array.read(order="C").result()
+            except Exception as error:  # as above
+                raise DamagedFileError(f"a chunk cannot be decoded ({_first_line(error)})") from error
+            finally:
+                self._bytes.write(self._key, None).result()
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return memoryview(flat)
+
+
+@functools.lru_cache(maxsize=256)
+def chunk_decoder(spec: str) -> ChunkDecoder:
+    """Return the decoder for a description, made once."""
+    return ChunkDecoder(spec)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:300] if text else type(error).__name__

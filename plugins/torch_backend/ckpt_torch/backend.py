@@ -1,0 +1,42 @@
+"""TorchBackend: `.pth`, `.pt`, `.ckpt` and `.bin` files, read in every vintage and written as today's torch does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from ckpt_core.backend import Backend, Holds, Stored
+from ckpt_core.sink import Sink
+from ckpt_core.source import Source
+
+from ckpt_torch.formats import open_torch, sniff_torch
+from ckpt_torch.save import CLASSES, UNTYPED, save_zip
+
+__all__ = ["TorchBackend"]
+
+
+class TorchBackend(Backend):
+    """Files of `torch.save`."""
+
+    name = "torch"
+    suffixes = (".pth", ".pt", ".ckpt", ".bin")
+    looks_for = "a ZIP archive with DIRECTORY/data.pkl, torch's magic number, or a tar archive with 'storages'"
+    holds: ClassVar[Holds] = Holds(
+        dtypes=frozenset(CLASSES) | frozenset(UNTYPED),
+        values=frozenset({"None", "bool", "int", "float", "complex", "str", "bytes"}),
+        containers=frozenset({"dict", "list", "tuple", "OrderedDict"}),
+        keys=frozenset({"str", "int", "float", "bool", "None", "tuple", "bytes"}),
+        int_bits=2040,  # the loader of weights_only=True takes 255 bytes
+        sharing=True,
+        attributes="json",
+    )
+
+    def sniff(self, source: Source) -> bool:
+        return sniff_torch(source)
+
+    def open(self, source: Source) -> Stored:
+        return open_torch(source)
+
+    def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
+        with sink.file() as file:
+            save_zip(stored, file)

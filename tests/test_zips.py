@@ -1,0 +1,293 @@
+"""ckpt_core.zips and ckpt_core.zip_writer against Python's zipfile."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError, UnsafePathError, UnsupportedError
+from ckpt_core.sink import Sink
+from ckpt_core.source import Source
+from ckpt_core.zip_writer import ZipWriter
+from ckpt_core.zips import Zip
+
+MEMBERS = {"a/data.pkl": b"pickle" * 50, "a/data/0": bytes(range(256)) * 4, "a/empty": b"", "ü": b"name"}
+
+
+def build(members: dict[str, bytes] = MEMBERS, method: int = zipfile.ZIP_STORED, comment: bytes = b"") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+        archive.comment = comment
+    return buffer.getvalue()
+
+
+def read_all(path: Path, data: bytes) -> dict[str, bytes]:
+    path.write_bytes(data)
+    with Source(path) as source:
+        archive = Zip(source)
+        return {name: archive.read(name, 1 << 24) for name in archive.entries}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "archive.zip"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("comment", [b"", b"some comment", b"PK\x05\x06" + bytes(40)])
+def test_reads_what_zipfile_writes(path: Path, method: int, comment: bytes) -> None:
+    assert read_all(path, build(method=method, comment=comment)) == MEMBERS
+
+
+def test_reads_streamed_members_with_descriptors(path: Path) -> None:
+    class Unseekable(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def seek(self, *_: object) -> int:
+            raise OSError
+
+        def tell(self) -> int:
+            raise OSError
+
+    buffer = Unseekable()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in MEMBERS.items():
+            archive.writestr(name, data)
+    assert read_all(path, buffer.getvalue()) == MEMBERS
+
+
+def test_reads_zip64_headers(path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, archive.open("big", "w", force_zip64=True) as member:
+        member.write(b"x" * 100)
+    assert read_all(path, buffer.getvalue()) == {"big": b"x" * 100}
+
+
+def test_reads_more_than_65535_entries(path: Path) -> None:
+    members = {f"d/{i}": b"" for i in range(70_000)}
+    assert read_all(path, build(members)) == members
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_flipped_bit_in_a_member_is_noticed(path: Path, method: int) -> None:
+    data = bytearray(build({"m": bytes(random.Random(0).randbytes(4000))}, method))
+    data[2000] ^= 1
+    with pytest.raises(DamagedFileError, match="checksum mismatch|does not inflate"):
+        read_all(path, bytes(data))
+
+
+def test_opens_members_as_sources(path: Path) -> None:
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        path.write_bytes(build(method=method))
+        with Source(path) as source:
+            archive = Zip(source)
+            for name, data in MEMBERS.items():
+                member = archive.open(name)
+                assert member.read(0, member.size) == data
+                assert member.path == f"{path}!{name}"
+
+
+def test_truncated_anywhere_is_damaged(path: Path) -> None:
+    whole = build()
+    for length in range(1, len(whole)):
+        with pytest.raises(CheckpointError):
+            read_all(path, whole[:length])
+
+
+def test_any_byte_changed_never_gives_other_content(path: Path) -> None:
+    whole = build({"a": b"0123456789", "b": b"abcdefgh"})
+    for at in range(len(whole)):
+        for value in (0, 1, 0x7F, 0xFF, whole[at] ^ 4):
+            changed = bytearray(whole)
+            changed[at] = value
+            try:
+                found = read_all(path, bytes(changed))
+            except CheckpointError:
+                continue
+            assert list(found.values()) == [b"0123456789", b"abcdefgh"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "\\x", "a\\..\\x", "C:x", ".."])
+def test_names_that_lead_out_are_refused(path: Path, name: str) -> None:
+    with pytest.raises(UnsafePathError, match="member name"):
+        read_all(path, build({name: b"x"}))
+
+
+def test_names_with_dots_inside_are_fine(path: Path) -> None:
+    assert read_all(path, build({"a..b/...": b"x"})) == {"a..b/...": b"x"}
+
+
+def test_duplicate_names_are_refused(path: Path) -> None:
+    with pytest.warns(UserWarning, match="Duplicate"):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("a", b"1")
+            archive.writestr("a", b"2")
+    with pytest.raises(DamagedFileError, match="two members 'a'"):
+        read_all(path, buffer.getvalue())
+
+
+def central(data: bytes) -> int:
+    return data.rindex(b"PK\x01\x02")
+
+
+def test_overlapping_members_are_refused(path: Path) -> None:
+    data = bytearray(build({"aa": b"x" * 100, "bb": b"x" * 100}))
+    struct.pack_into("<L", data, central(data) + 42, 0)
+    with pytest.raises(DamagedFileError, match="overlaps"):
+        read_all(path, bytes(data))
+
+
+def test_encrypted_members_are_refused(path: Path) -> None:
+    data = bytearray(build({"a": b"x"}))
+    data[6] |= 1
+    data[central(data) + 8] |= 1
+    with pytest.raises(UnsupportedError, match="encrypted"):
+        read_all(path, bytes(data))
+
+
+def test_unknown_methods_are_refused(path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="method 12"):
+        read_all(path, build({"a": b"x" * 1000}, zipfile.ZIP_BZIP2))
+
+
+def edit_end(field: int, value: int) -> Callable[[bytes], bytes]:
+    def edit(data: bytes) -> bytes:
+        changed = bytearray(data)
+        struct.pack_into("<H" if field < 12 else "<L", changed, data.rindex(b"PK\x05\x06") + field, value)
+        return bytes(changed)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "match"),
+    [
+        (edit_end(4, 1), "several files"),
+        (edit_end(8, 3), "entries"),
+        (edit_end(10, 1), "entries"),
+        (edit_end(12, 10), "does not end at"),
+        (edit_end(16, 0), "does not end at"),
+        (lambda data: b"prefix" + data, "does not end at"),
+        (lambda data: data + b"x", "missing"),
+    ],
+)
+def test_a_directory_that_contradicts_itself_is_damaged(
+    path: Path, edit: Callable[[bytes], bytes], match: str
+) -> None:
+    with pytest.raises(CheckpointError, match=match):
+        read_all(path, edit(build()))
+
+
+def test_local_header_must_agree(path: Path) -> None:
+    data = bytearray(build({"name": b"x"}))
+    data[30:34] = b"nama"
+    with pytest.raises(DamagedFileError, match="disagrees"):
+        read_all(path, bytes(data))
+
+
+def test_an_inflate_bomb_is_refused_before_it_inflates(path: Path) -> None:
+    data = bytearray(build({"bomb": bytes(1 << 20)}, zipfile.ZIP_DEFLATED))
+    for at in (22, central(data) + 24):
+        struct.pack_into("<L", data, at, 1 << 31)
+    with pytest.raises(LimitError, match="declared to inflate"):
+        path.write_bytes(data)
+        with Source(path) as source:
+            Zip(source).storage("bomb")
+
+
+@pytest.mark.parametrize("size", [0, 999, 1001])
+def test_a_member_must_inflate_to_its_declared_size(path: Path, size: int) -> None:
+    data = bytearray(build({"m": b"ab" * 500}, zipfile.ZIP_DEFLATED))
+    for at in (22, central(data) + 24):
+        struct.pack_into("<L", data, at, size)
+    path.write_bytes(data)
+    with Source(path) as source, pytest.raises(DamagedFileError, match="does not inflate to"):
+        Zip(source).storage("m").read(0, size or 1)
+        Zip(source).open("m")
+
+
+# Writing.
+
+
+def test_writes_what_zipfile_reads(path: Path) -> None:
+    big = np.random.default_rng(0).integers(0, 256, 5 << 20, dtype=np.uint8)
+    with Sink(path) as sink, sink.file() as file:
+        archive = ZipWriter(file)
+        for name, data in MEMBERS.items():
+            archive.add(name, data)
+        archive.add_array("big", LazyArray.from_numpy(big))
+        archive.add_array("small", LazyArray.from_numpy(big[:7]))
+        archive.finish()
+    with zipfile.ZipFile(path) as judge:
+        assert judge.testzip() is None
+        assert {name: judge.read(name) for name in MEMBERS} == MEMBERS
+        assert judge.read("big") == big.tobytes()
+        assert judge.read("small") == big[:7].tobytes()
+    with Source(path) as source:
+        assert all(entry.start % 64 == 0 for entry in Zip(source).entries.values())
+
+
+def test_copies_members_and_checks_them_on_the_way(path: Path, tmp_path: Path) -> None:
+    data = np.random.default_rng(0).integers(0, 256, 6 << 20, dtype=np.uint8).tobytes()
+    for size in (5000, len(data)):
+        whole = bytearray(build({"m": data[:size]}))
+        path.write_bytes(whole)
+        assert _copied(path, tmp_path / f"good{size}") == data[:size]
+        whole[whole.index(data[:100]) + size // 2] ^= 1
+        path.write_bytes(whole)
+        with pytest.raises(DamagedFileError, match="checksum mismatch"):
+            _copied(path, tmp_path / f"bad{size}")
+        assert not (tmp_path / f"bad{size}").exists()
+
+
+def _copied(path: Path, target: Path) -> bytes:
+    with Source(path) as source, Sink(target) as sink, sink.file() as file:
+        storage = Zip(source).storage("m")
+        archive = ZipWriter(file)
+        archive.add_array("copy", LazyArray((storage.nbytes,), "uint8", storage))
+        archive.finish()
+    with zipfile.ZipFile(target) as judge:
+        assert judge.testzip() is None
+        return judge.read("copy")
+
+
+def test_writes_more_than_65535_members_and_members_beyond_4_gib(path: Path) -> None:
+    """A hole of 5 GiB in the file stands for members before it."""
+    with Sink(path) as sink, sink.file() as file:
+        archive = ZipWriter(file)
+        for index in range(66_000):
+            archive.add(f"d/{index}", b"%d" % index)
+        hole = 5 << 30
+        file._position += hole
+        import os
+
+        os.lseek(file.fd, hole, os.SEEK_CUR)
+        archive.add("late", b"late")
+        archive.finish()
+    with zipfile.ZipFile(path) as judge:
+        assert judge.read("d/65999") == b"65999"
+        assert judge.read("late") == b"late"
+    with Source(path) as source:
+        ours = Zip(source)
+        assert ours.read("late") == b"late"
+        assert len(ours.entries) == 66_001
+    path.unlink()
+
+
+def test_two_members_of_one_name_are_a_mistake(path: Path) -> None:
+    with pytest.raises(CheckpointError, match="named 'a'"), Sink(path) as sink, sink.file() as file:
+        archive = ZipWriter(file)
+        archive.add("a", b"")
+        archive.add("a", b"")

@@ -74,6 +74,8 @@ class Backend(abc.ABC):
     looks_for: ClassVar[str] = "its own marker"
     """What `sniff` looks for, as shown when nothing claims a file."""
     holds: ClassVar[Holds | None] = None
+    options: ClassVar[tuple[str, ...]] = ()
+    """The names of the options that `save` takes; core refuses any other."""
 
     @abc.abstractmethod
     def sniff(self, source: Source) -> bool:

@@ -160,9 +160,14 @@ def write(
     Raises:
         LossError: `strict`, and the target cannot hold something.
         TargetError: the target exists, cannot be written, or is a directory that is no checkpoint.
+        UsageError: the backend does not write, or has no such option.
     """
     if backend.holds is None:
         raise UsageError(f"the format {backend.name} can only be read")
+    unknown = [name for name in options or {} if name not in backend.options]
+    if unknown:
+        known = ", ".join(backend.options) or "none"
+        raise UsageError(f"{backend.name} has no option {unknown[0]}", remedy=f"Its options: {known}.")
     if ties and backend.holds.sharing:
         stored = Stored(_retied(stored.tree, ties), stored.attributes)
     fitted = fit(stored, backend.holds)

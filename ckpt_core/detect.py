@@ -82,7 +82,7 @@ def _claims(source: Source, registry: Registry) -> tuple[list[tuple[Plugin, Back
             if backend.sniff(source):
                 claims.append((plugin, backend))
             else:
-                refusals.append(f"{backend.name}: no {backend.looks_for}")
+                refusals.append(f"{backend.name} looks for {backend.looks_for}")
         except UnsafePathError:
             raise
         except CheckpointError as error:
@@ -160,7 +160,7 @@ def _unknown(source: Source, registry: Registry, refusals: list[str]) -> Checkpo
         return UnknownFormatError(lookalike[0], path=source.path, remedy=lookalike[1])
     tried = "".join(f"\n    {line}" for line in refusals)
     broken = "".join(f"\n    the plugin {b.plugin} is broken: {b.reason}" for b in registry.broken)
-    begins = "" if source.is_directory else f" It begins with {source.head[:16]!r}."
+    begins = "" if source.is_directory else f"It begins with {source.head[:16]!r}."
     return UnknownFormatError(
         "no installed format recognises it",
         path=source.path,

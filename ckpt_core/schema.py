@@ -241,11 +241,11 @@ class Checkpoint:
     @functools.cached_property
     def ties(self) -> tuple[tuple[str, ...], ...]:
         """Groups of rendered paths whose arrays share all their bytes."""
-        same: dict[Any, list[str]] = {}
+        same: dict[Any, list[KeyPath]] = {}
         for path, leaf in flatten(self.tree):
             if isinstance(leaf, LazyArray) and leaf.nbytes and leaf.identity is not None:
-                same.setdefault(leaf.identity, []).append(render_path(path))
-        groups = [tuple(paths) for paths in same.values() if len(paths) > 1]
+                same.setdefault(leaf.identity, []).append(path)
+        groups = [tuple(map(render_path, paths)) for paths in same.values() if len(paths) > 1]
         return (*groups, *(tuple(map(render_path, group)) for group in self.declared_ties))
 
     # Replicas.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +15,7 @@ from ckpt_core.layouts.base import Parts
 from ckpt_core.layouts.values import is_module
 from ckpt_core.opening import layout_named
 from ckpt_core.schema import Checkpoint
-from ckpt_core.tree import KeyPath, children, flatten, get, map_with_path, rebuild, render_path, substitute
+from ckpt_core.tree import KeyPath, Part, children, flatten, get, map_with_path, rebuild, render_path, substitute
 from ckpt_core.view import named_weights, nest
 
 __all__ = ["Selection", "matches", "selected"]
@@ -107,11 +108,16 @@ def _subtree(tree: Any, path: KeyPath) -> Any:
 
 def _in_style(tree: Any, paths: tuple[KeyPath, ...], pairs: list[tuple[tuple[str, ...], LazyArray]]) -> Any:
     nodes = [get(tree, path) for path in paths]
-    is_flat = all(is_module(node) or all(children(child) is None for _, child in children(node) or []) for node in nodes)
+    is_flat = all(is_module(node) or _is_flat(node) for node in nodes)
     if is_flat and nodes:
         separator = "/" if any("/" in str(key) for node in nodes for key in node) else "."
         return {separator.join(segments): array for segments, array in pairs}
     return _plain_dicts(nest(pairs))
+
+
+def _is_flat(node: Any) -> bool:
+    """Say whether it is one level of leaves; what an OrderedDict carries beside its entries is no level."""
+    return all(isinstance(key, Part) or children(child) is None for key, child in children(node) or [])
 
 
 def _plain_dicts(tree: Any) -> Any:
@@ -158,6 +164,7 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(_compiled(pattern).fullmatch(slashed) or _compiled(pattern).fullmatch(name) for pattern in patterns)
 
 
+@functools.lru_cache(256)
 def _compiled(pattern: str) -> re.Pattern[str]:
     text = ""
     for part in re.split(r"(\*\*/|/\*\*|\*\*|\*|\?|\.)", pattern):

@@ -143,8 +143,10 @@ class Sink:
     def __enter__(self) -> Sink:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if kind is not None:
+            if isinstance(error, TargetError) and self._building and (error.path or "").startswith(self._building):
+                error.path = self.target  # the temporary name means nothing to a reader
             self.abort()
             return
         try:

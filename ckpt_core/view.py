@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.values import is_module
-from ckpt_core.tree import Alias, Index, KeyPath, Part, Record, children, get, lookup
+from ckpt_core.tree import MAX_DEPTH, Alias, Index, KeyPath, Part, Record, children, get, lookup
 
 __all__ = ["Nested", "Weights", "named_weights", "nest"]
 
@@ -145,7 +145,7 @@ def _tree_weights(tree: Any, node: Any) -> Weights:
         prefix, item = stack.pop()
         if isinstance(item, LazyArray):
             segments = (*prefix[:-1], *prefix[-1].split(flat_separator)) if prefix else ("array",)
-            if "" in segments:
+            if "" in segments or len(segments) > MAX_DEPTH:
                 segments = prefix
             found.append((segments, item, segments[-1] in BUFFERS))
             continue

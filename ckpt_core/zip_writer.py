@@ -113,8 +113,23 @@ class ZipWriter:
         short, at = min(size, _FULL32), min(offset, _FULL32)
         self._central += (
             _CENTRAL.pack(
-                b"PK\x01\x02", version, version, _UTF8, 0, 0, _DAY, crc, short, short,
-                len(raw), len(extra), 0, 0, 0, 0, at,
+                b"PK\x01\x02",
+                version,
+                version,
+                _UTF8,
+                0,
+                0,
+                _DAY,
+                crc,
+                short,
+                short,
+                len(raw),
+                len(extra),
+                0,
+                0,
+                0,
+                0,
+                at,
             )
             + raw
             + extra

@@ -124,7 +124,7 @@ def main() -> None:
         convert(source, target, to=to, force=old is not None)
 
     reset()
-    before = digest(target)
+    before = stable(target, digest(target))
     job()
     after = stable(target, digest(target))
     gc.freeze()

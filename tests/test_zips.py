@@ -22,7 +22,9 @@ from ckpt_core.zips import Zip
 MEMBERS = {"a/data.pkl": b"pickle" * 50, "a/data/0": bytes(range(256)) * 4, "a/empty": b"", "ü": b"name"}
 
 
-def build(members: dict[str, bytes] = MEMBERS, method: int = zipfile.ZIP_STORED, comment: bytes = b"") -> bytes:
+def build(
+    members: dict[str, bytes] = MEMBERS, method: int = zipfile.ZIP_STORED, comment: bytes = b""
+) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, data in members.items():
@@ -83,7 +85,7 @@ def test_reads_more_than_65535_entries(path: Path) -> None:
 def test_a_flipped_bit_in_a_member_is_noticed(path: Path, method: int) -> None:
     data = bytearray(build({"m": bytes(random.Random(0).randbytes(4000))}, method))
     data[2000] ^= 1
-    with pytest.raises(DamagedFileError, match="checksum mismatch|does not inflate"):
+    with pytest.raises(DamagedFileError, match=r"checksum mismatch|does not inflate"):
         read_all(path, bytes(data))
 
 
@@ -129,16 +131,16 @@ def test_names_with_dots_inside_are_fine(path: Path) -> None:
 
 
 def test_duplicate_names_are_refused(path: Path) -> None:
-    with pytest.warns(UserWarning, match="Duplicate"):
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            archive.writestr("a", b"1")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a", b"1")
+        with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a", b"2")
     with pytest.raises(DamagedFileError, match="two members 'a'"):
         read_all(path, buffer.getvalue())
 
 
-def central(data: bytes) -> int:
+def central(data: bytes | bytearray) -> int:
     return data.rindex(b"PK\x01\x02")
 
 
@@ -201,10 +203,11 @@ def test_an_inflate_bomb_is_refused_before_it_inflates(path: Path) -> None:
     data = bytearray(build({"bomb": bytes(1 << 20)}, zipfile.ZIP_DEFLATED))
     for at in (22, central(data) + 24):
         struct.pack_into("<L", data, at, 1 << 31)
-    with pytest.raises(LimitError, match="declared to inflate"):
-        path.write_bytes(data)
-        with Source(path) as source:
-            Zip(source).storage("bomb")
+    path.write_bytes(data)
+    with Source(path) as source:
+        archive = Zip(source)
+        with pytest.raises(LimitError, match="declared to inflate"):
+            archive.storage("bomb")
 
 
 @pytest.mark.parametrize("size", [0, 999, 1001])
@@ -213,9 +216,14 @@ def test_a_member_must_inflate_to_its_declared_size(path: Path, size: int) -> No
     for at in (22, central(data) + 24):
         struct.pack_into("<L", data, at, size)
     path.write_bytes(data)
-    with Source(path) as source, pytest.raises(DamagedFileError, match="does not inflate to"):
-        Zip(source).storage("m").read(0, size or 1)
-        Zip(source).open("m")
+    with Source(path) as source:
+        archive = Zip(source)
+        storage = archive.storage("m")
+        if size:
+            with pytest.raises(DamagedFileError, match="does not inflate to"):
+                storage.read(0, 1)
+        with pytest.raises(DamagedFileError, match="does not inflate to"):
+            archive.open("m")
 
 
 # Writing.
@@ -287,7 +295,8 @@ def test_writes_more_than_65535_members_and_members_beyond_4_gib(path: Path) -> 
 
 
 def test_two_members_of_one_name_are_a_mistake(path: Path) -> None:
-    with pytest.raises(CheckpointError, match="named 'a'"), Sink(path) as sink, sink.file() as file:
+    with Sink(path) as sink, sink.file() as file:
         archive = ZipWriter(file)
         archive.add("a", b"")
-        archive.add("a", b"")
+        with pytest.raises(CheckpointError, match="named 'a'"):
+            archive.add("a", b"")

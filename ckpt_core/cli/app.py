@@ -7,6 +7,7 @@ went away.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -96,4 +97,5 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a terminal that lacks a character gets its escape, not an error
             reconfigure(errors="backslashreplace")
+    gc.set_threshold(200_000)  # a tree of many leaves makes no garbage, and would be walked again and again
     ckpt.main(prog_name="ckpt")

@@ -10,7 +10,7 @@ from ckpt_core.cli.jsonable import jsonable
 from ckpt_core.cli.options import json_option, opening_options
 from ckpt_core.cli.progress import progress_bar
 from ckpt_core.cli.receipt import remark_lines
-from ckpt_core.cli.render import clean, duration_text, emit, emit_json, size_text
+from ckpt_core.cli.render import arrays_text, clean, duration_text, emit, emit_json, size_text
 from ckpt_core.conversion import Receipt
 from ckpt_core.conversion import convert as convert_checkpoint
 
@@ -96,11 +96,10 @@ def convert(
 
 
 def _lines(receipt: Receipt) -> list[str]:
-    arrays = f"{receipt.arrays:,} {'array' if receipt.arrays == 1 else 'arrays'}"
     speed = int(receipt.nbytes / max(receipt.seconds, 1e-6))
     lines = [
         f"{clean(receipt.source, 500)} ({receipt.source_format}) -> {clean(receipt.target, 500)} ({receipt.target_format})",
-        f"{arrays}, {size_text(receipt.nbytes)} in {duration_text(receipt.seconds)} ({size_text(speed)}/s)",
+        f"{arrays_text(receipt.arrays)}, {size_text(receipt.nbytes)} in {duration_text(receipt.seconds)} ({size_text(speed)}/s)",
     ]
     lines += remark_lines("carried in the target's metadata, and restored from it", receipt.carried)
     lines += remark_lines("LOST, the target cannot hold it", receipt.losses)

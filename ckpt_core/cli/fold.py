@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ckpt_core.cli.render import clean, count_text, size_text
+from ckpt_core.cli.render import arrays_text, clean, count_text, size_text
 
 __all__ = ["Branch", "Folded", "branch_of", "fold_names", "number_ranges", "tree_rows"]
 
@@ -153,7 +153,7 @@ def tree_rows(root: Branch, depth: int | None = None) -> list[tuple[str, str, st
             name, first, times = f"{name}.{inner[0].name}", inner[0].first, times * inner[0].count
         label = "  " * level + clean(name, 160)
         if isinstance(first, Branch):
-            below = f"{first.arrays * times:,} arrays, {count_text(first.elements * times)} elements"
+            below = f"{arrays_text(first.arrays * times)}, {count_text(first.elements * times)} elements"
             rows.append((label, f"x {times:,}" if times > 1 else "", below, size_text(first.nbytes * times)))
             if depth is None or level + 1 < depth:
                 stack.extend((level + 1, child) for child in reversed(_folded(first)))

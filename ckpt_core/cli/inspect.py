@@ -11,6 +11,7 @@ from ckpt_core.cli.options import json_option, opening_options
 from ckpt_core.cli.progress import progress_bar
 from ckpt_core.cli.redact import redacted, redacted_error
 from ckpt_core.cli.render import (
+    arrays_text,
     clean,
     count_text,
     emit,
@@ -161,7 +162,7 @@ def _optimizer(state: dict[str, Any]) -> list[str]:
         lines[0] += f", {state['groups']:,} parameter groups (the first one's settings are shown)"
     lines += _settings(state["hyperparams"])
     for name, slot in list(state["slots"].items())[:_OTHERS]:
-        lines.append(f"{clean(name)}: {slot['count']:,} arrays, {size_text(slot['bytes'])}")
+        lines.append(f"{clean(name)}: {arrays_text(slot['count'])}, {size_text(slot['bytes'])}")
     return lines
 
 
@@ -184,9 +185,8 @@ def _sections(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _section_title(title: str, section: dict[str, Any]) -> str:
-    count = section["count"]
     size = f"{count_text(section['elements'])} elements, {size_text(section['bytes'])}"
-    return f"{clean(title)}: {count:,} {'array' if count == 1 else 'arrays'}, {size}"
+    return f"{clean(title)}: {arrays_text(section['count'])}, {size}"
 
 
 def _tree(section: dict[str, Any], depth: int | None) -> list[str]:
@@ -200,7 +200,7 @@ def _dtypes(summary: dict[str, Any]) -> list[str]:
             total = totals.setdefault(leaf["dtype"], [0, 0])
             total[0] += 1
             total[1] += leaf["nbytes"]
-    rows = [(dtype, f"{count:,} arrays", size_text(nbytes)) for dtype, (count, nbytes) in totals.items()]
+    rows = [(dtype, arrays_text(count), size_text(nbytes)) for dtype, (count, nbytes) in totals.items()]
     return ["", "dtypes", *table(rows, right=frozenset({1, 2}))] if rows else []
 
 

@@ -21,8 +21,11 @@ def redacted(summary: dict[str, Any]) -> dict[str, Any]:
     path = summary["path"]
     metadata = summary["metadata"]
     states = {name: _optimizer(state) for name, state in summary["opt_states"].items()}
+    figures = ("norm", "mean", "min", "max")
+    stats = [{**row, **{name: hide(row[name]) for name in figures}} for row in summary.get("stats", ())]
     return {
         **summary,
+        **({"stats": stats} if "stats" in summary else {}),
         "path": HIDDEN,
         **{name: hide(summary[name]) for name in ("step", "epoch", "timestamp", "metrics", "config")},
         "opt_state": None if summary["opt_state"] is None else next(iter(states.values())),

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 __all__ = [
+    "arrays_text",
     "clean",
     "clean_lines",
     "count_text",
@@ -84,6 +85,11 @@ def _scaled(value: int, base: int, units: tuple[str, ...]) -> str:
         power += 1
     digits = f"{value:,}" if power == 0 else f"{scaled:.{0 if scaled >= 100 else 1}f}"
     return f"{digits} {units[power]}".rstrip()
+
+
+def arrays_text(count: int) -> str:
+    """Return `1 array`, `2 arrays`."""
+    return f"{count:,} array{'' if count == 1 else 's'}"
 
 
 def duration_text(seconds: float) -> str:

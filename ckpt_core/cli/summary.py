@@ -57,6 +57,7 @@ def filtered(summary: dict[str, Any], patterns: tuple[str, ...]) -> dict[str, An
         "params": _narrowed(summary["params"], keep),
         "buffers": _narrowed(summary["buffers"], keep),
         "ema": {name: _narrowed(section, keep) for name, section in summary["ema"].items()},
+        "tied": [group for group in summary["tied"] if any(map(keep, group))],
     }
     if not any(section["count"] for section in (kept["params"], kept["buffers"], *kept["ema"].values())):
         there = [leaf["path"] for section in ("params", "buffers") for leaf in summary[section]["leaves"][:5]]

@@ -113,7 +113,11 @@ class Blob:
             return text_or_bytes(self.read())
         data = self.source.read(self.start, self.length)
         try:
-            return data.decode("utf-8", "surrogatepass") if self.encoding == "utf-8" else data.decode(self.encoding)
+            return (
+                data.decode("utf-8", "surrogatepass")
+                if self.encoding == "utf-8"
+                else data.decode(self.encoding)
+            )
         except ValueError:
             raise self._damaged() from None
 

@@ -111,7 +111,9 @@ class Emitter:
             self.op(b"J" + struct.pack("<i", value))
         else:
             data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
-            self.op(b"\x8a" + bytes([len(data)]) if len(data) < 256 else b"\x8b" + struct.pack("<i", len(data)))
+            self.op(
+                b"\x8a" + bytes([len(data)]) if len(data) < 256 else b"\x8b" + struct.pack("<i", len(data))
+            )
             self.op(data)
 
     def float_(self, value: float) -> None:
@@ -254,11 +256,10 @@ def emit_tree(tree: Any, emitter: Emitter, array: Callback = _refuse, other: Cal
     stack = [_Open(iter((tree,)), b"")]
     while stack:
         children, closing, memo = stack[-1]
-        for node in children:
-            if emitter.plain(node):
+        for child in children:
+            if emitter.plain(child):
                 continue
-            if isinstance(node, Alias):
-                node = _resolve(tree, node)
+            node = _resolve(tree, child) if isinstance(child, Alias) else child
             if isinstance(node, (dict, list, tuple)):
                 if not emitter.recall(id(node)):
                     stack.extend(_begin(node, emitter, open_tuples))

@@ -30,14 +30,26 @@ def _array(args: tuple[Any, ...]) -> Any:
 
 
 def _frozen_dict(args: tuple[Any, ...]) -> Any:
-    if len(args) != 1 or type(resolve(args[0])) not in (dict, Record):
+    """FrozenDict(entries); flax before 0.3.5 saved it by its attributes, `_dict` among them."""
+    entries = resolve(args[0]) if len(args) == 1 else {} if not args else None
+    return (
+        Record("flax.core.frozen_dict.FrozenDict", entries) if isinstance(entries, dict) else NotImplemented
+    )
+
+
+def _frozen_dict_state(value: Any, state: Any) -> Any:
+    if type(state) is tuple and len(state) == 2 and state[0] is None:  # it has slots
+        state = state[1]
+    entries = resolve(state.get("_dict")) if type(state) is dict else None
+    if not isinstance(entries, dict) or value:
         return NotImplemented
-    return Record("flax.core.frozen_dict.FrozenDict", args[0])
+    value.update(entries)
+    return value
 
 
 JAX: Final[Mapping[str, Constructor]] = {
     "jax._src.array._reconstruct_array": Constructor(_array),
     "jax._src.device_array.reconstruct_device_array": Constructor(_array),
     "jax.interpreters.xla.reconstruct_device_array": Constructor(_array),
-    "flax.core.frozen_dict.FrozenDict": Constructor(_frozen_dict, copies=True),
+    "flax.core.frozen_dict.FrozenDict": Constructor(_frozen_dict, _frozen_dict_state, copies=True),
 }

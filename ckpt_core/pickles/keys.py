@@ -27,14 +27,32 @@ MAX_COLLISIONS: Final = 1000
 """Keys of one dictionary (or set) that may have the same hash."""
 
 _SAFE: Final = frozenset({str, bytes, bool, float, type(None)})
-_PLAIN: Final = (int, complex, np.generic, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, PurePath)
+_PLAIN: Final = (
+    int,
+    complex,
+    np.generic,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    datetime.tzinfo,
+    PurePath,
+)
 _BY_IDENTITY: Final = (Record, LazyArray, Global)
 
 
 def is_plain(value: Any) -> bool:
-    """Say whether a value is one that a set of plain values may hold."""
-    kind = type(value)
-    return kind in _SAFE or kind in (tuple, frozenset) or isinstance(value, _PLAIN)
+    """Say whether a checked key is one that a set of plain values may hold: an atom, or a tuple of such.
+
+    A frozenset is none, so that sets do not nest.
+    """
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if type(part) is tuple:
+            parts.extend(part)
+        elif not (type(part) in _SAFE or isinstance(part, _PLAIN)):
+            return False
+    return True
 
 
 class Keys:
@@ -62,7 +80,7 @@ class Keys:
             return self.check(_final(key), container)
         if kind is tuple:
             key = self._tuple(key)
-        elif not (isinstance(key, _PLAIN) or isinstance(key, _BY_IDENTITY) or kind is frozenset):
+        elif not (isinstance(key, (*_PLAIN, *_BY_IDENTITY)) or kind is frozenset):
             raise DamagedFileError(f"a {kind.__name__} cannot be a dictionary key")
         place = id(container), hash(key)
         count = self._collisions[place] = self._collisions.get(place, 0) + 1

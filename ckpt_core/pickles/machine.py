@@ -196,7 +196,9 @@ class Machine:
         found = self.constructors.get(target.name)
         if found is None and target.name.startswith(("__builtin__.", "copy_reg.")):
             module, _, name = target.name.partition(".")
-            found = self.constructors.get({"__builtin__": "builtins", "copy_reg": "copyreg"}[module] + "." + name)
+            found = self.constructors.get(
+                {"__builtin__": "builtins", "copy_reg": "copyreg"}[module] + "." + name
+            )
         return found
 
     def call(self, target: Any, args: Any) -> Any:
@@ -222,19 +224,21 @@ class Machine:
             return value
         if type(target) is Global:
             return Record(target.name, args=args)
-        if isinstance(target, Record):
-            return Record("<call>", args=(target, args))
-        self.fail(f"a call on a {type(target).__name__}")
+        if not isinstance(target, Record):
+            self.fail(f"a call on a {type(target).__name__}")
+        return Record("<call>", args=(target, args))
 
     def charge(self, values: Any) -> None:
         """Account for the copying of containers; raises LimitError when it outgrows the file."""
-        self._work -= sum(len(value) for value in values if isinstance(value, (dict, list, tuple, set, frozenset)))
+        self._work -= sum(
+            len(value) for value in values if isinstance(value, (dict, list, tuple, set, frozenset))
+        )
         if self._work < 0:
             raise LimitError("the pickle copies its containers over and over")
 
     # The loop.
 
-    def run(self) -> Any:
+    def run(self) -> Any:  # noqa: C901, PLR0915  # one loop over local variables: a call per opcode doubles the time
         """Interpret opcodes up to STOP and return what is on the stack.
 
         The opcodes that make up nearly all of a checkpoint are here, the most frequent first; they work on

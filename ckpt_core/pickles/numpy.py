@@ -25,6 +25,7 @@ __all__ = ["NUMPY", "DType", "array_from_state", "make_array"]
 
 MAX_BYTES: Final = 1 << 62
 _CODE: Final = re.compile(r"[<>=|]?[?biufcSUVOMmT][0-9]{0,9}")
+_UNITS: Final = frozenset({"Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as"})
 _PLAIN_CLASSES: Final = frozenset({"numpy.ndarray", "numpy.memmap", "numpy.core.memmap.memmap"})
 
 _EMPTY: Final = LazyArray((0,), "int8", MemoryStorage(b""))
@@ -39,12 +40,13 @@ class DType(Unfinished):
         name: the neutral name, or None for what has none (text, dates, structures, objects).
     """
 
-    __slots__ = ("_final", "big_endian", "code", "details", "name", "width")
+    __slots__ = ("_final", "big_endian", "code", "details", "name", "unit", "width")
 
     def __init__(self, code: str, width: int, name: str | None) -> None:
         self.code = code
         self.width = width
         self.name = name
+        self.unit = ""
         self.big_endian = False
         self.details: dict[str, Any] | None = None
         self._final: Record | None = None
@@ -55,7 +57,15 @@ class DType(Unfinished):
         if self.name is not None and is_extended(self.name):
             return self.name
         order = "|" if self.width <= 1 or self.code[:1] in "SVO" else ">" if self.big_endian else "<"
-        return order + self.code
+        return order + self.code + self.unit
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether elements are Python objects, or structures with such a field."""
+        formats = (self.details or {}).get("formats", [])
+        return self.code == "O" or any(
+            type(part := resolve(form)) is DType and part.code == "O" for form in formats
+        )
 
     def finish(self) -> Any:
         if self.details is None:
@@ -122,12 +132,26 @@ def _dtype_state(dtype: Any, state: Any) -> Any:
         details["offsets"] = [part[1] for part in parts if part is not None]
         details["itemsize"] = dtype.width
     if len(rest) > 2 and rest[2] is not None:
-        details["metadata"] = rest[2]
+        metadata = rest[2]
+        if dtype.code in ("M8", "m8") and type(metadata) is tuple and len(metadata) == 2:
+            metadata, dtype.unit = metadata[0], _unit(metadata[1])
+        if metadata:
+            details["metadata"] = metadata
     if details:
         dtype.details = details
         if names is not None or subarray is not None:
             dtype.name = None
     return dtype
+
+
+def _unit(state: Any) -> str:
+    """Return the unit of a date, as in "[25s]", from (unit, number, denominator, events)."""
+    if type(state) is not tuple or len(state) != 4 or type(state[1]) is not int:
+        return ""
+    unit = state[0].decode("latin-1") if type(state[0]) is bytes else state[0]
+    if type(unit) is not str or unit not in _UNITS:
+        return ""
+    return f"[{'' if state[1] == 1 else state[1]}{unit}]"
 
 
 def make_array(shape: Any, dtype: Any, fortran: bool, data: Any) -> Any:
@@ -256,10 +280,9 @@ def _scalar(args: tuple[Any, ...]) -> Any:
         return NotImplemented
     if len(data) != dtype.width:
         raise DamagedFileError(f"a {dtype.text} scalar has {len(data)} bytes")
-    order = ">" if dtype.big_endian else "<"
     if dtype.name is not None:
         native = to_numpy(dtype.name)
-        return np.frombuffer(data, native.newbyteorder(order) if dtype.big_endian else native)[0]
+        return np.frombuffer(data, native.newbyteorder(">") if dtype.big_endian else native)[0]
     if dtype.details is None and dtype.code[:1] == "U":
         try:
             return data.decode("utf-32-be" if dtype.big_endian else "utf-32-le").rstrip("\0")
@@ -274,7 +297,7 @@ def _masked(args: tuple[Any, ...]) -> Any:
     """_mareconstruct(class, base class, (0,), 'b')."""
     if len(args) != 4 or type(args[0]) is not Global:
         return NotImplemented
-    return Record("numpy.ma.MaskedArray")
+    return Record(args[0].name)
 
 
 def _masked_state(value: Any, state: Any) -> Any:

@@ -128,7 +128,11 @@ def unicode_line(m: Machine) -> None:
 
 def string_line(m: Machine) -> None:
     blob = _long_line(m, "string-escape", STRING)
-    quotes = m.source.read(blob.start, 1) + m.source.read(blob.start + blob.length - 1, 1) if blob.length > 1 else b""
+    quotes = (
+        m.source.read(blob.start, 1) + m.source.read(blob.start + blob.length - 1, 1)
+        if blob.length > 1
+        else b""
+    )
     if quotes not in (b"''", b'""'):
         m.fail("a string has no quotes around it")
     m.stack.append(_python2(Blob(m.source, blob.start + 1, blob.length - 2, blob.encoding, STRING)))
@@ -275,7 +279,9 @@ def additems(m: Machine) -> None:
 def frozenset_(m: Machine) -> None:
     items = _marked(m)
     keys = [m.keys.check(item, items) for item in items]
-    m.stack.append(frozenset(keys) if all(map(is_plain, keys)) else Record("builtins.frozenset", appended=keys))
+    m.stack.append(
+        frozenset(keys) if all(map(is_plain, keys)) else Record("builtins.frozenset", appended=keys)
+    )
 
 
 # The stack and the memo.
@@ -361,6 +367,8 @@ def build(m: Machine) -> None:
     state = m.stack.pop()
     target = m.stack[-1]
     if type(target) is Pending:
+        if target.constructor.copies:
+            m.charge(state.values() if type(state) is dict else ())
         m.stack[-1] = restore(m, target, state)
     elif type(target) is Record:
         m.charge(state if type(state) is tuple else (state,))
@@ -403,7 +411,7 @@ def unknown(m: Machine) -> None:
     )
 
 
-_BY_CODE: Final[dict[bytes, Callable[["Machine"], None]]] = {
+_BY_CODE: Final[dict[bytes, Callable[[Machine], None]]] = {
     b"I": int_line,
     b"L": long_line,
     b"\x8a": long1,
@@ -451,6 +459,6 @@ _BY_CODE: Final[dict[bytes, Callable[["Machine"], None]]] = {
     b"\x95": frame,
 }
 
-OPCODES: Final[tuple[Callable[["Machine"], None], ...]] = tuple(
+OPCODES: Final[tuple[Callable[[Machine], None], ...]] = tuple(
     _BY_CODE.get(bytes((code,)), unknown) for code in range(256)
 )

@@ -47,6 +47,7 @@ FactoredState: count v_row v_col v
 GaLoreDimensionNumbers: reduction_axis output_axis
 GaLoreState: count base_optimizer_state projector
 GradientTransformation: init update
+GradientTransformationExtraArgs: init update
 HutchinsonState: key
 InjectHyperparamsState: count hyperparams inner_state
 InjectStatefulHyperparamsState: count hyperparams hyperparams_states inner_state

@@ -117,7 +117,11 @@ class _Finals:
                 continue
             stack.pop()
             items = [
-                child if type(child) in _LEAVES else tuples[id(child)][1] if id(child) in tuples else self._one(child)
+                child
+                if type(child) in _LEAVES
+                else tuples[id(child)][1]
+                if id(child) in tuples
+                else self._one(child)
                 for child in node
             ]
             changed = any(new is not old for new, old in zip(items, node, strict=True))

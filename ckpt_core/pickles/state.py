@@ -17,10 +17,13 @@ def merge(record: Record, state: Any) -> None:
     """Restore a state into a Record, in place.
 
     A dict of attributes becomes the fields, also where slots stand beside it as `(dict or None, slots)`;
-    beside entries of a mapping, and in any other form, it is the Record's state.
+    beside entries of a mapping, of an OrderedDict, and in any other form, it is the Record's state.
     """
     attributes = _attributes(state)
-    if attributes is not None and (not attributes or not record or record.state is not None and not record.state):
+    is_mapping = bool(record) or record.type_name == "collections.OrderedDict"
+    if attributes is not None and (
+        not attributes or not is_mapping or (record.state is not None and not record.state)
+    ):
         record.update(attributes)
     elif record.state is None:
         record.state = attributes if attributes is not None else state
@@ -42,7 +45,7 @@ def _attributes(state: Any) -> dict[Any, Any] | None:
 def restore(machine: Machine, pending: Pending, state: Any) -> Any:
     """Finish a value with the state that it waited for; what its constructor cannot read becomes a Record."""
     constructor = pending.constructor
-    value = NotImplemented
+    value: Any = NotImplemented
     if constructor.inline is not None:
         value, position = constructor.inline(pending.value, state, machine.source, machine.position)
         machine.need(position - machine.position)

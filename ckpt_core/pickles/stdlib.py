@@ -1,5 +1,6 @@
 """The constructors of Python's own library. What is not here reads as a Record, which is as it should be for
-classes such as argparse.Namespace, collections.deque, Decimal, UUID or enum members."""
+classes such as argparse.Namespace, collections.deque, Decimal, UUID or enum members.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def _counter(args: tuple[Any, ...]) -> Any:
     return NotImplemented
 
 
-def _set(kind: type[set[Any]] | type[frozenset[Any]]) -> Callable[[tuple[Any, ...]], Any]:
+def _set(kind: type[set[Any] | frozenset[Any]]) -> Callable[[tuple[Any, ...]], Any]:
     def call(args: tuple[Any, ...]) -> Any:
         if not args:
             return kind()
@@ -49,7 +50,9 @@ def _set(kind: type[set[Any]] | type[frozenset[Any]]) -> Callable[[tuple[Any, ..
             return NotImplemented
         keys = Keys(64 * len(args[0]))
         items = [keys.check(item, args) for item in args[0]]
-        return kind(items) if all(map(is_plain, items)) else Record(f"builtins.{kind.__name__}", appended=items)
+        return (
+            kind(items) if all(map(is_plain, items)) else Record(f"builtins.{kind.__name__}", appended=items)
+        )
 
     return call
 
@@ -134,7 +137,7 @@ def _timezone(args: tuple[Any, ...]) -> Any:
     return datetime.timezone.utc if args == (datetime.timedelta(0),) else datetime.timezone(*args)
 
 
-def _path(kind: type[PurePosixPath] | type[PureWindowsPath]) -> Callable[[tuple[Any, ...]], Any]:
+def _path(kind: type[PurePosixPath | PureWindowsPath]) -> Callable[[tuple[Any, ...]], Any]:
     def call(args: tuple[Any, ...]) -> Any:
         if len(args) > _MAX_PARTS or not all(type(arg) is str for arg in args):
             return NotImplemented
@@ -165,7 +168,12 @@ def _newobj(args: tuple[Any, ...]) -> Any:
 
 
 def _newobj_ex(args: tuple[Any, ...]) -> Any:
-    if len(args) != 3 or type(args[0]) is not Global or type(args[1]) is not tuple or type(args[2]) is not dict:
+    if (
+        len(args) != 3
+        or type(args[0]) is not Global
+        or type(args[1]) is not tuple
+        or type(args[2]) is not dict
+    ):
         return NotImplemented
     target, positional, keywords = args
     return Record(target.name, keywords, args=positional) if keywords else Redirect(target, positional)

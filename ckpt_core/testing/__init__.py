@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("ckpt_core.testing.backend_tests")  # before it is imported
+_MODULES = ("case", "claiming", "arrays", "trees", "files")
+pytest.register_assert_rewrite(
+    *(f"ckpt_core.testing.{name}" for name in _MODULES)
+)  # before they are imported
 
-from ckpt_core.testing.backend_tests import BackendTests  # noqa: E402  # must come after the line above
+from ckpt_core.testing.backend_tests import BackendTests  # noqa: E402  # after the line above
 from ckpt_core.testing.compare import differences  # noqa: E402
 from ckpt_core.testing.samples import FOREIGN, random_array  # noqa: E402
 

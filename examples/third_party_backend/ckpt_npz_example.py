@@ -44,7 +44,7 @@ class NpzBackend(Backend):
             raise DamagedFileError("two members stand for one name")
         return Stored(tree, _read_attributes(archive))
 
-    def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:  # noqa: ARG002  # none here
+    def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
         with sink.file() as file:
             archive = ZipWriter(file)
             for name, array in stored.tree.items():

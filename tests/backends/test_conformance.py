@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ckpt_safetensors.header import CODES
 
 from ckpt_core.backend import Backend
+from ckpt_core.dtypes import to_numpy
 from ckpt_core.testing import BackendTests
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "third_party_backend"
@@ -63,7 +66,48 @@ class TestNpz(BackendTests):
     kindred = frozenset({"npz"})
 
     def official_load(self, path: Path) -> Mapping[str, Any]:
-        import numpy as np
-
         with np.load(path) as loaded:
             return {name: loaded[name] for name in loaded.files if name != "attributes.json"}
+
+
+class TestTorch(BackendTests):
+    backend = backend_of("ckpt_torch.backend", "TorchBackend")
+    suffix = ".pth"
+
+    def official_load(self, path: Path) -> Mapping[str, Any]:
+        import torch
+
+        loaded = torch.load(path, weights_only=True)
+        return {name: numpy_of(tensor) for name, tensor in loaded.items()}
+
+
+def numpy_of(tensor: Any) -> Any:
+    """A tensor as numpy, its bits untouched."""
+    import torch
+
+    dtype = to_numpy(str(tensor.dtype).removeprefix("torch."))
+    raw = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return np.frombuffer(raw.tobytes(), dtype).reshape(tensor.shape)
+
+
+class TestPickle(BackendTests):
+    backend = backend_of("ckpt_pickle.backend", "PickleBackend")
+    suffix = ".pkl"
+    kindred = frozenset({"pickle 0", "pickle 2", "pickle 4", "pickle 5"})
+
+    def official_load(self, path: Path) -> Mapping[str, Any]:
+        loaded = pickle.loads(path.read_bytes())
+        return {name: array for name, array in loaded.items() if isinstance(array, np.ndarray)}
+
+
+class TestOrbax(BackendTests):
+    backend = backend_of("ckpt_flax.orbax", "OrbaxBackend")
+    suffix = ".orbax"
+    volatile = ("_CHECKPOINT_METADATA",)  # times
+
+    def official_load(self, path: Path) -> Mapping[str, Any]:
+        import orbax.checkpoint as ocp
+
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            loaded: Mapping[str, Any] = checkpointer.restore(path)
+        return loaded

@@ -15,7 +15,7 @@ import msgpack
 import numpy as np
 import optax
 import pytest
-from ckpt_flax import msgpack_reader, msgpack_writer
+from ckpt_flax import msgpack_reader, msgpack_tokens, msgpack_writer
 from ckpt_flax.msgpack import MsgpackBackend, read_msgpack
 from flax import struct as flax_struct
 from flax.core import FrozenDict
@@ -33,6 +33,7 @@ from ckpt_core.sink import Sink
 from ckpt_core.source import Source
 from ckpt_core.testing import differences, random_array
 from ckpt_core.tree import MAX_DEPTH, Record, map_with_path
+from tests.backends.golden_files import GOLDEN, check, expectation, golden_files
 
 BACKEND = MsgpackBackend()
 
@@ -393,7 +394,7 @@ def test_old_and_odd_encodings(path: Path) -> None:
     "tree", [{"a": object()}, {"a": {(1, 2): 1}}, {"a": 2**64}, {"a": "\ud800"}, {"a": np.str_("x")}]
 )
 def test_what_cannot_be_written_is_said(path: Path, tree: Any) -> None:
-    with pytest.raises(UnsupportedError, match="^a: "):
+    with pytest.raises(UnsupportedError, match=r"^a: "):
         save(path, tree)
     assert list(path.parent.iterdir()) == []
 
@@ -445,15 +446,21 @@ def test_claims_a_truncated_file_and_says_what_is_wrong(path: Path) -> None:
         b"\x93NUMPY\x01\x00",
         b"\x89HDF\r\n\x1a\n" + bytes(99),
         b"\x81\x00",
-    ]
-    + [b"\x81\xa0\x01", b"\x81\xa2\xff\xfe\x01", b"\xde\xff\xff\xa1a", b"\x81\xa1a\xc1", b"\x91" * 50],
+        b"\x81\xa0",
+        b"\x81\xa2\xff\xfe\x01",
+        b"\xde\xff\xff\xa1a",
+        b"\x81\xa1a\xc1",
+        b"\x91" * 50,
+    ],
     ids=repr,
 )
 def test_denies_what_is_none(path: Path, content: bytes) -> None:
-    if content == b"\x81\xa0\x01":  # an empty name: plausible only because all of it parses
-        assert claims(path, content)
-    else:
-        assert not claims(path, content)
+    assert not claims(path, content)
+
+
+def test_an_empty_name_is_claimed_only_when_all_of_it_parses(path: Path) -> None:
+    assert claims(path, b"\x81\xa0\x01")
+    assert not claims(path, b"\x81\xa0\xa5abc")
 
 
 # Hostile bytes.
@@ -541,7 +548,7 @@ def test_values_across_the_blocks_of_reading(path: Path, monkeypatch: pytest.Mon
     }
     content = msgpack_serialize(tree)
     for block in (9, 10, 64, 1000):
-        monkeypatch.setattr(msgpack_reader, "_BLOCK", block)
+        monkeypatch.setattr(msgpack_tokens, "_BLOCK", block)
         assert differences(tree, read(path, content).tree) == []
 
 
@@ -613,3 +620,15 @@ def test_it_needs_neither_flax_nor_msgpack() -> None:
         "import sys, ckpt_flax.msgpack; assert not {'flax', 'jax', 'msgpack', 'ml_dtypes'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Golden files.
+
+
+@pytest.mark.parametrize("name", golden_files("msgpack"))
+def test_golden_files_read_as_their_generator_wrote_them(name: str) -> None:
+    expected = expectation(name)
+    with Source(GOLDEN / name) as source:
+        assert BACKEND.sniff(source)
+        stored = BACKEND.open(source)
+        check(stored.tree, expected)

@@ -35,6 +35,7 @@ from ckpt_core.sink import Sink
 from ckpt_core.source import Source
 from ckpt_core.testing import random_array
 from ckpt_core.tree import Record
+from tests.backends.golden_files import GOLDEN, check, expectation, golden_files
 
 BACKEND = SafetensorsBackend()
 F32 = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
@@ -509,3 +510,17 @@ def test_bfloat16_is_native(path: Path) -> None:
 
 def test_a_limit_is_a_kind_of_damage() -> None:
     assert issubclass(LimitError, DamagedFileError) and issubclass(DamagedFileError, CheckpointError)
+
+
+# Golden files.
+
+
+@pytest.mark.parametrize("name", golden_files("safetensors"))
+def test_golden_files_read_as_their_generator_wrote_them(name: str) -> None:
+    expected = expectation(name)
+    with Source(GOLDEN / name) as source:
+        assert BACKEND.sniff(source)
+        stored = BACKEND.open(source)
+        check(stored.tree, expected)
+        for key, text in expected.get("metadata", {}).items():
+            assert stored.attributes[key] == text

@@ -46,7 +46,7 @@ class MsgpackBackend(Backend):
         tree, attributes = _read(source)
         return Stored(tree, attributes)
 
-    def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:  # noqa: ARG002  # none here
+    def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
         tree, header = _with_header(stored)
         with sink.file() as file:
             write(file, tree, header)

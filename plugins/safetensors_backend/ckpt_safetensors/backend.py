@@ -33,6 +33,7 @@ class SafetensorsBackend(Backend):
     name = "safetensors"
     suffixes = (".safetensors",)
     looks_for = "a length and a JSON header at the start, or an index of shards (*.safetensors.index.json)"
+    options = ("max_shard_size",)
     holds = Holds(dtypes=frozenset(header.CODES), attributes="text", reserved=frozenset({header.METADATA}))
 
     def sniff(self, source: Source) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ckpt_core.hookspecs import hookimpl
-
 from ckpt_torch.backend import TorchBackend
 
 __all__ = ["ckpt_core_backends"]

@@ -14,7 +14,6 @@ from ckpt_core.pickles import PLAIN, unpickle
 from ckpt_core.source import Source
 from ckpt_core.storage import Storage
 from ckpt_core.zips import STORED, Zip
-
 from ckpt_torch.script import old_script_root, open_old_script
 from ckpt_torch.tensors import OpenBytes, Tensors, text_of
 
@@ -81,7 +80,8 @@ def _root(archive: Zip) -> str:
     roots = [name[:-9] for name in archive.entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
         raise DamagedFileError(
-            f"has {len(roots)} members DIRECTORY/data.pkl where a torch archive has one", path=archive.source.path
+            f"has {len(roots)} members DIRECTORY/data.pkl where a torch archive has one",
+            path=archive.source.path,
         )
     return roots[0]
 

@@ -8,7 +8,6 @@ from typing import ClassVar
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
-
 from ckpt_torch.formats import open_torch, sniff_torch
 from ckpt_torch.save import CLASSES, UNTYPED, save_zip
 
@@ -20,7 +19,9 @@ class TorchBackend(Backend):
 
     name = "torch"
     suffixes = (".pth", ".pt", ".ckpt", ".bin")
-    looks_for = "a ZIP archive with DIRECTORY/data.pkl, torch's magic number, or a tar archive with 'storages'"
+    looks_for = (
+        "a ZIP archive with DIRECTORY/data.pkl, torch's magic number, or a tar archive with 'storages'"
+    )
     holds: ClassVar[Holds] = Holds(
         dtypes=frozenset(CLASSES) | frozenset(UNTYPED),
         values=frozenset({"None", "bool", "int", "float", "complex", "str", "bytes"}),

@@ -11,7 +11,6 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.storage import MemoryStorage, Storage
 from ckpt_core.tree import map_with_path
-
 from ckpt_torch.names import DTYPES
 
 __all__ = ["from_torch", "to_torch", "to_torch_tree"]

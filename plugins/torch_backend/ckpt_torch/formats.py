@@ -10,7 +10,6 @@ from ckpt_core.backend import Stored
 from ckpt_core.errors import LimitError, UnknownFormatError
 from ckpt_core.pickles import Blob, Constructor
 from ckpt_core.source import Source
-
 from ckpt_torch.archive import open_zip, sniff_zip
 from ckpt_torch.legacy import open_legacy, sniff_legacy
 from ckpt_torch.tarball import open_tar, sniff_tar
@@ -85,7 +84,9 @@ class _Embedded:
         if not sniff_torch(source):
             return NotImplemented
         if self._depth >= MAX_NESTING:
-            raise LimitError(f"torch files are nested deeper than {MAX_NESTING} times", path=self._source.path)
+            raise LimitError(
+                f"torch files are nested deeper than {MAX_NESTING} times", path=self._source.path
+            )
         return open_torch(source, self._depth + 1).tree
 
     def _spooled_source(self, data: bytes) -> Source:

@@ -16,7 +16,6 @@ from ckpt_core.errors import DamagedFileError
 from ckpt_core.pickles import PLAIN, unpickle
 from ckpt_core.source import Source
 from ckpt_core.storage import FileStorage
-
 from ckpt_torch.tensors import OpenBytes, Tensors, text_of
 
 __all__ = ["LaterStorage", "open_legacy", "sniff_legacy"]
@@ -113,7 +112,11 @@ class _Storages:
         if numel != count or raw.nbytes != numel * width:
             raise DamagedFileError(f"storage {key!r} is declared with two lengths")
         if view and view[0] is not None:
-            if type(view[0]) is not tuple or len(view[0]) != 3 or not all(type(x) is int for x in view[0][1:]):
+            if (
+                type(view[0]) is not tuple
+                or len(view[0]) != 3
+                or not all(type(x) is int for x in view[0][1:])
+            ):
                 raise DamagedFileError("a view of a storage is no (key, offset, size)")
             _, offset, numel = view[0]
         return self._tensors.storage(kind, raw, numel, offset * width)
@@ -126,7 +129,9 @@ class _Storages:
         for key in keys:
             raw, count = missing.pop(key, (None, 0))
             if raw is None:
-                raise DamagedFileError(f"storage {str(key)[:100]!r} is listed twice or unknown", path=self._source.path)
+                raise DamagedFileError(
+                    f"storage {str(key)[:100]!r} is listed twice or unknown", path=self._source.path
+                )
             (numel,) = struct.unpack("<q", self._source.read(at, 8))
             if numel != count:
                 raise DamagedFileError(

@@ -18,7 +18,6 @@ from ckpt_core.errors import UnsupportedError
 from ckpt_core.pickles.emit import Emitter, emit_tree
 from ckpt_core.writer import FileWriter
 from ckpt_core.zip_writer import ZipWriter
-
 from ckpt_torch.archive import ATTRIBUTES
 from ckpt_torch.sharing import Block, place
 

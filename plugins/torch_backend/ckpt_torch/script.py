@@ -33,7 +33,9 @@ _DTYPES: Final = {
 """Data types of `caffe2/proto/caffe2.proto`."""
 
 _MAX_JSON: Final = 1 << 28
-_NOTE: Final = "A TorchScript program of torch 1.0 to 1.3: its parameters are read, its code and attributes are not."
+_NOTE: Final = (
+    "A TorchScript program of torch 1.0 to 1.3: its parameters are read, its code and attributes are not."
+)
 
 
 def old_script_root(archive: Zip) -> str | None:
@@ -76,6 +78,8 @@ class _Tensors:
         self._storages: dict[str, Storage] = {}
 
     def get(self, index: int) -> LazyArray:
+        if index < 0:
+            raise DamagedFileError(f"tensor {index} is used")
         entry = self._entries[index]
         dtype = _DTYPES[entry["dataType"]]
         name = f"{self._root}/{entry['data']['key']}"

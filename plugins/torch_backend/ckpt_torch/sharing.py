@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import Any, Final, NamedTuple
 
 from ckpt_core.arrays import LazyArray, contiguous_strides
@@ -97,13 +98,16 @@ def _view(array: LazyArray) -> _View | None:
 
 
 def _clusters(views: list[_View]) -> list[list[_View]]:
-    """Cut the views of one storage into those that stay together."""
+    """Cut the views of one storage into those that stay together.
+
+    Views that use most of what they span decide; one with large strides joins them where it lies within them.
+    """
     if len(views) == 1:
         return [views]
-    views = sorted(views, key=lambda view: view[:2])
+    dense = [view for view in views if view.array.nbytes * _SPARSE >= view.high - view.low]
     clusters: list[list[_View]] = []
-    covered = reach = 0
-    for view in views:
+    reach = covered = 0
+    for view in sorted(dense, key=lambda view: view[:2]):
         if clusters and view.low < reach:
             clusters[-1].append(view)
             covered += max(view.high - reach, 0)
@@ -111,8 +115,24 @@ def _clusters(views: list[_View]) -> list[list[_View]]:
             clusters.append([view])
             covered += view.high - view.low
         reach = max(reach, view.high)
-    span = reach - views[0].low
-    return [views] if covered * _SPARSE >= span else clusters
+    if clusters and covered * _SPARSE >= reach - clusters[0][0].low:
+        clusters = [[view for cluster in clusters for view in cluster]]
+    if len(dense) < len(views):
+        _add_sparse([view for view in views if view.array.nbytes * _SPARSE < view.high - view.low], clusters)
+    return clusters
+
+
+def _add_sparse(views: list[_View], clusters: list[list[_View]]) -> None:
+    lows = [cluster[0].low for cluster in clusters]
+    highs = [max(view.high for view in cluster) for cluster in clusters]
+    alone: dict[Any, list[_View]] = {}
+    for view in views:
+        index = bisect.bisect_right(lows, view.low) - 1
+        if index >= 0 and view.high <= highs[index]:
+            clusters[index].append(view)
+        else:
+            alone.setdefault(view.array.identity, []).append(view)
+    clusters += alone.values()
 
 
 def _place_cluster(storage: Storage, views: list[_View], placed: dict[int, Placed]) -> None:

@@ -13,7 +13,6 @@ from ckpt_core.errors import DamagedFileError, LimitError
 from ckpt_core.pickles import PLAIN, unpickle
 from ckpt_core.source import Source
 from ckpt_core.storage import FileStorage
-
 from ckpt_torch.names import StorageClass
 from ckpt_torch.tensors import StorageArray, Tensors
 
@@ -72,8 +71,13 @@ def _members(source: Source) -> dict[str, Source]:
         header = source.read(at, _BLOCK)
         if not any(header):
             return members
-        if header[257:262] != b"ustar" or _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
-            raise DamagedFileError("the header of a tar member is damaged", path=source.path, place=f"byte {at}")
+        if (
+            header[257:262] != b"ustar"
+            or _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32
+        ):
+            raise DamagedFileError(
+                "the header of a tar member is damaged", path=source.path, place=f"byte {at}"
+            )
         name = header[:100].split(b"\0")[0].decode("latin1")
         size = _octal(header[124:136])
         if len(members) >= _MAX_MEMBERS:

@@ -15,7 +15,6 @@ from ckpt_core.pickles import Constructor
 from ckpt_core.pickles.constructors import resolve
 from ckpt_core.storage import Storage
 from ckpt_core.tree import Global, Record
-
 from ckpt_torch.names import BITS, DTYPES, StorageClass, storage_class
 from ckpt_torch.views import Variants
 
@@ -30,6 +29,11 @@ _STATEFUL: Final = frozenset(
 )
 
 
+_TENSORS: Final = frozenset({"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"})
+_BOOKKEEPING: Final = frozenset({"persistent", "_is_buffer"})
+"""What `torch.nn.Buffer` notes on a tensor; modules say the same by where they keep it."""
+
+
 class StorageArray(LazyArray):
     """A torch storage: a one-dimensional array that tensors are windows of.
 
@@ -41,7 +45,9 @@ class StorageArray(LazyArray):
 
     def __init__(self, kind: StorageClass, numel: int, raw: Storage, offset: int = 0) -> None:
         if numel < 0 or offset < 0 or offset + numel * kind.width > raw.nbytes:
-            raise DamagedFileError(f"a storage of {numel} elements at {offset} lies outside of its {raw.nbytes} bytes")
+            raise DamagedFileError(
+                f"a storage of {numel} elements at {offset} lies outside of its {raw.nbytes} bytes"
+            )
         self.shape = (numel,)
         self.dtype = kind.dtype
         self.pieces = (Piece(raw, offset),)
@@ -126,6 +132,8 @@ class Tensors:
         strides = None if _is_contiguous(size, stride) else tuple([step * ITEMSIZE[bits] for step in stride])
         raw, base, _, _ = storage.pieces[0]
         start = offset * ITEMSIZE[bits]
+        if 0 in shape:  # the offset of an empty view may lie anywhere, and means nothing
+            start, strides = 0, None
         if raw.nbytes != storage.shape[0] * ITEMSIZE[storage.dtype]:
             LazyArray(shape, bits, _Extent(storage.nbytes), start, strides)
         if self._swapped and storage.torch_dtype == _UNTYPED:
@@ -190,18 +198,26 @@ class Tensors:
         if len(args) < 5 or type(args[0]) is not StorageArray:
             return NotImplemented
         values = self.window(*args[:4])
-        fields = values if isinstance(values, Record) else {"dtype": Global(args[0].torch_dtype), "bits": values}
+        fields = (
+            values if isinstance(values, Record) else {"dtype": Global(args[0].torch_dtype), "bits": values}
+        )
         return Record("torch._utils._rebuild_qtensor", {**fields, "quantizer": args[4]})
 
     def _rebuild_from_type(self, args: Args) -> Any:
-        if len(args) != 4 or not all(isinstance(arg, Global) for arg in args[:2]) or type(args[2]) is not tuple:
+        if (
+            len(args) != 4
+            or not all(isinstance(arg, Global) for arg in args[:2])
+            or type(args[2]) is not tuple
+        ):
             return NotImplemented
         function, kind, inner, state = *args[:3], resolve(args[3])
         call = self._calls.get(function.name)
         data = call(inner) if call is not None and call != self._rebuild_from_type else NotImplemented
         if data is NotImplemented:
             return NotImplemented
-        if kind.name in ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer") and not state:
+        if kind.name in _TENSORS and (
+            not state or (isinstance(state, dict) and state.keys() <= _BOOKKEEPING)
+        ):
             return data
         return _with_state(kind.name, data, state)
 
@@ -215,7 +231,7 @@ def text_of(value: Any) -> Any:
 
 
 def _are_ints(values: Any) -> bool:
-    if type(values) is not tuple and type(values) is not list or len(values) > MAX_DIMENSIONS:
+    if (type(values) is not tuple and type(values) is not list) or len(values) > MAX_DIMENSIONS:
         return False
     return all([type(value) is int for value in values])
 
@@ -229,7 +245,7 @@ def _is_contiguous(size: Sequence[int], stride: Sequence[int]) -> bool:
     return len(size) == len(stride)
 
 
-def _keep(value: Any, state: Any) -> Any:
+def _keep(value: Any, _: Any) -> Any:
     """Restoring a state into a finished tensor (requires_grad, hooks) changes nothing that is kept."""
     return value
 
@@ -285,7 +301,9 @@ def _rebuild_sparse_tensor(args: Args) -> Any:
         fields = ("compressed_indices", "plain_indices", "values", "size")
     if len(data) > len(fields):
         return NotImplemented
-    return Record("torch._utils._rebuild_sparse_tensor", {"layout": layout, **dict(zip(fields, data, strict=False))})
+    return Record(
+        "torch._utils._rebuild_sparse_tensor", {"layout": layout, **dict(zip(fields, data, strict=False))}
+    )
 
 
 def _device_tensor(args: Args) -> Any:

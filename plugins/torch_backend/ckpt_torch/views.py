@@ -13,7 +13,9 @@ from ckpt_core.storage import MappedStorage, Storage, swap_bytes
 
 __all__ = ["Variants"]
 
-_HAS_NEGATIVE_ZERO: Final = frozenset({"float16", "bfloat16", "float32", "float64", "complex64", "complex128"})
+_HAS_NEGATIVE_ZERO: Final = frozenset(
+    {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
+)
 
 
 class Variants:

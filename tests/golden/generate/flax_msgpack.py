@@ -39,16 +39,41 @@ def dtypes():
 
 def main():
     made = dtypes()
-    scalars = {"np_f4": np.float32(1.5), "np_i8": np.int64(-3), "np_bool": np.bool_(True), "float": 0.125, "int": 5, "big": 1 << 40,
-               "neg": -7, "true": True, "none": None, "str": "naïve ☃", "bytes": b"\x00\xff", "complex": 1 - 2j}
+    scalars = {
+        "np_f4": np.float32(1.5),
+        "np_i8": np.int64(-3),
+        "np_bool": np.bool_(True),
+        "float": 0.125,
+        "int": 5,
+        "big": 1 << 40,
+        "neg": -7,
+        "true": True,
+        "none": None,
+        "str": "naïve ☃",
+        "bytes": b"\x00\xff",
+        "complex": 1 - 2j,
+    }
     as_complex = np.complex128(1 - 2j) if VERSION == "0.7" else 1 - 2j  # 0.7 takes it for a numpy scalar
-    value = {"jax": {k: put(v) for k, v in made.items()}, "numpy": {k: v.numpy() for k, v in made.items()}, "scalars": scalars}
+    value = {
+        "jax": {k: put(v) for k, v in made.items()},
+        "numpy": {k: v.numpy() for k, v in made.items()},
+        "scalars": scalars,
+    }
     value["fortran"] = np.asfortranarray(arr("msgpack/f", "float32", (3, 4)).numpy())
-    tree = {"jax": {k: from_jax(v) for k, v in made.items()}, "numpy": made, "scalars": {**scalars, "complex": as_complex}, "fortran": arr("msgpack/f", "float32", (3, 4))}
+    tree = {
+        "jax": {k: from_jax(v) for k, v in made.items()},
+        "numpy": made,
+        "scalars": {**scalars, "complex": as_complex},
+        "fortran": arr("msgpack/f", "float32", (3, 4)),
+    }
     value["lists"] = [arr("msgpack/l", "int16", (2,)).numpy(), (1, {"x": 2.5}), []]
     tree["lists"] = [arr("msgpack/l", "int16", (2,)), (1, {"x": 2.5}), []]
     write(f"flax_{VERSION}_to_bytes.msgpack", serialization.to_bytes(value), numbered(tree))
-    native = {"a": [1, 2, [made["int8"].numpy()]], "by_int": {-1: 2, 3: "int key"}, "w": made["float32"].numpy()}
+    native = {
+        "a": [1, 2, [made["int8"].numpy()]],
+        "by_int": {-1: 2, 3: "int key"},
+        "w": made["float32"].numpy(),
+    }
     listed = {"a": [1, 2, [made["int8"]]], "by_int": {-1: 2, 3: "int key"}, "w": made["float32"]}
     write(f"flax_{VERSION}_serialize.msgpack", serialization.msgpack_serialize(native), listed)
     state = train_state(f"msgpack{VERSION}", "chain")
@@ -57,10 +82,21 @@ def main():
 
     before = serialization.MAX_CHUNK_SIZE
     serialization.MAX_CHUNK_SIZE = 64
-    big = {"params": {"kernel": arr("chunk/k", "float32", (6, 9)), "small": arr("chunk/s", "float32", (3,)),
-                      "bf16": arr("chunk/b", "bfloat16", (50,)), "wide": arr("chunk/w", "float64", (2, 5, 3))}}
+    big = {
+        "params": {
+            "kernel": arr("chunk/k", "float32", (6, 9)),
+            "small": arr("chunk/s", "float32", (3,)),
+            "bf16": arr("chunk/b", "bfloat16", (50,)),
+            "wide": arr("chunk/w", "float64", (2, 5, 3)),
+        }
+    }
     value = {"params": {k: v.numpy() for k, v in big["params"].items()}}
-    write(f"flax_{VERSION}_chunked.msgpack", serialization.to_bytes(value), big, notes="MAX_CHUNK_SIZE lowered from 2**30 to 64 bytes")
+    write(
+        f"flax_{VERSION}_chunked.msgpack",
+        serialization.to_bytes(value),
+        big,
+        notes="MAX_CHUNK_SIZE lowered from 2**30 to 64 bytes",
+    )
     serialization.MAX_CHUNK_SIZE = before
 
     from flax.training import checkpoints

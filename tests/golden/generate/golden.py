@@ -34,9 +34,13 @@ SIZES.update({f"{sign}int{bits}": max(bits // 8, 1) for sign in ("", "u") for bi
 
 
 class Arr:
-    """An array leaf: neutral dtype name, shape, and its bytes, little-endian in C order."""
+    """An array leaf: neutral dtype name, shape, and its bytes, little-endian in C order.
 
-    def __init__(self, dtype: str, shape: Any, data: bytes) -> None:
+    `scalar` says that a Python or numpy scalar was saved, and that its container keeps only a 0-d array of it.
+    """
+
+    def __init__(self, dtype: str, shape: Any, data: bytes, *, scalar: bool = False) -> None:
+        self.scalar = scalar
         self.dtype, self.shape, self.data = dtype, tuple(int(n) for n in shape), data
         count = int(np.prod(self.shape, dtype=np.int64))
         assert len(data) == count * itemsize(dtype), (dtype, shape, len(data))
@@ -136,7 +140,10 @@ def encode(value: Any) -> dict[str, Any]:
     """Encode a plain value with its type, exactly."""
     if isinstance(value, np.generic):
         dtype = value.dtype
-        return {"type": f"numpy.{dtype.name}", "hex": np.asarray(value, dtype.newbyteorder("<")).tobytes().hex()}
+        return {
+            "type": f"numpy.{dtype.name}",
+            "hex": np.asarray(value, dtype.newbyteorder("<")).tobytes().hex(),
+        }
     if value is None or isinstance(value, (bool, str)):
         return {"type": type(value).__name__, "value": value}
     if isinstance(value, int):
@@ -155,6 +162,8 @@ def digest(array: Arr) -> dict[str, Any]:
     out["sha256"] = hashlib.sha256(array.data).hexdigest()
     if len(array.data) <= HEX_LIMIT:
         out["hex"] = array.data.hex()
+    if array.scalar:
+        out["scalar"] = True
     return out
 
 
@@ -171,7 +180,9 @@ def _list(node: Any, path: list[Any], out: dict[str, list[Any]]) -> None:
     elif isinstance(node, Special):
         out["special"].append({"path": path, **_special(node)})
     elif isinstance(node, Opaque):
-        out["opaque"].append({"path": path, "type_name": node.type_name, "arrays": [digest(a) for a in node.arrays]})
+        out["opaque"].append(
+            {"path": path, "type_name": node.type_name, "arrays": [digest(a) for a in node.arrays]}
+        )
     elif isinstance(node, (Rec, dict)):
         fields = node.fields if isinstance(node, Rec) else node
         kind = {"kind": "record", "type_name": node.type_name} if isinstance(node, Rec) else {"kind": "dict"}
@@ -200,7 +211,9 @@ def _special(node: Special) -> dict[str, Any]:
     return out
 
 
-def expect(name: str, tree: Any, *, how: str, notes: str = "", tied: Any = (), overlapping: Any = (), **more: Any) -> None:
+def expect(
+    name: str, tree: Any, *, how: str, notes: str = "", tied: Any = (), overlapping: Any = (), **more: Any
+) -> None:
     """Write `<name>.expected.json` beside the golden file.
 
     Arguments:
@@ -224,8 +237,18 @@ def expect(name: str, tree: Any, *, how: str, notes: str = "", tied: Any = (), o
     text = json.dumps(content, indent=None, sort_keys=False, separators=(",", ":"))
     for word in ("containers", "arrays", "values", "special", "opaque", "tied"):
         text = text.replace(f',"{word}":[', f',\n"{word}":[\n')
-    text = text.replace("},{\"path\"", "},\n{\"path\"")
+    text = text.replace('},{"path"', '},\n{"path"')
     (ROOT / f"{name}.expected.json").write_text(text + "\n")
+
+
+def without_paths(data: bytes, *scripts: str) -> bytes:
+    """Return cloudpickle's bytes with the file names of code objects blanked, at their length."""
+    import sys
+
+    for folder in sorted({*scripts, *sys.path}, key=len, reverse=True):
+        if len(folder) > 8:
+            data = data.replace(folder.encode(), b"/" + b"x" * (len(folder) - 1))
+    return data
 
 
 def target(name: str) -> Path:

@@ -63,7 +63,9 @@ def filled(tree: Any, seed: str) -> Any:
     from golden import arr
 
     leaves, treedef = jax.tree_util.tree_flatten(tree)
-    made = [put(arr(f"{seed}/{i}", np.asarray(leaf).dtype.name, np.shape(leaf))) for i, leaf in enumerate(leaves)]
+    made = [
+        put(arr(f"{seed}/{i}", np.asarray(leaf).dtype.name, np.shape(leaf))) for i, leaf in enumerate(leaves)
+    ]
     return jax.tree_util.tree_unflatten(treedef, made)
 
 
@@ -73,14 +75,21 @@ def train_state(seed: str, optimizer: str = "chain", **options: Any) -> Any:
     from flax.training.train_state import TrainState
 
     tx = {
-        "chain": lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(1e-3, 100), weight_decay=0.1)),
+        "chain": lambda: optax.chain(
+            optax.clip_by_global_norm(1.0),
+            optax.adamw(optax.cosine_decay_schedule(1e-3, 100), weight_decay=0.1),
+        ),
         "adam": lambda: optax.adam(1e-3),
         "sgd": lambda: optax.sgd(0.1, momentum=0.9),
-        "multi": lambda: optax.multi_transform({"a": optax.adam(1e-3), "b": optax.sgd(0.1, momentum=0.9)}, {"dense": "a", "norm": "b"}),
+        "multi": lambda: optax.multi_transform(
+            {"a": optax.adam(1e-3), "b": optax.sgd(0.1, momentum=0.9)}, {"dense": "a", "norm": "b"}
+        ),
         "inject": lambda: optax.inject_hyperparams(optax.adam)(learning_rate=1e-3),
     }[optimizer]()
     shapes = {"dense": {"kernel": (3, 2), "bias": (2,)}, "norm": {"scale": (3,)}}
-    params = {k: {n: jax.numpy.zeros(s, 'float32') for n, s in v.items()} for k, v in shapes.items()}
+    params = {k: {n: jax.numpy.zeros(s, "float32") for n, s in v.items()} for k, v in shapes.items()}
     state = TrainState.create(apply_fn=None, params=params, tx=tx)
-    state = state.replace(params=filled(state.params, f"{seed}/params"), opt_state=filled(state.opt_state, f"{seed}/opt"))
+    state = state.replace(
+        params=filled(state.params, f"{seed}/params"), opt_state=filled(state.opt_state, f"{seed}/opt")
+    )
     return state.replace(step=jax.numpy.asarray(7, "int32"), **options)

@@ -54,14 +54,17 @@ def dump(name, value, protocol):
         pickle.dump(value, out, protocol)
 
 
-state = dict((name, arr("py27/" + name, name, (2, 3))) for name in ("float32", "float64", "int64", "uint8", "bool", "complex64"))
+state = dict(
+    (name, arr("py27/" + name, name, (2, 3)))
+    for name in ("float32", "float64", "int64", "uint8", "bool", "complex64")
+)
 weights = state["float32"]
 state["fortran"] = np.asfortranarray(weights)
 state["big"] = weights.byteswap().view(">f4")
 state["zero_d"] = arr("py27/0", "float32", ())
 state["empty"] = np.empty((0, 3), "f4")
 state["scalar"] = np.float64(0.125)
-state["text"] = u"unicode \u2603"
+state["text"] = "unicode \u2603"
 state["bytes"] = "plain"
 state["long"] = 1 << 70
 state["int"] = 7

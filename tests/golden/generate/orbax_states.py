@@ -1,9 +1,9 @@
 """Golden Orbax directories, saved over eight fake CPU devices.
 
-    python3.11: orbax-checkpoint==0.12.8 jax==0.10.2 flax==0.12.8 optax==0.2.8 tensorstore==0.1.86 numpy==2.4.6
-    python3.10: orbax-checkpoint==0.11.5 jax==0.5.3 jaxlib==0.5.3 flax==0.10.4 optax==0.2.4 tensorstore==0.1.74 numpy==2.2.6
-    python3.9:  orbax-checkpoint==0.2.7 jax==0.4.13 jaxlib==0.4.13 flax==0.7.0 optax==0.1.7 tensorstore==0.1.41 numpy==1.24.4
-    each: bin/python orbax_states.py
+python3.11: orbax-checkpoint==0.12.8 jax==0.10.2 flax==0.12.8 optax==0.2.8 tensorstore==0.1.86 numpy==2.4.6
+python3.10: orbax-checkpoint==0.11.5 jax==0.5.3 jaxlib==0.5.3 flax==0.10.4 optax==0.2.4 tensorstore==0.1.74 numpy==2.2.6
+python3.9:  orbax-checkpoint==0.2.7 jax==0.4.13 jaxlib==0.4.13 flax==0.7.0 optax==0.1.7 tensorstore==0.1.41 ml_dtypes==0.2.0 numpy==1.24.4
+each: bin/python orbax_states.py
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import flax
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from golden import Arr, Opaque, arr, expect, of, target
+from golden import ROOT, Arr, Opaque, arr, expect, of, target
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax_tree import from_jax, neutral, put, train_state
 
@@ -27,7 +27,9 @@ VERSION = importlib.metadata.version("orbax-checkpoint")
 OLD = VERSION == "0.2.7"
 NEW = VERSION.startswith("0.12")
 HOW = f"orbax-checkpoint {VERSION}, jax {jax.__version__}, flax {flax.__version__}, tensorstore {importlib.metadata.version('tensorstore')}"
-NOTES = "the order of dict keys is not expected; a Python or numpy scalar is stored as a 0-d array and listed under values"
+NOTES = (
+    "the order of dict keys is not expected; a Python or numpy scalar is stored as a 0-d array and marked so"
+)
 
 
 def place(name: str):
@@ -36,6 +38,9 @@ def place(name: str):
 
 
 def done(name: str, tree, **more):
+    """Take this machine's path out of the commit messages, and write the expectation."""
+    for path in (ROOT / f"orbax/{VERSION}_{name}").rglob("commit_success.txt"):
+        path.write_text(path.read_text().replace(str(ROOT), "/checkpoints"))
     expect(f"orbax/{VERSION}_{name}", tree, **{"how": HOW, "notes": NOTES, **more})
 
 
@@ -55,14 +60,23 @@ def dtypes() -> dict[str, Arr]:
 def mixed(*, strings: bool = True):
     """Return a tree of every kind of leaf and container, and what is expected of it."""
     made = dtypes()
-    value = {"jax": {k: put(v) for k, v in made.items()}, "numpy": {k: v.numpy() for k, v in made.items() if k != "int4"}}
-    tree = {"jax": {k: from_jax(v) for k, v in made.items()}, "numpy": {k: v for k, v in made.items() if k != "int4"}}
+    value = {
+        "jax": {k: put(v) for k, v in made.items()},
+        "numpy": {k: v.numpy() for k, v in made.items() if k != "int4"},
+    }
+    tree = {
+        "jax": {k: from_jax(v) for k, v in made.items()},
+        "numpy": {k: v for k, v in made.items() if k != "int4"},
+    }
     layers = [arr(f"orbax/l{i}", "float32", (2,)) for i in range(3)]
     value["list"], tree["list"] = [put(item) for item in layers], layers
     value["tuple"], tree["tuple"] = (put(layers[0]), {"x": put(layers[1])}), [layers[0], {"x": layers[1]}]
     value["scalars"] = {"int": 5, "float": 0.125, "np_f4": np.float32(1.5), "np_i8": np.int64(-3)}
-    tree["scalars"] = dict(value["scalars"])
-    value["int_keys"], tree["int_keys"] = {0: put(layers[0]), 10: put(layers[2])}, {"0": layers[0], "10": layers[2]}
+    tree["scalars"] = {key: scalar(item) for key, item in value["scalars"].items()}
+    value["int_keys"], tree["int_keys"] = (
+        {0: put(layers[0]), 10: put(layers[2])},
+        {"0": layers[0], "10": layers[2]},
+    )
     value["empty"] = {"dict": {}, "list": [], "none": None}
     tree["empty"] = {"dict": {}, "list": [], "none": None}
     value["layer.with.dots"], tree["layer.with.dots"] = put(layers[1]), layers[1]
@@ -71,13 +85,27 @@ def mixed(*, strings: bool = True):
     return value, tree
 
 
+def scalar(value) -> Arr:
+    """Return the 0-d array that Orbax stores for a scalar."""
+    made = np.asarray(value)
+    return Arr(made.dtype.name, (), made.tobytes(), scalar=True)
+
+
 def sharded():
     """Return arrays laid over a 4 x 2 mesh: split, partly split, replicated."""
     mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("x", "y"))
-    plan = {"both": ((8, 4), "float32", ("x", "y")), "rows": ((8, 3), "bfloat16", ("x", None)), "columns": ((3, 4), "int16", (None, "y")),
-            "folded": ((16,), "float64", (("x", "y"),)), "replicated": ((2, 3), "int32", (None, None))}
+    plan = {
+        "both": ((8, 4), "float32", ("x", "y")),
+        "rows": ((8, 3), "bfloat16", ("x", None)),
+        "columns": ((3, 4), "int16", (None, "y")),
+        "folded": ((16,), "float64", (("x", "y"),)),
+        "replicated": ((2, 3), "int32", (None, None)),
+    }
     made = {name: arr(f"orbax/sharded/{name}", dtype, shape) for name, (shape, dtype, _) in plan.items()}
-    value = {name: jax.device_put(made[name].numpy(), NamedSharding(mesh, PartitionSpec(*spec))) for name, (_, _, spec) in plan.items()}
+    value = {
+        name: jax.device_put(made[name].numpy(), NamedSharding(mesh, PartitionSpec(*spec)))
+        for name, (_, _, spec) in plan.items()
+    }
     return {"params": value}, {"params": made}
 
 
@@ -89,14 +117,19 @@ def pytree(name: str, value, tree, save_args=None, **options) -> None:
     if OLD:
         saver.save(str(path), value, **({"save_args": save_args} if save_args else {}))
     else:
-        saver.save(path, args=ocp.args.PyTreeSave(value, save_args=save_args) if save_args else ocp.args.PyTreeSave(value))
+        saver.save(
+            path,
+            args=ocp.args.PyTreeSave(value, save_args=save_args) if save_args else ocp.args.PyTreeSave(value),
+        )
     done(name, tree, options={key: str(item) for key, item in options.items()})
 
 
 def layouts():
     variants = {"ocdbt_zarr2": {"use_ocdbt": True}, "zarr2": {"use_ocdbt": False}}
     if not OLD:
-        variants.update(ocdbt_zarr3={"use_ocdbt": True, "use_zarr3": True}, zarr3={"use_ocdbt": False, "use_zarr3": True})
+        variants.update(
+            ocdbt_zarr3={"use_ocdbt": True, "use_zarr3": True}, zarr3={"use_ocdbt": False, "use_zarr3": True}
+        )
     for name, options in variants.items():
         if VERSION == "0.11.5" and "zarr3" in name:
             continue
@@ -105,9 +138,19 @@ def layouts():
     if NEW:
         value, tree = sharded()
         small = jax.tree_util.tree_map(lambda _: ocp.SaveArgs(chunk_byte_size=16), value)
-        attempt(lambda: pytree("chunked_zarr2", value, tree, save_args=small, use_ocdbt=False), "chunked_zarr2")
-        attempt(lambda: pytree("chunked_ocdbt_zarr3", value, tree, save_args=small, use_ocdbt=True, use_zarr3=True), "chunked_zarr3")
-        attempt(lambda: pytree("uncompressed_zarr2", value, tree, use_ocdbt=False, use_compression=False), "uncompressed")
+        attempt(
+            lambda: pytree("chunked_zarr2", value, tree, save_args=small, use_ocdbt=False), "chunked_zarr2"
+        )
+        attempt(
+            lambda: pytree(
+                "chunked_ocdbt_zarr3", value, tree, save_args=small, use_ocdbt=True, use_zarr3=True
+            ),
+            "chunked_zarr3",
+        )
+        attempt(
+            lambda: pytree("uncompressed_zarr2", value, tree, use_ocdbt=False, use_compression=False),
+            "uncompressed",
+        )
 
 
 def attempt(make, name: str) -> None:
@@ -147,34 +190,72 @@ def manager():
     name = "manager"
     if OLD:
         path = place(name)
-        made = ocp.CheckpointManager(str(path), {"state": ocp.PyTreeCheckpointer(), "config": ocp.Checkpointer(ocp.JsonCheckpointHandler())},
-                                     ocp.CheckpointManagerOptions(best_fn=lambda m: m["loss"], best_mode="min", create=True), metadata={"seed": 1})
+        made = ocp.CheckpointManager(
+            str(path),
+            {"state": ocp.PyTreeCheckpointer(), "config": ocp.Checkpointer(ocp.JsonCheckpointHandler())},
+            ocp.CheckpointManagerOptions(best_fn=lambda m: m["loss"], best_mode="min", create=True),
+            metadata={"seed": 1},
+        )
         for step, tree in weights.items():
-            made.save(step, {"state": {k: put(v) for k, v in tree.items()}, "config": config}, metrics={"loss": 1.0 / step})
+            made.save(
+                step,
+                {"state": {k: put(v) for k, v in tree.items()}, "config": config},
+                metrics={"loss": 1.0 / step},
+            )
     else:
         options = ocp.CheckpointManagerOptions(best_fn=lambda m: m["loss"], best_mode="min", create=True)
         with ocp.CheckpointManager(place(name), options=options, metadata={"seed": 1}) as made:
             for step, tree in weights.items():
-                extra = {"rng": ocp.args.JaxRandomKeySave(jax.random.key(3))} if NEW else {}
-                items = ocp.args.Composite(state=ocp.args.StandardSave({k: put(v) for k, v in tree.items()}), config=ocp.args.JsonSave(config), **extra)
+                extra = {"rng": ocp.args.JaxRandomKeySave(jax.random.key(3))}
+                items = ocp.args.Composite(
+                    state=ocp.args.StandardSave({k: put(v) for k, v in tree.items()}),
+                    config=ocp.args.JsonSave(config),
+                    **extra,
+                )
                 made.save(step, args=items, metrics={"loss": 1.0 / step})
-    items = {str(step): {"state": tree, "config": config, "metrics": {"loss": 1.0 / step},
-                         **({"rng": Opaque(None, [of(np.array([0, 3], "<u4"))])} if NEW else {})} for step, tree in weights.items()}
-    done(name, items, notes="step / item / tree; root metadata {'seed': 1}; best step by loss: 20. " + NOTES)
+    items = {
+        str(step): {
+            "state": tree,
+            "config": config,
+            "metrics": {"loss": 1.0 / step},
+            **({} if OLD else {"rng": Opaque(None, [of(np.array([0, 3], "<u4"))])}),
+        }
+        for step, tree in weights.items()
+    }
+    done(
+        name,
+        items,
+        notes="step / item / tree; root metadata {'seed': 1}; best step by loss: 20. " + NOTES,
+        steps=[1, 20],
+    )
     if NEW:
         options = ocp.CheckpointManagerOptions(step_prefix="ckpt", step_format_fixed_length=6, create=True)
         with ocp.CheckpointManager(place("manager_default"), options=options) as made:
             for step, tree in weights.items():
                 made.save(step, args=ocp.args.StandardSave({k: put(v) for k, v in tree.items()}))
-        done("manager_default", {f"ckpt_{step:06}": {"default": tree} for step, tree in weights.items()})
+        done(
+            "manager_default",
+            {f"ckpt_{step:06}": tree for step, tree in weights.items()},
+            notes="step / tree; the folder `default` of the one unnamed item is no key. " + NOTES,
+            steps=[1, 20],
+        )
 
 
 def keys():
     """Typed and old PRNG keys."""
     typed, many = jax.random.key(3), jax.random.split(jax.random.key(4, impl="rbg"), 2)
-    value = {"typed": typed, "many": many, "old": jax.random.PRNGKey(5), "w": put(arr("orbax/keys", "float32", (2,)))}
-    tree = {"typed": Opaque(None, [of(np.asarray(jax.random.key_data(typed)))]), "many": Opaque(None, [of(np.asarray(jax.random.key_data(many)))]),
-            "old": of(np.asarray(value["old"])), "w": arr("orbax/keys", "float32", (2,))}
+    value = {
+        "typed": typed,
+        "many": many,
+        "old": jax.random.PRNGKey(5),
+        "w": put(arr("orbax/keys", "float32", (2,))),
+    }
+    tree = {
+        "typed": Opaque(None, [of(np.asarray(jax.random.key_data(typed)))]),
+        "many": Opaque(None, [of(np.asarray(jax.random.key_data(many)))]),
+        "old": of(np.asarray(value["old"])),
+        "w": arr("orbax/keys", "float32", (2,)),
+    }
     for name, ocdbt in (("keys_ocdbt", True), ("keys_zarr2", False)):
         attempt(lambda: pytree(name, value, tree, use_ocdbt=ocdbt), name)
 
@@ -205,7 +286,12 @@ def nnx_states():
     state = jax.tree_util.tree_unflatten(treedef, made)
     with ocp.StandardCheckpointer() as saver:
         saver.save(place("nnx"), state)
-    done("nnx", tree, notes="nnx.State: each variable ends in the segment `value`; list positions are string keys. " + NOTES)
+    done(
+        "nnx",
+        tree,
+        notes="nnx.State: each variable ends in the segment `value`; list positions are string keys. "
+        + NOTES,
+    )
     pure = nnx.to_pure_dict(state) if hasattr(nnx, "to_pure_dict") else None
     if pure is not None:
         plain = jax.tree_util.tree_map(lambda leaf: leaf, pure)
@@ -231,13 +317,21 @@ def version_1():
     v1.save_pytree(place("v1_pytree"), value)
     done("v1_pytree", tree)
     value, tree = sharded()
-    v1.save_checkpointables(place("v1_checkpointables"), {"model": value, "extra": {"epoch": 3, "w": put(arr("v1", "int8", (3,)))}})
-    done("v1_checkpointables", {"model": tree, "extra": {"epoch": 3, "w": arr("v1", "int8", (3,))}})
+    v1.save_checkpointables(
+        place("v1_checkpointables"),
+        {"model": value, "extra": {"epoch": 3, "w": put(arr("v1", "int8", (3,)))}},
+    )
+    done("v1_checkpointables", {"model": tree, "extra": {"epoch": scalar(3), "w": arr("v1", "int8", (3,))}})
     with v1.training.Checkpointer(place("v1_training")) as saver:
         for step in (1, 2):
-            saver.save_pytree(step, {"w": put(arr(f"v1/{step}", "float32", (3,)))}, metrics={"loss": 1.0 / step})
-    done("v1_training", {str(step): {"w": arr(f"v1/{step}", "float32", (3,))} for step in (1, 2)},
-         notes="step / tree; the item folder between them and the metrics are not listed")
+            saver.save_pytree(
+                step, {"w": put(arr(f"v1/{step}", "float32", (3,)))}, metrics={"loss": 1.0 / step}
+            )
+    trees = {
+        str(step): {"state": {"w": arr(f"v1/{step}", "float32", (3,))}, "metrics": {"loss": 1.0 / step}}
+        for step in (1, 2)
+    }
+    done("v1_training", trees, notes="step / item / tree. " + NOTES, steps=[1, 2])
 
 
 def old():
@@ -253,10 +347,24 @@ def old():
 
     flax.config.update("flax_use_orbax_checkpointing", True)
     state = train_state("orbax/flax07", "adam")
-    checkpoints.save_checkpoint(str(place("flax07_checkpoint_5").parent), state, 5, prefix=f"{VERSION}_flax07_checkpoint_", overwrite=True, keep=9)
+    checkpoints.save_checkpoint(
+        str(place("flax07_checkpoint_5").parent),
+        state,
+        5,
+        prefix=f"{VERSION}_flax07_checkpoint_",
+        overwrite=True,
+        keep=9,
+    )
     fields = {k: v for k, v in listed(neutral(state, classes=False)).items() if k not in ("apply_fn", "tx")}
-    done("flax07_checkpoint_5", fields, notes="flax.training.checkpoints.save_checkpoint over orbax. " + NOTES)
-    pytree("flax07_utils", fields_of(state), fields, save_args=orbax_utils.save_args_from_target(fields_of(state)))
+    done(
+        "flax07_checkpoint_5", fields, notes="flax.training.checkpoints.save_checkpoint over orbax. " + NOTES
+    )
+    pytree(
+        "flax07_utils",
+        fields_of(state),
+        fields,
+        save_args=orbax_utils.save_args_from_target(fields_of(state)),
+    )
 
 
 def fields_of(state):

@@ -1,7 +1,7 @@
 """Golden files of torch 2.13: zip, legacy stream, TorchScript, and the tar that torch wrote before 0.1.10.
 
-    python3.11 -m venv a && a/bin/pip install torch==2.13.0 numpy==2.4.6 ml_dtypes==0.6.0 omegaconf==2.4.0
-    a/bin/python torch_current.py
+python3.11 -m venv a && a/bin/pip install torch==2.13.0 numpy==2.4.6 ml_dtypes==0.6.0 omegaconf==2.4.0
+a/bin/python torch_current.py
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ warnings.simplefilter("ignore")
 
 # The legacy format keeps the source text and its path for each module class; a short stand-in is enough here.
 torch.serialization.get_source_lines_and_file = lambda cls: (
-    [f"class {cls.__name__}: ...\n"], 0, cls.__module__.replace(".", "/") + ".py",
+    [f"class {cls.__name__}: ...\n"],
+    0,
+    cls.__module__.replace(".", "/") + ".py",
 )
 
 
@@ -76,7 +78,9 @@ def fill(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
-def write(name: str, value: object, expected: object = None, *, notes: str = "", more: dict | None = None, **options) -> None:
+def write(
+    name: str, value: object, expected: object = None, *, notes: str = "", more: dict | None = None, **options
+) -> None:
     """Save one file and its expectation."""
     path = target(f"torch/{name}")
     tree = neutral(value) if expected is None else expected
@@ -95,10 +99,21 @@ def dtypes() -> dict[str, torch.Tensor]:
     return state
 
 
+# The dtypes that torch saves over an UntypedStorage.
+UNTYPED = (
+    torch.uint16,
+    torch.uint32,
+    torch.uint64,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+    torch.float8_e4m3fnuz,
+    torch.float8_e5m2fnuz,
+    torch.float8_e8m0fnu,
+)
+
 VIEW_FACTS = {
     "tied": [[["base"], ["tied"], ["same"]]],
-    "overlapping": [[["base"], ["transposed"], ["row"], ["column"], ["steps"]],
-                    [["complex"], ["conj"], ["conj_row"]]],
+    "overlapping": [[["base"], ["transposed"], ["row"], ["column"], ["steps"]]],
 }
 
 
@@ -126,14 +141,22 @@ def views() -> dict[str, torch.Tensor]:
 
 
 def training() -> tuple[dict, dict]:
-    model = fill(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2, bias=False)))
+    model = fill(
+        torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2, bias=False))
+    )
     optimizer = torch.optim.AdamW(
-        [{"params": list(model[0].parameters()), "weight_decay": 0.1}, {"params": [*model[1].parameters(), model[2].weight]}], lr=1e-3
+        [
+            {"params": list(model[0].parameters()), "weight_decay": 0.1},
+            {"params": [*model[1].parameters(), model[2].weight]},
+        ],
+        lr=1e-3,
     )
     for index, parameter in enumerate(model.parameters()):
         shape = tuple(parameter.shape)
         optimizer.state[parameter] = {
-            "step": torch.tensor(7.0), "exp_avg": tensor(f"mu{index}", shape=shape), "exp_avg_sq": tensor(f"nu{index}", shape=shape)
+            "step": torch.tensor(7.0),
+            "exp_avg": tensor(f"mu{index}", shape=shape),
+            "exp_avg_sq": tensor(f"nu{index}", shape=shape),
         }
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
     conf = OmegaConf.create({"model": {"hidden": 4, "act": "relu"}, "lrs": [0.1, 0.2], "none": None})
@@ -177,34 +200,49 @@ def specials() -> None:
     indices, values = torch.tensor([[0, 2], [1, 0]]), tensor("sparse", "float32", (2,))
     per_tensor = torch.quantize_per_tensor(torch.tensor([[-1.0, 0.5], [0.25, 2.0]]), 0.25, 10, torch.quint8)
     per_channel = torch.quantize_per_channel(
-        torch.tensor([[-1.0, 0.5], [0.25, 2.0]]), torch.tensor([0.1, 0.5]).double(), torch.tensor([1, 2]), 0, torch.qint8
+        torch.tensor([[-1.0, 0.5], [0.25, 2.0]]),
+        torch.tensor([0.1, 0.5]).double(),
+        torch.tensor([1, 2]),
+        0,
+        torch.qint8,
     )
-    csr = torch.sparse_csr_tensor(torch.tensor([0, 1, 2]), torch.tensor([1, 0]), tensor("csr", "float64", (2,)), (2, 3))
+    csr = torch.sparse_csr_tensor(
+        torch.tensor([0, 1, 2]), torch.tensor([1, 0]), tensor("csr", "float64", (2,)), (2, 3)
+    )
     value = {
         "weight": tensor("beside", "float32", (2, 2)),
         "coo": torch.sparse_coo_tensor(indices, values, (3, 2)),
         "csr": csr,
         "quantized": per_tensor,
         "per_channel": per_channel,
-        "nested": torch.nested.nested_tensor([tensor("n0", "float32", (2, 3)), tensor("n1", "float32", (1, 3))]),
+        "nested": torch.nested.nested_tensor(
+            [tensor("n0", "float32", (2, 3)), tensor("n1", "float32", (1, 3))]
+        ),
         "storage": tensor("storage", "float32", (3,)).untyped_storage(),
         "meta": torch.empty(2, 3, device="meta"),
     }
+
     def quantized(made: torch.Tensor) -> Arr:
-        return Arr("uint8" if made.dtype == torch.quint8 else "int8", made.shape, made.int_repr().numpy().tobytes())
+        return Arr(
+            "uint8" if made.dtype == torch.quint8 else "int8", made.shape, made.int_repr().numpy().tobytes()
+        )
 
     expected = {
         "weight": neutral(value["weight"]),
         "coo": Opaque("torch._utils._rebuild_sparse_tensor", [tensor_arr(indices), tensor_arr(values)]),
-        "csr": Opaque("torch._utils._rebuild_sparse_tensor",
-                      [tensor_arr(csr.crow_indices()), tensor_arr(csr.col_indices()), tensor_arr(csr.values())]),
+        "csr": Opaque(
+            "torch._utils._rebuild_sparse_tensor",
+            [tensor_arr(csr.crow_indices()), tensor_arr(csr.col_indices()), tensor_arr(csr.values())],
+        ),
         "quantized": Opaque("torch._utils._rebuild_qtensor", [quantized(per_tensor)]),
         "per_channel": Opaque("torch._utils._rebuild_qtensor", [quantized(per_channel)]),
         "nested": Opaque("torch._utils._rebuild_nested_tensor", [tensor_arr(value["nested"].values())]),
         "storage": Opaque(None, []),
         "meta": Opaque(None, []),
     }
-    notes = "inner representations (int_repr, indices, values); the paths below each object are the reader's own"
+    notes = (
+        "inner representations (int_repr, indices, values); the paths below each object are the reader's own"
+    )
     write("zip_2.13_special.pt", value, expected, notes=notes)
 
 
@@ -223,11 +261,18 @@ def script() -> None:
 
     net = fill(Net())
     view = {name: neutral(value) for name, value in net.state_dict().items()}
-    for name, made in (("torchscript_2.13.pt", torch.jit.script(net)),
-                       ("torchscript_2.13_traced.pt", torch.jit.trace(net, torch.zeros(1, 3)))):
+    for name, made in (
+        ("torchscript_2.13.pt", torch.jit.script(net)),
+        ("torchscript_2.13_traced.pt", torch.jit.trace(net, torch.zeros(1, 3))),
+    ):
         torch.jit.save(made, str(target(f"torch/{name}")), _extra_files={"config.json": '{"lr": 0.1}'})
-        expect(f"torch/{name}", view, how=HOW, view="state_dict",
-               notes="view state_dict: paths are the dotted names of torch's own state_dict, not those of the container")
+        expect(
+            f"torch/{name}",
+            view,
+            how=HOW,
+            view="state_dict",
+            notes="view state_dict: paths are the dotted names of torch's own state_dict, not those of the container",
+        )
 
 
 def big_endian() -> None:
@@ -248,11 +293,25 @@ def big_endian() -> None:
             new.writestr(zipfile.ZipInfo(info.filename, (1980, 1, 1, 0, 0, 0)), data)
     loaded = torch.load(path, weights_only=True)
     assert all(neutral(loaded[n]).data == neutral(value[n]).data for n in names)
-    expect("torch/zip_big_endian.pt", neutral(value), how=HOW + "; storages swapped by hand, torch.load reads it so")
+    expect(
+        "torch/zip_big_endian.pt",
+        neutral(value),
+        how=HOW + "; storages swapped by hand, torch.load reads it so",
+    )
 
 
-TAR_STORAGES = {"float32": torch.FloatStorage, "int64": torch.LongStorage, "uint8": torch.ByteStorage, "float64": torch.DoubleStorage}
-TAR_TENSORS = {"float32": torch.FloatTensor, "int64": torch.LongTensor, "uint8": torch.ByteTensor, "float64": torch.DoubleTensor}
+TAR_STORAGES = {
+    "float32": torch.FloatStorage,
+    "int64": torch.LongStorage,
+    "uint8": torch.ByteStorage,
+    "float64": torch.DoubleStorage,
+}
+TAR_TENSORS = {
+    "float32": torch.FloatTensor,
+    "int64": torch.LongTensor,
+    "uint8": torch.ByteTensor,
+    "float64": torch.DoubleTensor,
+}
 
 
 class _TarPickler(pickle.Pickler):
@@ -295,7 +354,10 @@ def tar(name: str, value: object, tensors: list[torch.Tensor], expected: object,
     _TarPickler(body, keys).dump(value)
     path = target(f"torch/{name}")
     with tarfile.open(path, "w:", format=tarfile.PAX_FORMAT) as out:
-        out.addfile(_member("sys_info", data := pickle.dumps({"protocol_version": 1000, "little_endian": True}, 2)), io.BytesIO(data))
+        out.addfile(
+            _member("sys_info", data := pickle.dumps({"protocol_version": 1000, "little_endian": True}, 2)),
+            io.BytesIO(data),
+        )
         for member, file in (("pickle", body), ("tensors", tables), ("storages", storages)):
             out.addfile(_member(member, file.getvalue()), io.BytesIO(file.getvalue()))
     loaded = torch.load(path, weights_only=False)
@@ -305,7 +367,12 @@ def tar(name: str, value: object, tensors: list[torch.Tensor], expected: object,
     for key, item in value.items():
         if isinstance(item, torch.Tensor):
             assert tensor_arr(loaded[key]).data == tensor_arr(item).data, key
-    expect(f"torch/{name}", expected, how=f"built by hand from torch/serialization.py; torch {torch.__version__.split('+')[0]} reads it", **facts)
+    expect(
+        f"torch/{name}",
+        expected,
+        how=f"built by hand from torch/serialization.py; torch {torch.__version__.split('+')[0]} reads it",
+        **facts,
+    )
 
 
 def _member(name: str, data: bytes) -> tarfile.TarInfo:
@@ -317,22 +384,41 @@ def _member(name: str, data: bytes) -> tarfile.TarInfo:
 def tars() -> None:
     base = tensor("tar", "float32", (3, 4))
     state = collections.OrderedDict(
-        weight=base, tied=base, transposed=base.t(), row=base[1], index=tensor("tar", "int64", (5,)),
-        mask=tensor("tar", "uint8", (2, 2)), double=tensor("tar", "float64", (2,)), epoch=3,
+        weight=base,
+        tied=base,
+        transposed=base.t(),
+        row=base[1],
+        index=tensor("tar", "int64", (5,)),
+        mask=tensor("tar", "uint8", (2, 2)),
+        double=tensor("tar", "float64", (2,)),
+        epoch=3,
     )
     unique = {id(item): item for item in state.values() if isinstance(item, torch.Tensor)}
-    tar("tar_state.pt", state, list(unique.values()), neutral(state), tied=[[["weight"], ["tied"]]],
-        overlapping=[[["weight"], ["transposed"], ["row"]]])
+    tar(
+        "tar_state.pt",
+        state,
+        list(unique.values()),
+        neutral(state),
+        tied=[[["weight"], ["tied"]]],
+        overlapping=[[["weight"], ["transposed"], ["row"]]],
+    )
     plain = torch.nn.Module.__new__(torch.nn.Sequential)
     child = torch.nn.Module.__new__(torch.nn.Linear)
     for module in (plain, child):  # the attributes that modules had in 2016
-        vars(module).update(_parameters=collections.OrderedDict(), _buffers=collections.OrderedDict(),
-                            _backward_hooks=collections.OrderedDict(), _forward_hooks=collections.OrderedDict(),
-                            _modules=collections.OrderedDict(), training=True)
+        vars(module).update(
+            _parameters=collections.OrderedDict(),
+            _buffers=collections.OrderedDict(),
+            _backward_hooks=collections.OrderedDict(),
+            _forward_hooks=collections.OrderedDict(),
+            _modules=collections.OrderedDict(),
+            training=True,
+        )
     child._buffers["running"] = tensor("tar/running", "float32", (2,))
     child._buffers["weight"] = tensor("tar/weight", "float32", (2, 3))
     plain._modules["0"] = child
-    module_tree = Rec("torch.nn.modules.container.Sequential", {k: neutral(v) for k, v in vars(plain).items()})
+    module_tree = Rec(
+        "torch.nn.modules.container.Sequential", {k: neutral(v) for k, v in vars(plain).items()}
+    )
     inner = Rec("torch.nn.modules.linear.Linear", {k: neutral(v) for k, v in vars(child).items()})
     module_tree.fields["_modules"] = {"0": inner}
     tar("tar_module.pt", plain, list(child._buffers.values()), module_tree)
@@ -345,11 +431,24 @@ def main() -> None:
     value, expected = training()
     write("zip_2.13_training.pt", value, expected)
     write("zip_2.13_protocol5.pt", value, expected, pickle_protocol=5)
-    write("legacy_2.13_dtypes.pt", dtypes(), _use_new_zipfile_serialization=False)
+    readable = {key: item for key, item in dtypes().items() if item.dtype not in UNTYPED}
+    write("legacy_2.13_dtypes.pt", readable, _use_new_zipfile_serialization=False)
+    untyped = {key: item for key, item in dtypes().items() if item.dtype in UNTYPED}
+    write(
+        "legacy_2.13_untyped.pt",
+        untyped,
+        notes="torch 2.13 writes this and cannot read it: a clean refusal is right too",
+        more={"may_refuse": True},
+        _use_new_zipfile_serialization=False,
+    )
     write("legacy_2.13_views.pt", views(), **facts, _use_new_zipfile_serialization=False)
     write("legacy_2.13_training.pt", value, expected, _use_new_zipfile_serialization=False)
     model = fill(Tied())
-    tied = {"tied": [[["_modules", "embed", "_parameters", "weight"], ["_modules", "head", "_parameters", "weight"]]]}
+    tied = {
+        "tied": [
+            [["_modules", "embed", "_parameters", "weight"], ["_modules", "head", "_parameters", "weight"]]
+        ]
+    }
     write("zip_2.13_module.pt", model, more=tied)
     write("legacy_2.13_module.pt", model, more=tied, _use_new_zipfile_serialization=False)
     write("zip_2.13_tensor.pt", tensor("bare", "bfloat16", (2, 3)))
@@ -359,16 +458,26 @@ def main() -> None:
     script()
     big_endian()
     tars()
-    small = collections.OrderedDict(weight=tensor("small", "float32", (5,)), bias=tensor("small", "int8", (3,)))
-    for name, field, setting in (("alignment4096", "storage_alignment", 4096), ("alignment1", "storage_alignment", 1),
-                                 ("no_crc", "compute_crc32", False)):
+    small = collections.OrderedDict(
+        weight=tensor("small", "float32", (5,)), bias=tensor("small", "int8", (3,))
+    )
+    for name, field, setting in (
+        ("alignment4096", "storage_alignment", 4096),
+        ("alignment1", "storage_alignment", 1),
+        ("no_crc", "compute_crc32", False),
+    ):
         before = getattr(config.save, field)
         setattr(config.save, field, setting)
-        write(f"zip_2.13_{name}.pt", small, notes=f"torch.utils.serialization.config.save.{field} = {setting}")
+        write(
+            f"zip_2.13_{name}.pt", small, notes=f"torch.utils.serialization.config.save.{field} = {setting}"
+        )
         setattr(config.save, field, before)
     buffer = io.BytesIO()
     torch.save(small, buffer)
-    for name, data in (("zip_2.13_buffer.bin", buffer.getvalue()), ("zip_2.13.pt.gz", gzip.compress(buffer.getvalue(), mtime=0))):
+    for name, data in (
+        ("zip_2.13_buffer.bin", buffer.getvalue()),
+        ("zip_2.13.pt.gz", gzip.compress(buffer.getvalue(), mtime=0)),
+    ):
         target(f"torch/{name}").write_bytes(data)
         expect(f"torch/{name}", neutral(small), how=HOW, notes="root folder `archive`, saved to a buffer")
 

@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden import Arr, Opaque, Rec, Special
+from golden import Arr, Opaque, Rec, Special, of
 
-NAMES = {"half": "float16", "float": "float32", "double": "float64", "short": "int16", "int": "int32", "long": "int64"}
+NAMES = {
+    "half": "float16",
+    "float": "float32",
+    "double": "float64",
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+}
 
 
 def dtype_name(dtype: Any) -> str:
@@ -47,14 +54,17 @@ def neutral(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return tensor_arr(value)
     if isinstance(value, np.ndarray):
-        return Arr(value.dtype.name, value.shape, value.tobytes())
+        return of(value)
     if isinstance(value, collections.OrderedDict):
         entries = {key: neutral(child) for key, child in value.items()}
         return Rec(type_name(value), entries, neutral(dict(vars(value)))) if vars(value) else entries
     if isinstance(value, torch.nn.Module):
-        return Rec(type_name(value), {key: neutral(child) for key, child in value.__getstate__().items()}
-                   if hasattr(value, "__getstate__") and value.__getstate__() is not None
-                   else {key: neutral(child) for key, child in vars(value).items()})
+        return Rec(
+            type_name(value),
+            {key: neutral(child) for key, child in value.__getstate__().items()}
+            if hasattr(value, "__getstate__") and value.__getstate__() is not None
+            else {key: neutral(child) for key, child in vars(value).items()},
+        )
     if isinstance(value, argparse.Namespace) or hasattr(type(value), "__dataclass_fields__"):
         return Rec(type_name(value), {key: neutral(child) for key, child in vars(value).items()})
     if type(value) is dict:

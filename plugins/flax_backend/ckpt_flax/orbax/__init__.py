@@ -1,14 +1,14 @@
 """Orbax directories.
 
-    backend     OrbaxBackend: claims, opens and saves
-    layout      which kind of directory it is; the steps of a CheckpointManager
-    items       opens one item
-    metadata    the tree of an item
-    zarr        what an array's own document says
-    store       where the bytes of documents and chunks are
-    arrays      LazyArrays over chunks
-    codec       decodes a compressed chunk
-    writing     writes a checkpoint
+backend     OrbaxBackend: claims, opens and saves
+layout      which kind of directory it is; the steps of a CheckpointManager
+items       opens one item
+metadata    the tree of an item
+zarr        what an array's own document says
+store       where the bytes of documents and chunks are
+arrays      LazyArrays over chunks
+codec       decodes a compressed chunk
+writing     writes a checkpoint
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import math
 from typing import Final
 
 from ckpt_core.arrays import LazyArray, Piece
-from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
-from ckpt_core.storage import DecodedStorage, FileStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
 from ckpt_core.dtypes import itemsize
-from ckpt_flax.orbax.codec import chunk_decoder
+from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
+from ckpt_core.storage import DecodedStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
+from ckpt_flax.orbax.ahead import Chunk
 from ckpt_flax.orbax.store import Store
 from ckpt_flax.orbax.zarr import ZarrArray, parse_zarr
 
@@ -20,7 +20,7 @@ MAX_CHUNKS: Final = 1 << 21
 
 FREE_CHUNK: Final = 1 << 30
 MAX_RATIO: Final = 1 << 16
-"""A chunk may decode to FREE_CHUNK bytes, or to MAX_RATIO times its stored length (zstd ends at half of that)."""
+"""A chunk may decode to FREE_CHUNK bytes, or to MAX_RATIO times its stored length (zstd reaches half of it)."""
 
 
 class ArrayReader:
@@ -38,6 +38,7 @@ class ArrayReader:
         self.path = path
         self._layouts: dict[bytes, ZarrArray] = {}
         self._chunks = 0
+        self._last: Chunk | None = None
 
     def read(self, name: str) -> LazyArray:
         """Return the array of that name.
@@ -55,14 +56,14 @@ class ArrayReader:
                 layout = self._layouts[document] = parse_zarr(document)
             return self._array(name, layout)
         except CheckpointError as error:
-            raise error.located(self.path, name)
+            raise error.located(self.path, name) from error.__cause__
 
     def _array(self, name: str, layout: ZarrArray) -> LazyArray:
         if 0 in layout.shape:
             return LazyArray(layout.shape, layout.dtype, MemoryStorage(b""))
         if layout.chunks == layout.shape:
             self._count(1)
-            storage = self._chunk(name, layout, layout.key((0,) * len(layout.shape)))
+            storage = self._chunk(name, layout, layout.first_key)
             if storage is not None:
                 return LazyArray(layout.shape, layout.dtype, storage, 0, layout.strides)
         self._count(math.prod(layout.grid))
@@ -101,27 +102,5 @@ class ArrayReader:
             return MappedStorage(stored, width, swap_bytes(width))
         if nbytes > FREE_CHUNK and nbytes > MAX_RATIO * stored.nbytes:
             raise LimitError(f"chunk {key} declares {nbytes} bytes and stores {stored.nbytes}")
-        return DecodedStorage(nbytes, _Decode(stored, layout.spec, f"{name}/{key}", self.path))
-
-
-class _Decode:
-    """Decodes one stored chunk when it is asked for."""
-
-    __slots__ = ("path", "place", "spec", "stored")
-
-    def __init__(self, stored: Storage, spec: str, place: str, path: str) -> None:
-        self.stored = stored
-        self.spec = spec
-        self.place = place
-        self.path = path
-
-    def __call__(self) -> memoryview:
-        try:
-            return chunk_decoder(self.spec).decode(self._read())
-        except CheckpointError as error:
-            raise error.located(self.path, self.place)
-
-    def _read(self) -> bytes:
-        if isinstance(self.stored, FileStorage):
-            return self.stored.source.read(self.stored.start, self.stored.nbytes)
-        return bytes(self.stored.read(0, self.stored.nbytes))
+        self._last = Chunk(stored, nbytes, layout.spec, self.path, f"{name}/{key}", self._last)
+        return DecodedStorage(nbytes, self._last)

@@ -44,9 +44,9 @@ class OrbaxBackend(Backend):
         check_committed(source)
         found = steps(source)
         if found:
-            step = single_step(source, found)
-            stored = _open_checkpoint(step)
-            return Stored(stored.tree, stored.attributes, (f"the only step is {found[0].number}", *stored.notes))
+            stored = _open_checkpoint(single_step(source, found))
+            notes = (f"the only step is {found[0].number}", *stored.notes)
+            return Stored(stored.tree, stored.attributes, notes)
         return _open_checkpoint(source)
 
     def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
@@ -85,7 +85,7 @@ def _open_named(source: Source, name: str) -> Stored:
     try:
         return open_item(member) if is_item(member) else _open_checkpoint(member)
     except CheckpointError as error:
-        raise error.located(member.path)
+        raise error.located(member.path) from error.__cause__
 
 
 def _is_unnamed(name: str, source: Source, document: Mapping[str, Any]) -> bool:

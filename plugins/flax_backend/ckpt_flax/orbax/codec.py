@@ -35,7 +35,7 @@ def import_tensorstore() -> Any:
 
 
 class ChunkDecoder:
-    """Decodes the chunks of all arrays that share a chunk shape, a dtype and codecs.
+    """Decodes the chunks of all arrays that share a chunk shape, a dtype and codecs; for one thread.
 
     Arguments:
         spec: canonical JSON with the driver and the metadata of an array of one chunk.
@@ -46,7 +46,6 @@ class ChunkDecoder:
         parsed = json.loads(spec)
         rank = len(parsed["metadata"]["shape"])
         self._key = ".".join("0" * rank) or "0"
-        self._lock = threading.Lock()
         context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
         store = {"driver": "memory", "path": "chunk/"}
         try:
@@ -66,22 +65,24 @@ class ChunkDecoder:
         Raises:
             DamagedFileError: the bytes are not what the codecs produce.
         """
-        with self._lock:
-            try:
-                self._bytes.write(self._key, data).result()
-                del data
-                array = self._array.read(order="C").result()
-            except Exception as error:  # as above
-                raise DamagedFileError(f"a chunk cannot be decoded ({_first_line(error)})") from error
-            finally:
-                self._bytes.write(self._key, None).result()
-        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        return memoryview(flat)
+        try:
+            self._bytes.write(self._key, data).result()
+            del data
+            array = self._array.read(order="C").result()
+        except Exception as error:  # as above
+            raise DamagedFileError(f"a chunk cannot be decoded ({_first_line(error)})") from error
+        finally:
+            self._bytes.write(self._key, None).result()
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def chunk_decoder(spec: str) -> ChunkDecoder:
+    """Return this thread's decoder for a description, made once."""
+    return _decoder(spec, threading.get_ident())
 
 
 @functools.lru_cache(maxsize=256)
-def chunk_decoder(spec: str) -> ChunkDecoder:
-    """Return the decoder for a description, made once."""
+def _decoder(spec: str, _: int) -> ChunkDecoder:
     return ChunkDecoder(spec)
 
 

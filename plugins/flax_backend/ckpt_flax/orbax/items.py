@@ -83,7 +83,9 @@ class _Values:
         if leaf.value_type == "string":
             text = self.strings.get(name)
             if type(text) is not str:
-                raise DamagedFileError("a text is missing", path=f"{self.source.path}/{STRINGS}", place=name[:200])
+                raise DamagedFileError(
+                    f"a text is missing in {STRINGS}", path=self.source.path, place=name[:200]
+                )
             return text
         if name in self.arrays:
             self.shared.append(name)

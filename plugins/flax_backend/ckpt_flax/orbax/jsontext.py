@@ -45,7 +45,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 def parse_json(data: bytes) -> Any:
-    """Parse bytes as one JSON value; raises DamagedFileError when they are none, LimitError when nested too deep."""
+    """Parse bytes as one JSON value; raises DamagedFileError when they are none, or are nested too deep."""
     try:
         return json.loads(data)
     except RecursionError as error:

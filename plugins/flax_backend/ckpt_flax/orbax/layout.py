@@ -1,9 +1,9 @@
 """Which kind of Orbax directory a source is.
 
-    item        arrays under a tree (`_METADATA`, `manifest.ocdbt`, or the `checkpoint` file of old), a JSON value,
-                or a random key
-    composite   items by name: what `_CHECKPOINT_METADATA` or `orbax.checkpoint` (v1) marks, or a step of old
-    steps       the root of a CheckpointManager: composites by number
+item        arrays under a tree (`_METADATA`, `manifest.ocdbt`, or the `checkpoint` file of old), a JSON
+            value, or a random key
+composite   items by name: what `_CHECKPOINT_METADATA` or `orbax.checkpoint` (v1) marks, or a step of old
+steps       the root of a CheckpointManager: composites by number
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ from typing import Final, NamedTuple
 from ckpt_core.errors import CheckpointError, UsageError
 from ckpt_core.source import Source
 
-__all__ = ["Step", "check_committed", "is_composite", "is_item", "is_orbax", "item_names", "single_step", "steps"]
+__all__ = [
+    "Step",
+    "check_committed",
+    "has_aggregate",
+    "is_array_directory",
+    "is_composite",
+    "is_item",
+    "is_json_item",
+    "is_orbax",
+    "item_names",
+    "single_step",
+    "steps",
+]
 
 _UNCOMMITTED: Final = ".orbax-checkpoint-tmp"
 _STEP: Final = re.compile(r"(?:.*_)?(\d{1,18})\Z", re.DOTALL)
@@ -98,7 +110,8 @@ def is_composite(source: Source) -> bool:
 
 def item_names(source: Source) -> list[str]:
     """Return the names of a composite's items."""
-    return [name for name in _directories(source) if is_item(source.member(name)) or is_composite(source.member(name))]
+    members = [source.member(name) for name in _directories(source)]
+    return [member.name for member in members if is_item(member) or is_composite(member)]
 
 
 def steps(source: Source) -> tuple[Step, ...]:
@@ -142,7 +155,7 @@ def single_step(source: Source, found: tuple[Step, ...]) -> Source:
 
 
 def _is_step(source: Source) -> bool:
-    return any(source.has(mark) for mark in (*_ROOT_MARKS, *_ITEM_MARKS)) or is_item(source) or is_composite(source)
+    return any(source.has(mark) for mark in _ROOT_MARKS) or is_item(source) or is_composite(source)
 
 
 def _names(source: Source) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The `_METADATA` document of an item: its tree, and how its arrays are stored.
 
-The form is that of `orbax.checkpoint` (`_src/metadata/tree.py`): `tree_metadata` maps the text of a key path to
-its typed keys and the type of its value.
+The form is that of `orbax.checkpoint` (`_src/metadata/tree.py`): `tree_metadata` maps the text of a key path
+to its typed keys and the type of its value.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _leaf(text: str, entry: Any, path: str) -> Leaf:
         value = entry["value_metadata"]
         value_type, skip = value["value_type"], value.get("skip_deserialize") is True
     except (KeyError, TypeError, AttributeError):
-        raise DamagedFileError("an entry of tree_metadata is incomplete", path=path, place=text[:200]) from None
+        raise DamagedFileError("an entry of the tree is incomplete", path=path, place=text[:200]) from None
     if type(value_type) is not str or not all([type(key) is str for key in keys]):
         keys = tuple(map(str, keys))
         value_type = str(value_type)
@@ -129,7 +129,8 @@ def build_tree(leaves: Iterable[tuple[tuple[str, ...], tuple[bool, ...], Any]], 
                 node[key] = child
             node = child
         if type(node) is not _Branch or keys[-1] in node:
-            raise DamagedFileError("an entry is given twice or inside another", path=path, place=".".join(keys)[:200])
+            place = ".".join(keys)[:200]
+            raise DamagedFileError("an entry is given twice or inside another", path=path, place=place)
         node.is_list = node.is_list and positions[-1]
         node[keys[-1]] = value
     for parent, key, branch in reversed(branches):

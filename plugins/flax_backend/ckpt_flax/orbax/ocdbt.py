@@ -1,7 +1,7 @@
 """Write arrays into an OCDBT database with tensorstore.
 
-Keys are those of zarr 2 (`NAME/.zarray`, `NAME/0.0`), and chunks are uncompressed, so the values are written as
-they are. Large arrays are cut into chunks, and values are committed in batches, so that memory stays bounded.
+Keys are those of zarr 2 (`NAME/.zarray`, `NAME/0.0`), and chunks are uncompressed, so the values are written
+as they are. Large arrays are cut into chunks, and values are committed in batches, so that memory stays bounded.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Batch:
 
 def _values(entry: Entry) -> Iterator[tuple[bytes, bytes]]:
     """Yield the keys and values of one array: its document, then its chunks."""
-    name, array = entry
+    name, array = entry.name, entry.array
     prefix = f"{name}/" if name else ""
     array.verify()
     chunks = _chunks(array)
@@ -94,7 +94,8 @@ def _values(entry: Entry) -> Iterator[tuple[bytes, bytes]]:
         key = ".".join("0" * array.ndim) or "0"
         yield f"{prefix}{key}".encode(), array.read().tobytes()
     else:
-        for index in np.ndindex(*[-(-size // chunk) for size, chunk in zip(array.shape, chunks, strict=True)]):
+        grid = [-(-size // chunk) for size, chunk in zip(array.shape, chunks, strict=True)]
+        for index in np.ndindex(*grid):
             yield f"{prefix}{'.'.join(map(str, index))}".encode(), _padded(array, chunks, index)
     forget_decoded()
 

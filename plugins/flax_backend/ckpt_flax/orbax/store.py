@@ -1,8 +1,8 @@
 """Where the arrays of an item lie: files of their own, or one OCDBT database.
 
 A store finds bytes by name. Every byte is read through Source, so that links and names that lead out of the
-directory are refused; tensorstore only unpacks the nodes of an OCDBT tree, whose references are checked before
-they are followed.
+directory are refused; tensorstore only unpacks the nodes of an OCDBT tree, whose references are checked
+before they are followed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DOCUMENTS: Final = (".zarray", "zarr.json")
 _MAX_DOCUMENT: Final = 1 << 20
 _MAX_KEYS: Final = 20_000_000
 _MAX_NODE: Final = 1 << 28
-_LOCATION: Final = re.compile(r"(btreenode|value):([^:]*):([^:]*):(\d{1,19}):(\d{1,19})\Z")
+_LOCATION: Final = re.compile(r"(?:btreenode|value):([^:]*:[^:]*):(\d{1,19}):(\d{1,19})\Z")
 
 
 class Store(abc.ABC):
@@ -136,6 +136,7 @@ class OcdbtStore(Store):
         self._base = ts.KvStore.open({"driver": "file", "path": source.url.rstrip("/") + "/"}).result()
         self._dump = ts.ocdbt.dump
         self._values: dict[str, bytes | str] = {}
+        self._files: dict[str, Source] = {}
         self._walk()
 
     def names(self) -> list[str]:
@@ -171,13 +172,13 @@ class OcdbtStore(Store):
         if root is None:
             if versions[-1].get("root", {}).get("statistics", {}).get("num_keys") == 0:
                 return
-            raise UnsupportedError("its manifest lists no version", path=self.source.path, place="manifest.ocdbt")
+            raise UnsupportedError("lists no version of its tree", path=f"{self.source.path}/manifest.ocdbt")
         stack: list[tuple[str, bytes]] = [(root, b"")]
         seen = set()
         while stack:
             location, prefix = stack.pop()
             if location in seen:
-                raise DamagedFileError("a node of its tree is met twice", path=self.source.path, place=location)
+                raise DamagedFileError("a node is met twice", path=self.source.path, place=location)
             seen.add(location)
             if self._window(location).nbytes > _MAX_NODE:
                 raise LimitError("a node of its tree is too large", path=self.source.path, place=location)
@@ -186,7 +187,8 @@ class OcdbtStore(Store):
                     stack.append((entry["location"], prefix + entry["subtree_common_prefix"]))
                     continue
                 key = (prefix + entry["key"]).decode(errors="surrogateescape")
-                self._values[key] = entry["indirect_value"] if "indirect_value" in entry else entry["inline_value"]
+                reference = entry.get("indirect_value")
+                self._values[key] = entry["inline_value"] if reference is None else reference
             if len(self._values) > _MAX_KEYS:
                 raise LimitError(f"more than {_MAX_KEYS} keys", path=self.source.path)
 
@@ -206,9 +208,15 @@ class OcdbtStore(Store):
         match = _LOCATION.match(location)
         if match is None:
             raise UnsupportedError(f"a reference of unknown form: {location[:200]!r}", path=self.source.path)
-        name = urllib.parse.unquote(match[2] + match[3], errors="surrogateescape")
+        file = self._files.get(match[1])
+        if file is None:
+            file = self._files[match[1]] = self._data_file(match[1])
+        return FileStorage(file, int(match[2]), int(match[3]))
+
+    def _data_file(self, reference: str) -> Source:
+        """Return the file that the middle of a reference names: a directory and a path in it, both quoted."""
+        name = urllib.parse.unquote(reference.replace(":", ""), errors="surrogateescape")
         try:
-            file = self.source.member(name)
+            return self.source.member(name)
         except CheckpointNotFoundError as error:
             raise DamagedFileError("a data file is missing", path=error.path) from None
-        return FileStorage(file, int(match[4]), int(match[5]))

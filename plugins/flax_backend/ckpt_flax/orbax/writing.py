@@ -1,15 +1,15 @@
 """Write an Orbax checkpoint that Orbax's own loaders restore, without Orbax.
 
-The usual form is one directory per array, `NAME/.zarray` with one uncompressed chunk (zarr 2), whose bytes the
-kernel can copy. Very many arrays, and names that are unsafe as file names, go into an OCDBT database instead
-(`ocdbt.py`). Around them stand `_METADATA` (the tree), `_CHECKPOINT_METADATA` (the commit) and `_strings.json`.
+The usual form is one directory per array, `NAME/.zarray` with one uncompressed chunk (zarr 2), whose bytes
+the kernel can copy. Very many arrays, and names that are unsafe as file names, go into an OCDBT database instead
+(`ocdbt.py`). Around them stand `_METADATA` (the tree), `_CHECKPOINT_METADATA` (the commit), `_strings.json`.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.sink import Sink
+from ckpt_core.storage import BLOCK
 from ckpt_core.tree import Index, KeyPath, flatten, render_path
 from ckpt_flax.orbax.metadata import DICT_KEY, SEQUENCE_KEY
 
@@ -72,7 +73,12 @@ class Entry(NamedTuple):
     """An array under its stored name; Python's numbers are 0-d arrays."""
 
     name: str
-    array: LazyArray
+    leaf: LazyArray | bool | int | float
+
+    @property
+    def array(self) -> LazyArray:
+        """The array to write."""
+        return self.leaf if isinstance(self.leaf, LazyArray) else _scalar_array(self.leaf)
 
 
 def write_checkpoint(stored: Stored, sink: Sink) -> None:
@@ -86,29 +92,21 @@ def write_checkpoint(stored: Stored, sink: Sink) -> None:
         UnsupportedError: a leaf or a name is none that Orbax can hold.
     """
     started = time.time_ns()
-    tree_metadata: dict[str, Any] = {}
     entries: list[Entry] = []
     strings: dict[str, str] = {}
     for path, leaf in flatten(stored.tree):
-        keys = [_key(path, key) for key in path]
-        name = ".".join(part["key"] for part in keys)
-        value_type = _value_type(path, leaf)
         if isinstance(leaf, str):
-            strings[name] = leaf
+            strings[_name(path)] = leaf
         elif isinstance(leaf, (LazyArray, bool, int, float)):
-            entries.append(Entry(name, leaf if isinstance(leaf, LazyArray) else _scalar_array(leaf)))
-        tree_metadata[str(tuple(part["key"] for part in keys))] = {
-            "key_metadata": keys,
-            "value_metadata": {"value_type": value_type, "skip_deserialize": value_type in _SKIPPED},
-        }
-    in_database = not _fit_files([entry.name for entry in entries])
+            entries.append(Entry(_name(path), leaf))
+    in_database = not _fit_files([name for name, _ in entries])
     if in_database:
         from ckpt_flax.orbax.ocdbt import write_database
 
         write_database(entries, sink)
     else:
         _write_files(entries, sink)
-    _write_json(sink, "_METADATA", _item_document(tree_metadata, in_database, stored.attributes))
+    _write_tree(stored, in_database, sink)
     if strings:
         _write_json(sink, "_strings.json", strings)
     _write_json(sink, "_CHECKPOINT_METADATA", _root_document(started))
@@ -117,12 +115,24 @@ def write_checkpoint(stored: Stored, sink: Sink) -> None:
 _SKIPPED: Final = frozenset({"None", "Dict", "List"})
 
 
-def _key(path: KeyPath, key: Any) -> dict[str, Any]:
+def _name(path: KeyPath) -> str:
+    """Return the name under which Orbax stores the leaf at a path."""
+    keys = [key if type(key) is str else _text(path, key) for key in path]
+    name = ".".join(keys)
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UnsupportedError("a key that is no valid Unicode text", place=render_path(path)) from None
+    return name
+
+
+def _text(path: KeyPath, key: Any) -> str:
+    if type(key) is str:
+        return key
     if isinstance(key, Index):
-        return {"key": str(int(key)), "key_type": SEQUENCE_KEY}
-    if type(key) is not str:
-        raise UnsupportedError(f"a key of type {type(key).__name__}", place=render_path(path))
-    return {"key": key, "key_type": DICT_KEY}
+        return str(int(key))
+    raise UnsupportedError(f"a key of type {type(key).__name__}", place=render_path(path))
 
 
 def _value_type(path: KeyPath, leaf: Any) -> str:
@@ -138,19 +148,40 @@ def _value_type(path: KeyPath, leaf: Any) -> str:
     raise UnsupportedError(f"a value of type {type(leaf).__name__}", place=render_path(path))
 
 
-def _scalar_array(value: bool | int | float) -> LazyArray:
+def _scalar_array(value: float) -> LazyArray:
     dtype = np.bool_ if isinstance(value, bool) else np.int64 if isinstance(value, int) else np.float64
     return LazyArray.from_numpy(np.asarray(value, dtype))
 
 
-def _item_document(tree: Mapping[str, Any], in_database: bool, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "tree_metadata": tree,
-        "use_ocdbt": in_database,
-        "use_zarr3": False,
-        "store_array_data_equal_to_fill_value": True,
-        "custom_metadata": dict(attributes) or None,
-    }
+def _write_tree(stored: Stored, in_database: bool, sink: Sink) -> None:
+    """Write `_METADATA`, entry by entry: for many leaves the document is large."""
+    with sink.file("_METADATA") as file:
+        block = bytearray(b'{"tree_metadata": {')
+        separator = ""
+        for path, leaf in flatten(stored.tree):
+            block += f"{separator}{_tree_entry(path, leaf)}".encode()
+            separator = ", "
+            if len(block) > BLOCK:
+                file.write(block)
+                block.clear()
+        rest = {
+            "use_ocdbt": in_database,
+            "use_zarr3": False,
+            "store_array_data_equal_to_fill_value": True,
+            "custom_metadata": dict(stored.attributes) or None,
+        }
+        file.write(block + b"}, " + json.dumps(rest).encode()[1:])
+
+
+def _tree_entry(path: KeyPath, leaf: Any) -> str:
+    texts = tuple([_text(path, key) for key in path])
+    keys = [
+        {"key": text, "key_type": DICT_KEY if type(key) is str else SEQUENCE_KEY}
+        for text, key in zip(texts, path, strict=True)
+    ]
+    value_type = _value_type(path, leaf)
+    value = {"value_type": value_type, "skip_deserialize": value_type in _SKIPPED}
+    return f"{json.dumps(str(texts))}: {json.dumps({'key_metadata': keys, 'value_metadata': value})}"
 
 
 def _root_document(started: int) -> dict[str, Any]:
@@ -192,7 +223,8 @@ def _is_safe(name: str) -> bool:
 
 
 def _write_files(entries: Iterable[Entry], sink: Sink) -> None:
-    for name, array in entries:
+    for entry in entries:
+        name, array = entry.name, entry.array
         with sink.file(f"{name}/.zarray") as file:
             file.write(array_document(array.shape, array.dtype))
         if array.size:
@@ -200,10 +232,8 @@ def _write_files(entries: Iterable[Entry], sink: Sink) -> None:
                 file.write_array(array)
 
 
-def array_document(
-    shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...] | None = None
-) -> bytes:
-    """Return the `.zarray` document (zarr 2) of an uncompressed array, of one chunk unless `chunks` says more."""
+def array_document(shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...] | None = None) -> bytes:
+    """Return the `.zarray` document (zarr 2) of an uncompressed array; one chunk unless `chunks` says more."""
     return json.dumps(
         {
             "chunks": [max(size, 1) for size in chunks or shape],

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -56,11 +56,14 @@ class ZarrArray:
     swapped: bool
     fill: Any
     spec: str
+    chunk_nbytes: int = field(init=False)
+    """The bytes of one decoded chunk."""
+    first_key: str = field(init=False)
+    """The key of the first chunk."""
 
-    @property
-    def chunk_nbytes(self) -> int:
-        """The bytes of one decoded chunk."""
-        return math.prod(self.chunks) * itemsize(self.dtype)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "chunk_nbytes", math.prod(self.chunks) * itemsize(self.dtype))
+        object.__setattr__(self, "first_key", self.key((0,) * len(self.shape)))
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -89,9 +92,8 @@ class ZarrArray:
         if self.fill is None or self.fill is False or self.fill == 0:
             return bytes(itemsize(self.dtype))
         if isinstance(self.fill, (bool, int, float)) or self.fill in ("NaN", "Infinity", "-Infinity"):
-            return np.asarray(float(self.fill) if isinstance(self.fill, str) else self.fill).astype(
-                to_numpy(self.dtype)
-            ).tobytes()
+            number = float(self.fill) if isinstance(self.fill, str) else self.fill
+            return np.asarray(number).astype(to_numpy(self.dtype)).tobytes()
         raise UnsupportedError(f"fill value {str(self.fill)[:80]!r} of {self.dtype}")
 
 
@@ -212,7 +214,8 @@ def _sizes(shape: Any, chunks: Any, dtype: str) -> tuple[tuple[int, ...], tuple[
     for name, value, least in (("shape", shape, 0), ("chunks", chunks, 1)):
         if not isinstance(value, list) or not all(type(size) is int and size >= least for size in value):
             raise DamagedFileError(f"{name} is not a list of sizes: {str(value)[:80]}")
-        if len(value) > MAX_DIMENSIONS or math.prod(max(size, 1) for size in value) * itemsize(dtype) > _MAX_BYTES:
+        nbytes = math.prod(max(size, 1) for size in value) * itemsize(dtype)
+        if len(value) > MAX_DIMENSIONS or nbytes > _MAX_BYTES:
             raise LimitError(f"{name} {str(value)[:80]} is beyond what can be addressed")
     if len(shape) != len(chunks):
         raise DamagedFileError(f"shape has {len(shape)} dimensions, chunks have {len(chunks)}")

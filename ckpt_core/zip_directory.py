@@ -1,0 +1,240 @@
+"""The central directory of a ZIP archive, read strictly.
+
+Format: PKWARE's APPNOTE 6.3. Two readers must not be able to see two different archives in one file, so every
+entry has a name of its own, a local header that agrees with the directory, and bytes of its own.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from ckpt_core.errors import DamagedFileError, LimitError, UnsafePathError, UnsupportedError
+from ckpt_core.source import Source
+
+__all__ = ["DEFLATED", "STORED", "Entry", "read_directory"]
+
+STORED: Final = 0
+DEFLATED: Final = 8
+
+MAX_DIRECTORY: Final = 1 << 28
+"""Bytes of a central directory that are read at most (some two million entries)."""
+
+_LOCAL: Final = struct.Struct("<4s5H3L2H")
+_CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
+_END: Final = struct.Struct("<4s4H2LH")
+_LOCATOR: Final = struct.Struct("<4sLQL")
+_END64: Final = struct.Struct("<4sQ2H2L4Q")
+_FULL32: Final = 0xFFFFFFFF
+_ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
+_HAS_DESCRIPTOR: Final = 0x8
+
+
+class Entry(NamedTuple):
+    """One member: how it is compressed, its CRC-32, and where its bytes lie."""
+
+    name: str
+    method: int
+    crc32: int
+    compressed: int
+    size: int
+    start: int
+
+
+_Header = tuple[int, bytes, int, int, int, int, int]
+"""Of a directory entry: where its local header is, raw name, flags, method, CRC-32, compressed size, size."""
+
+
+def read_directory(source: Source) -> dict[str, Entry]:
+    """Return the members of an archive by name, in the order of their bytes.
+
+    Raises:
+        DamagedFileError: it is no ZIP archive, is cut off, or contradicts itself.
+        UnsafePathError: a member's name is absolute or leads upwards.
+        UnsupportedError: it is encrypted or in several parts.
+    """
+    try:
+        start, size, count = _find_directory(source)
+        headers = _parse(source.read(start, size), count)
+        with source.reading() as read:
+            return _match_headers(headers, start, read)
+    except (DamagedFileError, UnsafePathError, UnsupportedError) as error:
+        raise error.located(source.path) from None
+
+
+def _parse(data: bytes, count: int) -> list[_Header]:
+    """Parse the central directory."""
+    headers = []
+    unpack, width, end = _CENTRAL.unpack_from, _CENTRAL.size, len(data)
+    position = 0
+    for index in range(count):
+        if position + width > end:
+            raise DamagedFileError(f"the directory ends after {index} of {count} entries")
+        (
+            magic,
+            _,
+            _,
+            flags,
+            method,
+            _,
+            _,
+            crc,
+            compressed,
+            size,
+            n_name,
+            n_extra,
+            n_comment,
+            disk,
+            _,
+            _,
+            offset,
+        ) = unpack(data, position)
+        extra_at = position + width + n_name
+        position = extra_at + n_extra + n_comment
+        if magic != b"PK\x01\x02" or position > end:
+            raise DamagedFileError(f"entry {index} of the directory is damaged")
+        raw = data[extra_at - n_name : extra_at]
+        if _FULL32 in (compressed, size, offset) or disk == 0xFFFF:
+            extra = data[extra_at : extra_at + n_extra]
+            size, compressed, offset, disk = _zip64(extra, size, compressed, offset, disk)
+        if flags & _ENCRYPTED:
+            raise UnsupportedError("is encrypted", place=repr(raw[:200]), remedy="Decrypt it first.")
+        if disk:
+            raise UnsupportedError("is one part of an archive in several files")
+        headers.append((offset, raw, flags, method, crc, compressed, size))
+    if position != end:
+        raise DamagedFileError(f"the directory holds more than the {count} entries that are declared")
+    return headers
+
+
+def _match_headers(headers: list[_Header], limit: int, read: Callable[[int, int], bytes]) -> dict[str, Entry]:
+    """Read the local headers in the order of the file; each must agree with the directory and overlap nothing."""
+    entries: dict[str, Entry] = {}
+    unpack, width = _LOCAL.unpack_from, _LOCAL.size
+    end = 0
+    for offset, raw, flags, method, crc, compressed, size in sorted(headers):
+        name = _name(raw, flags)
+        if offset < end or offset + width + len(raw) > limit:
+            raise DamagedFileError(f"member {name[:200]!r} overlaps another one or the directory")
+        data = read(offset, width + len(raw))
+        (
+            magic,
+            _,
+            local_flags,
+            local_method,
+            _,
+            _,
+            local_crc,
+            local_compressed,
+            local_size,
+            n_name,
+            n_extra,
+        ) = unpack(data)
+        agrees = (
+            magic == b"PK\x03\x04" and data[width:] == raw and n_name == len(raw) and local_method == method
+        )
+        if flags & _HAS_DESCRIPTOR:
+            agrees = agrees and bool(local_flags & _HAS_DESCRIPTOR)
+        elif (
+            local_crc != crc
+            or local_flags & _HAS_DESCRIPTOR
+            or local_size not in (size, _FULL32)
+            or local_compressed not in (compressed, _FULL32)
+        ):
+            agrees = False
+        if not agrees or local_flags & _ENCRYPTED:
+            raise DamagedFileError(f"the header of member {name[:200]!r} disagrees with the directory")
+        start = offset + width + n_name + n_extra
+        end = start + compressed
+        if end > limit:
+            raise DamagedFileError(f"member {name[:200]!r} overlaps the directory")
+        if method == STORED:
+            if size != compressed:
+                raise DamagedFileError(f"member {name[:200]!r} is stored, and has two sizes")
+        elif method != DEFLATED:
+            raise UnsupportedError(f"member {name[:200]!r} is compressed by method {method}, not deflate")
+        if name in entries:
+            raise DamagedFileError(f"has two members {name[:200]!r}")
+        entries[name] = Entry(name, method, crc, compressed, size, start)
+    return entries
+
+
+def _find_directory(source: Source) -> tuple[int, int, int]:
+    """Return the start, size and number of entries of the central directory."""
+    tail_at = max(source.size - _END.size - 0xFFFF, 0)
+    tail = source.read(tail_at, source.size - tail_at)
+    at = tail.rfind(b"PK\x05\x06")
+    while at >= 0 and (
+        at + _END.size > len(tail) or at + _END.size + _END.unpack_from(tail, at)[7] != len(tail)
+    ):
+        at = tail.rfind(b"PK\x05\x06", 0, at)
+    if at < 0:
+        raise DamagedFileError(
+            "the directory of the ZIP archive is missing",
+            remedy="The file is cut off or damaged; fetch it again.",
+        )
+    _, disk, first, here, count, size, start, _ = _END.unpack_from(tail, at)
+    end = tail_at + at
+    locator = source.read(end - _LOCATOR.size, _LOCATOR.size) if end >= _LOCATOR.size else b""
+    if locator[:4] == b"PK\x06\x07":
+        _, home, end64, parts = _LOCATOR.unpack(locator)
+        if home or parts > 1 or end64 + _END64.size > end - _LOCATOR.size:
+            raise DamagedFileError("the ZIP64 end of the directory is damaged")
+        magic, length, _, _, disk, first, here64, count64, size64, start64 = _END64.unpack(
+            source.read(end64, _END64.size)
+        )
+        if magic != b"PK\x06\x06" or end64 + 12 + length != end - _LOCATOR.size:
+            raise DamagedFileError("the ZIP64 end of the directory is damaged")
+        for short, full, long in ((here, 0xFFFF, here64), (count, 0xFFFF, count64), (size, _FULL32, size64)):
+            if short not in (full, long):
+                raise DamagedFileError("the two ends of the directory disagree")
+        if start not in (_FULL32, start64):
+            raise DamagedFileError("the two ends of the directory disagree")
+        here, count, size, start, end = here64, count64, size64, start64, end64
+    if disk or first:
+        raise UnsupportedError("is one part of an archive in several files")
+    if here != count or start + size != end or count * _CENTRAL.size > size:
+        raise DamagedFileError(
+            f"a directory of {count} entries in {size} bytes at {start} does not end at {end}"
+        )
+    if size > MAX_DIRECTORY:
+        raise LimitError(f"a directory of {size} bytes is beyond the cap of {MAX_DIRECTORY}")
+    return start, size, count
+
+
+def _zip64(extra: bytes, size: int, compressed: int, offset: int, disk: int) -> tuple[int, int, int, int]:
+    """Replace the fields that do not fit 32 bits by those of the ZIP64 extra field."""
+    at = 0
+    while at + 4 <= len(extra):
+        tag, length = struct.unpack_from("<HH", extra, at)
+        body = extra[at + 4 : at + 4 + length]
+        at += 4 + length
+        if tag != 1:
+            continue
+        wide = [value == _FULL32 for value in (size, compressed, offset)]
+        if len(body) < 8 * sum(wide) + (4 if disk == 0xFFFF else 0):
+            break
+        values = iter(struct.unpack_from(f"<{sum(wide)}Q", body))
+        size, compressed, offset = (
+            next(values) if is_wide else value
+            for value, is_wide in zip((size, compressed, offset), wide, strict=True)
+        )
+        if disk == 0xFFFF:
+            (disk,) = struct.unpack_from("<L", body, 8 * sum(wide))
+        return size, compressed, offset, disk
+    raise DamagedFileError("an entry is too large for its fields, and has no ZIP64 field")
+
+
+def _name(raw: bytes, flags: int) -> str:
+    try:
+        name = raw.decode()
+    except UnicodeDecodeError:
+        if flags & 0x800:
+            raise DamagedFileError(f"the member name {raw[:200]!r} is not UTF-8") from None
+        name = raw.decode("cp437")
+    if not name or "\0" in name or name[0] in "/\\" or name[1:2] == ":":
+        raise UnsafePathError(f"the member name {name[:200]!r} is not a relative path")
+    if ".." in name and ".." in name.replace("\\", "/").split("/"):
+        raise UnsafePathError(f"the member name {name[:200]!r} leads upwards")
+    return name

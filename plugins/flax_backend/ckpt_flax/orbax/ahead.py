@@ -1,0 +1,107 @@
+"""Decode the chunks that follow while one is used, when chunks are asked for in their order.
+
+Decoding is slower than everything around it, and a conversion takes one chunk after the other. Only small
+chunks are decoded ahead, a few megabytes in all, so that memory stays bounded by the largest chunk.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from ckpt_core.errors import CheckpointError
+from ckpt_core.storage import FileStorage, Storage
+from ckpt_flax.orbax.codec import chunk_decoder
+
+__all__ = ["Chunk"]
+
+_WORKERS: Final = 2
+_BUDGET: Final = 20 << 20
+"""Bytes, stored and decoded together, that may be under way or waiting."""
+
+
+class Chunk:
+    """One stored chunk, decoded when it is called.
+
+    Arguments:
+        stored: its bytes as they lie in the file.
+        nbytes: the decoded length.
+        spec: how to decode it.
+        path, place: where it is, for errors.
+        before: the chunk that comes before it in the checkpoint.
+    """
+
+    __slots__ = ("after", "nbytes", "path", "place", "spec", "stored")
+
+    def __init__(
+        self, stored: Storage, nbytes: int, spec: str, path: str, place: str, before: Chunk | None
+    ) -> None:
+        self.stored = stored
+        self.nbytes = nbytes
+        self.spec = spec
+        self.path = path
+        self.place = place
+        self.after: Chunk | None = None
+        if before is not None:
+            before.after = self
+
+    def __call__(self) -> memoryview:
+        return _ahead.take(self)
+
+    def decode(self) -> memoryview:
+        """Read and decode; raises DamagedFileError that names the chunk."""
+        try:
+            return chunk_decoder(self.spec).decode(self._read())
+        except CheckpointError as error:
+            raise error.located(self.path, self.place) from error.__cause__
+
+    @property
+    def cost(self) -> int:
+        """The bytes that decoding it takes."""
+        return self.nbytes + self.stored.nbytes
+
+    def _read(self) -> bytes:
+        if isinstance(self.stored, FileStorage):
+            return self.stored.source.read(self.stored.start, self.stored.nbytes)
+        return bytes(self.stored.read(0, self.stored.nbytes))
+
+
+class _Ahead:
+    """The chunks that are decoded before they are asked for; one consumer in order, or none."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pool: ThreadPoolExecutor | None = None
+        self.expected: Chunk | None = None
+        self.waiting: dict[Chunk, Future[memoryview]] = {}
+
+    def take(self, chunk: Chunk) -> memoryview:
+        """Return the decoded bytes of a chunk, and start on those after it if it was the expected one."""
+        with self.lock:
+            in_order = chunk is self.expected
+            found = self.waiting.pop(chunk, None)
+            if not in_order:
+                for future in self.waiting.values():
+                    future.cancel()
+                self.waiting.clear()
+            self.expected = chunk.after
+            if in_order:
+                self._start(chunk)
+        return chunk.decode() if found is None else found.result()
+
+    def _start(self, chunk: Chunk) -> None:
+        budget = _BUDGET - chunk.cost - sum(waiting.cost for waiting in self.waiting)
+        following = chunk.after
+        while following is not None and len(self.waiting) < 2 * _WORKERS:
+            if following not in self.waiting:
+                budget -= following.cost
+                if budget < 0:
+                    return
+                if self.pool is None:
+                    self.pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ckpt-decode")
+                self.waiting[following] = self.pool.submit(following.decode)
+            following = following.after
+
+
+_ahead = _Ahead()

@@ -1,0 +1,65 @@
+"""PickleBackend: pickled states, read as data and written for numpy alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ckpt_core.backend import Backend, Holds, Stored
+from ckpt_core.errors import CheckpointError
+from ckpt_core.pickles import unpickle
+from ckpt_core.sink import Sink
+from ckpt_core.source import Source
+from ckpt_pickle.joblib import TABLE
+from ckpt_pickle.save import save_pickle
+from ckpt_pickle.sniff import is_pickle
+
+__all__ = ["PickleBackend"]
+
+
+class PickleBackend(Backend):
+    """Files of `pickle.dump`, `joblib.dump` and `cloudpickle.dump`, of every protocol."""
+
+    name = "pickle"
+    suffixes = (".pkl", ".pickle", ".p", ".joblib")
+    looks_for = (
+        "a pickle: 0x80 and a protocol from 2 to 5, or the opcodes of protocol 0 or 1 up to the final '.'"
+    )
+    holds: ClassVar[Holds] = Holds(
+        values=frozenset({"None", "bool", "int", "float", "complex", "str", "bytes", "scalar"}),
+        containers=frozenset({"dict", "list", "tuple", "OrderedDict"}),
+        keys=frozenset({"str", "int", "float", "bool", "None", "bytes", "tuple"}),
+        int_bits=None,
+        sharing=True,
+        attributes="json",
+    )
+
+    def sniff(self, source: Source) -> bool:
+        return not source.is_directory and is_pickle(source)
+
+    def open(self, source: Source) -> Stored:
+        value, end = unpickle(source, TABLE)
+        if end == source.size:
+            return Stored(value)
+        attributes = _attributes(source, end)
+        if attributes is not None:
+            return Stored(value, attributes)
+        note = f"The pickle ends at byte {end} of {source.size}; what follows it was not read."
+        return Stored(value, notes=(note,))
+
+    def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
+        with sink.file() as file:
+            save_pickle(stored, file)
+
+
+def _attributes(source: Source, start: int) -> dict[str, Any] | None:
+    """Return what this backend wrote behind the tree: a pickled text, which is a JSON object."""
+    try:
+        text, end = unpickle(source, {}, start=start)
+        if type(text) is not str or end != source.size or not text.startswith("{"):
+            return None
+        found = json.loads(text)
+    except (CheckpointError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,170 @@
+"""A backend from outside: the example is installed like any distribution, and core finds it by its entry point."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "third_party_backend"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the example is installed, from a copy of its sources."""
+    folder = tmp_path_factory.mktemp("third_party")
+    source, target = folder / "source", folder / "target"
+    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__", "dist"))
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    command += ["--no-deps", "--no-build-isolation", "--no-compile", "--target", str(target), str(source)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return target
+
+
+def run(code: str, *arguments: object, plugins: Path | None = None) -> str:
+    """Run Python in a process of its own, with what is installed in `plugins` on its path; returns its output."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    if plugins is not None:
+        environment["PYTHONPATH"] = str(plugins)
+    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> Path:
+    path = tmp_path / "weights.npz"
+    arrays = {
+        "encoder.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "encoder.bias": np.array([1, 2], ">i4"),
+        "scale": np.float64(0.5),
+        "fortran": np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)),
+        "empty": np.zeros((0, 4), np.complex64),
+    }
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # the keywords are names of arrays
+    return path
+
+
+def test_without_it_the_format_is_unknown(npz: Path) -> None:
+    code = """
+import sys
+from ckpt_core import open_checkpoint
+from ckpt_core.errors import UnknownFormatError
+try:
+    open_checkpoint(sys.argv[1])
+except UnknownFormatError as error:
+    print(error)
+"""
+    assert "weights.npz" in run(code, npz)
+
+
+def test_it_is_listed_with_its_distribution(installed: Path) -> None:
+    code = """
+from ckpt_core.registry import registry
+assert not registry().broken, registry().broken
+print(*[f"{plugin}: {backend.name}" for plugin, backend in registry().backends], sep="\\n")
+"""
+    assert "npz_example (ckpt-npz-example): npz" in run(code, plugins=installed).splitlines()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_npz_is_opened(installed: Path, npz: Path, compressed: bool) -> None:
+    expected = dict(np.load(npz))
+    if compressed:
+        np.savez_compressed(npz, **expected)
+    code = """
+import json, sys
+from ckpt_core import open_checkpoint
+with open_checkpoint(sys.argv[1]) as ckpt:
+    arrays = {name: (array.dtype, array.shape, array.read().tolist()) for name, array in ckpt.tree.items()}
+    del arrays["empty"]
+    print(json.dumps([ckpt.format, arrays]))
+"""
+    name, arrays = json.loads(run(code, npz, plugins=installed))
+    assert name == "npz"
+    assert arrays.pop("scale") == ["float64", [], 0.5]
+    assert sorted(arrays) == ["encoder.bias", "encoder.weight", "fortran"]
+    for key, (dtype, shape, values) in arrays.items():
+        assert np.array_equal(np.array(values, dtype).reshape(shape), expected[key])
+
+
+def test_an_npz_is_converted_there_and_back(installed: Path, npz: Path, tmp_path: Path) -> None:
+    target, back = tmp_path / "out.safetensors", tmp_path / "back.npz"
+    code = """
+import sys
+from ckpt_core import convert
+first = convert(sys.argv[1], sys.argv[2])
+second = convert(sys.argv[2], sys.argv[3])
+print(first.source_format, first.target_format, second.target_format, len(first.losses), len(second.losses))
+"""
+    assert run(code, npz, target, back, plugins=installed).split() == ["npz", "safetensors", "npz", "0", "0"]
+    with np.load(npz) as original, np.load(back) as returned:
+        official = load_file(target)
+        assert returned.files == original.files
+        for name in original.files:
+            expected = original[name].astype(original[name].dtype.newbyteorder("="))
+            for array in (official[name], returned[name]):
+                assert (array.dtype, array.shape) == (expected.dtype, expected.shape)
+                assert array.tobytes() == expected.tobytes(order="C")
+
+
+def test_a_nested_tree_comes_back_from_an_npz(installed: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+import numpy as np
+from ckpt_core import open_checkpoint, save_checkpoint
+tree = {"params": {"w": np.arange(3.0), "a/b": np.int8(5)}, "step": 7, "betas": (0.9, 0.999), 3: [None, "x"]}
+fitted = save_checkpoint(sys.argv[1], tree)
+assert not fitted.losses, fitted.losses
+with open_checkpoint(sys.argv[1]) as ckpt:
+    assert ckpt.tree["params"]["w"].read().tolist() == [0, 1, 2]
+    rest = {key: value for key, value in ckpt.tree.items() if key != "params"}
+    assert rest == {"step": 7, "betas": (0.9, 0.999), 3: [None, "x"]}, rest
+    print(*ckpt.tree["params"])
+"""
+    path = tmp_path / "state.npz"
+    assert run(code, path, plugins=installed).split() == ["w", "a/b"]
+    with np.load(path) as official:
+        assert official["params.w"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["objects", "a short member", "no header", "texts"])
+def test_what_it_refuses(installed: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "bad.npz"
+    if kind == "objects":
+        np.savez(path, a=np.array([{}], object))
+    elif kind == "texts":
+        np.savez(path, a=np.array(["text"]))
+    else:
+        import zipfile
+
+        data = b"nothing" if kind == "no header" else (b"\x93NUMPY\x01\x00\x40\x00" + _header() + bytes(3))
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.npy", data)
+    code = """
+import sys
+from ckpt_core import CheckpointError, open_checkpoint
+try:
+    open_checkpoint(sys.argv[1], format="npz")
+except CheckpointError as error:
+    print(error)
+"""
+    reasons = {
+        "objects": "a.npy: holds numpy object, which is no array of numbers",
+        "texts": "a.npy: holds numpy <U4, which is no array of numbers",
+        "a short member": "a.npy: does not hold the (1,) of float32 that its header declares",
+        "no header": "a.npy: has no valid header",
+    }
+    assert reasons[kind] in run(code, path, plugins=installed)
+
+
+def _header() -> bytes:
+    return b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }".ljust(63) + b"\n"

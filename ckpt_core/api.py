@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_core.backend import Stored
-from ckpt_core.conversion import Progress, Receipt, convert, target_backend, write
 from ckpt_core.comparison import Diff, diff
+from ckpt_core.conversion import Progress, Receipt, convert, target_backend, write
 from ckpt_core.fit import Fitted
 from ckpt_core.hashing import hash_weights
 from ckpt_core.live import tree_of

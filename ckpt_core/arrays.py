@@ -17,18 +17,22 @@ import numpy.typing as npt
 
 from ckpt_core.dtypes import ITEMSIZE, itemsize, name_of, to_numpy
 from ckpt_core.errors import DamagedFileError, LimitError, UnsupportedError
-from ckpt_core.storage import BLOCK, FileStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
+from ckpt_core.regions import Region, basic_index, run_of, split
+from ckpt_core.storage import FileStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
+from ckpt_core.strided import TILE, contiguous_strides, read_strided
 
 __all__ = ["MAX_DIMENSIONS", "ArraySpec", "LazyArray", "Piece", "contiguous_strides"]
 
 MAX_DIMENSIONS: Final = 64
 MAX_EXPANSION: Final = 1024
 FREE_EXPANSION: Final = 1 << 30
-TILE: Final = 8 << 20
-"""Bytes of an array that are in memory at a time while it streams."""
-
-Region = tuple[tuple[int, int], ...]
-_BITS: Final[dict[int, np.dtype[Any]]] = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8"), 16: np.dtype("V16")}
+_BITS: Final[dict[int, np.dtype[Any]]] = {
+    1: np.dtype("u1"),
+    2: np.dtype("u2"),
+    4: np.dtype("u4"),
+    8: np.dtype("u8"),
+    16: np.dtype("V16"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +214,7 @@ class LazyArray:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Read the rows and columns that a basic index (integers, slices, `...`) selects, and no others."""
-        region, finish = _basic_index(index, self.shape)
+        region, finish = basic_index(index, self.shape)
         data: np.ndarray = self._gather(region).view(to_numpy(self.dtype))[finish]
         return data
 
@@ -220,7 +224,7 @@ class LazyArray:
 
     def tiles(self, nbytes: int = TILE) -> Iterator[memoryview]:
         """Yield the bytes in C order, native byte order, about `nbytes` at a time."""
-        for region in _split(self.shape, ITEMSIZE[self.dtype], nbytes):
+        for region in split(self.shape, ITEMSIZE[self.dtype], nbytes):
             tile = self._gather(region)
             if tile.size:
                 yield tile.reshape(-1).view(np.uint8).data
@@ -229,7 +233,7 @@ class LazyArray:
         """Return elements `start .. stop` of the array flattened in C order, as a 1-d array."""
         out = np.empty(stop - start, _BITS[ITEMSIZE[self.dtype]])
         done = 0
-        for region in _run(self.shape, start, stop):
+        for region in run_of(self.shape, start, stop):
             part = self._gather(region).reshape(-1)
             out[done : done + part.size] = part
             done += part.size
@@ -255,32 +259,24 @@ class LazyArray:
         out = np.empty([high - low for low, high in region], bits)
         if not out.size:
             return out
-        for storage, offset, strides, where in self.pieces:
-            where = where or tuple((0, size) for size in self.shape)
+        for storage, offset, strides, part in self.pieces:
+            where = part or tuple((0, size) for size in self.shape)
             common = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(region, where, strict=True)]
             if any(low >= high for low, high in common):
                 continue
             extent = [high - low for low, high in where]
             steps = strides if strides is not None else contiguous_strides(tuple(extent), bits.itemsize)
             start = offset + sum(
-                (low - origin) * step for (low, _), (origin, _), step in zip(common, where, steps, strict=True)
+                (low - origin) * step
+                for (low, _), (origin, _), step in zip(common, where, steps, strict=True)
             )
-            inside = [slice(lo - o, hi - o) for (lo, hi), (o, _) in zip(common, region, strict=True)]
-            target = out[(..., *inside)]  # without the dots a 0-d array would yield a copy
+            within = [slice(lo - o, hi - o) for (lo, hi), (o, _) in zip(common, region, strict=True)]
+            inside: tuple[Any, ...] = (..., *within)  # without the dots a 0-d array would yield a copy
+            target = out[inside]
             if storage.nbytes != target.nbytes or strides is not None:
                 storage.verify()
-            _read_strided(storage, start, target, steps)
+            read_strided(storage, start, target, steps)
         return out
-
-
-def contiguous_strides(shape: tuple[int, ...], width: int) -> tuple[int, ...]:
-    """Return the strides, in bytes, of a C-ordered array with elements of `width` bytes."""
-    strides = []
-    step = width
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
 
 
 def _check_window(
@@ -296,7 +292,9 @@ def _check_window(
     for size in shape:
         nbytes *= size
     if nbytes == 0 and math.prod(size or 1 for size in shape) * width >= 1 << 63:
-        raise DamagedFileError(f"impossible shape {shape[:8]}")  # empty, and still beyond what numpy can address
+        raise DamagedFileError(
+            f"impossible shape {shape[:8]}"
+        )  # empty, and still beyond what numpy can address
     if strides is None:
         if offset < 0 or offset + nbytes > storage.nbytes:
             raise DamagedFileError(
@@ -313,103 +311,3 @@ def _check_window(
         raise DamagedFileError(f"strides reach bytes {low} to {high} of a storage of {storage.nbytes}")
     if nbytes > FREE_EXPANSION and nbytes > MAX_EXPANSION * storage.nbytes:
         raise LimitError(f"an array of {nbytes} bytes is expanded from a storage of {storage.nbytes}")
-
-
-def _read_strided(storage: Storage, start: int, out: np.ndarray, strides: Sequence[int]) -> None:
-    """Fill `out` with the elements at `start + index . strides`, reading runs that are worth it."""
-    axes = [axis for axis, size in enumerate(out.shape) if size > 1]
-    low = start + sum(min((out.shape[axis] - 1) * strides[axis], 0) for axis in axes)
-    span = sum((out.shape[axis] - 1) * abs(strides[axis]) for axis in axes) + out.itemsize
-    if span == out.nbytes and out.flags.c_contiguous and _descends(out.shape, strides, out.itemsize):
-        storage.read_into(start, out.reshape(-1).view(np.uint8).data)
-        return
-    if span <= max(2 * out.nbytes, BLOCK >> 4) and span <= 2 * TILE or not axes:
-        data = np.frombuffer(storage.read(low, span), np.uint8)
-        source = np.ndarray(out.shape, out.dtype, data, start - low, tuple(strides))
-        out[...] = source
-        return
-    axis = max(axes, key=lambda axis: abs(strides[axis]))
-    if strides[axis] == 0:
-        first = tuple(slice(0, 1) if a == axis else slice(None) for a in range(out.ndim))
-        _read_strided(storage, start, out[first], strides)
-        out[...] = out[first]
-        return
-    half = out.shape[axis] // 2
-    lower = tuple(slice(0, half) if a == axis else slice(None) for a in range(out.ndim))
-    upper = tuple(slice(half, None) if a == axis else slice(None) for a in range(out.ndim))
-    _read_strided(storage, start, out[lower], strides)
-    _read_strided(storage, start + half * strides[axis], out[upper], strides)
-
-
-def _descends(shape: tuple[int, ...], strides: Sequence[int], width: int) -> bool:
-    contiguous = contiguous_strides(shape, width)
-    return all(size <= 1 or a == b for size, a, b in zip(shape, strides, contiguous, strict=True))
-
-
-def _split(shape: tuple[int, ...], width: int, nbytes: int) -> Iterator[Region]:
-    """Cut an array into regions of about `nbytes` that follow one another in C order."""
-    whole = tuple((0, size) for size in shape)
-    total = math.prod(shape) * width
-    if total <= nbytes or not shape:
-        yield whole
-        return
-    row = total // shape[0]
-    if row > nbytes:
-        for index in range(shape[0]):
-            for rest in _split(shape[1:], width, nbytes):
-                yield ((index, index + 1), *rest)
-        return
-    step = max(nbytes // max(row, 1), 1)
-    for low in range(0, shape[0], step):
-        yield ((low, min(low + step, shape[0])), *whole[1:])
-
-
-def _run(shape: tuple[int, ...], start: int, stop: int) -> Iterator[Region]:
-    """Cut elements `start .. stop` of the C order into regions that follow one another."""
-    if start >= stop:
-        return
-    if not shape:
-        yield ()
-        return
-    row = math.prod(shape[1:])
-    first, last = start // row, (stop - 1) // row
-    if first == last:
-        for rest in _run(shape[1:], start - first * row, stop - first * row):
-            yield ((first, first + 1), *rest)
-        return
-    if start % row:
-        yield from _run(shape, start, (first + 1) * row)
-        first += 1
-    whole = stop // row
-    if whole > first:
-        yield ((first, whole), *((0, size) for size in shape[1:]))
-    if stop % row:
-        yield from _run(shape, whole * row, stop)
-
-
-def _basic_index(index: Any, shape: tuple[int, ...]) -> tuple[Region, tuple[Any, ...]]:
-    """Turn a basic index into the region to read and the index to apply to what was read."""
-    items = list(index) if isinstance(index, tuple) else [index]
-    if any(item is None or isinstance(item, (list, np.ndarray, bool)) for item in items):
-        raise IndexError("only integers, slices and ... select from an array on disk; read() it for more")
-    if items.count(Ellipsis) > 1:
-        raise IndexError("an index has one ... at most")
-    if Ellipsis in items:
-        at = items.index(Ellipsis)
-        items[at : at + 1] = [slice(None)] * (len(shape) - len(items) + 1)
-    items += [slice(None)] * (len(shape) - len(items))
-    if len(items) != len(shape):
-        raise IndexError(f"{len(items)} indices for an array of {len(shape)} dimensions")
-    region: list[tuple[int, int]] = []
-    finish: list[Any] = []
-    for item, size in zip(items, shape, strict=True):
-        if isinstance(item, slice):
-            chosen = range(*item.indices(size))
-            low, high = (min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1]) + 1) if chosen else (0, 0)
-            region.append((low, high))
-            finish.append(slice(None, None, chosen.step) if chosen else slice(0, 0))
-        else:
-            at = range(size)[item]
-            region.append((at, at + 1))
-            finish.append(0)
-    return tuple(region), tuple(finish)

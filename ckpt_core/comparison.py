@@ -104,7 +104,9 @@ def diff(
         )
         ours, theirs = _comparable(first, second, weights_only)
         report = _Reporter(ours, progress)
-        differences = [Difference(path, "only_a", _shown(leaf)) for path, leaf in ours.items() if path not in theirs]
+        differences = [
+            Difference(path, "only_a", _shown(leaf)) for path, leaf in ours.items() if path not in theirs
+        ]
         movements: list[Movement] = []
         for path in [path for path in ours if path in theirs]:
             found = _compare(path, ours[path], theirs[path])
@@ -113,7 +115,11 @@ def diff(
             if stats and _are_comparable(ours[path], theirs[path]):
                 movements.append(_movement(path, ours[path], theirs[path], is_same=found is None))
             report(ours[path])
-        differences += [Difference(path, "only_b", None, _shown(leaf)) for path, leaf in theirs.items() if path not in ours]
+        differences += [
+            Difference(path, "only_b", None, _shown(leaf))
+            for path, leaf in theirs.items()
+            if path not in ours
+        ]
         movements.sort(key=lambda m: (-m.relative, m.path))
         same = len(ours) - sum(d.kind != "only_b" for d in differences)
         return Diff(first.path, second.path, same, tuple(differences), tuple(movements))

@@ -24,7 +24,7 @@ MIN_CAP: Final = 1 << 30
 
 _DECODERS: Final[dict[str, Callable[[], Any]]] = {
     "gzip": lambda: zlib.decompressobj(wbits=31),
-    "zlib": lambda: zlib.decompressobj(),
+    "zlib": zlib.decompressobj,
     "bz2": bz2.BZ2Decompressor,
     "xz": lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=1 << 28),
     "lzma": lambda: lzma.LZMADecompressor(format=lzma.FORMAT_ALONE, memlimit=1 << 28),
@@ -42,7 +42,12 @@ def compression_of(source: Source) -> str | None:
         return "xz"
     if head.startswith(b"\x5d\0\0") and len(head) >= 13 and head[12:13] in (b"\0", b"\xff"):
         return "lzma"
-    if len(head) > 2 and head[0] == 0x78 and head[1] in (0x01, 0x5E, 0x9C, 0xDA) and (head[0] << 8 | head[1]) % 31 == 0:
+    if (
+        len(head) > 2
+        and head[0] == 0x78
+        and head[1] in (0x01, 0x5E, 0x9C, 0xDA)
+        and (head[0] << 8 | head[1]) % 31 == 0
+    ):
         return "zlib"
     return None
 
@@ -75,7 +80,7 @@ def _pump(source: Source, compression: str, fd: int, cap: int) -> int:
                 return size
             if not pending:
                 pending, position = _more(source, position)
-            if not pending.strip(b"\0") and position >= source.size or compression in ("zlib", "lzma"):
+            if (not pending.strip(b"\0") and position >= source.size) or compression in ("zlib", "lzma"):
                 return size
             decoder = _DECODERS[compression]()
         if not pending and getattr(decoder, "needs_input", True):

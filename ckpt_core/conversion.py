@@ -11,7 +11,14 @@ from typing import Any
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Stored
 from ckpt_core.detect import open_source
-from ckpt_core.errors import AmbiguousFormatError, CheckpointError, LossError, TargetError, UnknownFormatError, UsageError
+from ckpt_core.errors import (
+    AmbiguousFormatError,
+    CheckpointError,
+    LossError,
+    TargetError,
+    UnknownFormatError,
+    UsageError,
+)
 from ckpt_core.fit import Fitted, Remark, fit
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.registry import registry
@@ -124,7 +131,9 @@ def convert(
         tree, left = selected(ckpt, asked)
         stored = Stored(tree, ckpt.stored.attributes)
         ties = ckpt.declared_ties if tree is ckpt.tree else ()
-        fitted = write(stored, target, backend, ties=ties, strict=strict, force=force, progress=progress, options=options)
+        fitted = write(
+            stored, target, backend, ties=ties, strict=strict, force=force, progress=progress, options=options
+        )
         arrays = _arrays(fitted.stored.tree)
         return Receipt(
             source=ckpt.path,
@@ -175,7 +184,9 @@ def write(
         lines = "\n    ".join(map(str, fitted.losses[:20]))
         more = f"\n    and {len(fitted.losses) - 20} more" if len(fitted.losses) > 20 else ""
         raise LossError(
-            f"{backend.name} cannot hold {len(fitted.losses)} things", path=target, remedy=f"They are:\n    {lines}{more}"
+            f"{backend.name} cannot hold {len(fitted.losses)} things",
+            path=target,
+            remedy=f"They are:\n    {lines}{more}",
         )
     if force:
         _check_replaceable(target)
@@ -204,7 +215,9 @@ def target_backend(target: str | os.PathLike[str], to: str | None) -> Backend:
     if to is not None:
         backend = registry().backend(to)
         if backend.holds is None:
-            raise UnknownFormatError(f"the format {to!r} can only be read", remedy=f"To write: {', '.join(writable)}.")
+            raise UnknownFormatError(
+                f"the format {to!r} can only be read", remedy=f"To write: {', '.join(writable)}."
+            )
         return backend
     fits = registry().for_suffix(os.fspath(target).rstrip("/"))
     if len(fits) == 1:
@@ -212,7 +225,9 @@ def target_backend(target: str | os.PathLike[str], to: str | None) -> Backend:
     if fits:
         names = " and ".join(b.name for b in fits)
         raise AmbiguousFormatError(
-            f"{names} both write such names", path=target, remedy=f"Say which: to={fits[0].name!r} (--to {fits[0].name})."
+            f"{names} both write such names",
+            path=target,
+            remedy=f"Say which: to={fits[0].name!r} (--to {fits[0].name}).",
         )
     raise UnknownFormatError(
         "the name does not tell the target format",
@@ -258,9 +273,13 @@ def _retied(tree: Any, ties: tuple[tuple[KeyPath, ...], ...]) -> Any:
     for group in ties:
         first, *others = [(path, leaves.get(path)) for path in group]
         for path, array in others:
-            if isinstance(array, LazyArray) and isinstance(first[1], LazyArray) and same_bytes(first[1], array):
+            if (
+                isinstance(array, LazyArray)
+                and isinstance(first[1], LazyArray)
+                and same_bytes(first[1], array)
+            ):
                 shared[path] = first[1]
-    return map_with_path(lambda path, leaf: shared.get(path, leaf), tree) if shared else tree
+    return map_with_path(shared.get, tree) if shared else tree
 
 
 def same_bytes(a: LazyArray, b: LazyArray) -> bool:

@@ -17,10 +17,10 @@ from ckpt_core.errors import (
     UnknownFormatError,
     UnsafePathError,
 )
-from ckpt_core.fit import unfit
 from ckpt_core.registry import Plugin, Registry
 from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath
+from ckpt_core.unfit import unfit
 
 __all__ = ["Opened", "open_source"]
 
@@ -87,8 +87,10 @@ def _claims(source: Source, registry: Registry) -> tuple[list[tuple[Plugin, Back
             raise
         except CheckpointError as error:
             refusals.append(f"{backend.name}: {error.reason}")
-        except Exception as error:  # a stranger's sniffer must not keep the others from looking
-            refusals.append(f"{backend.name}: its plugin {plugin} failed with {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001  # a stranger's sniffer must not keep the others from looking
+            refusals.append(
+                f"{backend.name}: its plugin {plugin} failed with {type(error).__name__}: {error}"
+            )
     return claims, refusals
 
 
@@ -104,12 +106,17 @@ def _open(backend: Backend, source: Source) -> Opened:
         with _paused_collector():
             stored = backend.open(source)
             if not isinstance(stored, Stored):
-                raise BrokenPluginError(f"the backend {backend.name} returned {type(stored).__name__}, not Stored")
+                raise BrokenPluginError(
+                    f"the backend {backend.name} returned {type(stored).__name__}, not Stored"
+                )
             stored, tied = unfit(stored, backend.holds)
     except CheckpointError as error:
-        raise error.located(source.path)
+        error.located(source.path)
+        raise
     except (RecursionError, MemoryError, OverflowError) as error:
-        raise DamagedFileError(f"asks for more than is reasonable ({type(error).__name__})", path=source.path) from error
+        raise DamagedFileError(
+            f"asks for more than is reasonable ({type(error).__name__})", path=source.path
+        ) from error
     return Opened(stored, backend.name, tied)
 
 
@@ -181,7 +188,10 @@ def _lookalike(source: Source) -> tuple[str, str] | None:
     if head.startswith(b"version https://git-lfs.github.com/spec/"):
         return "is a Git LFS pointer, not the file itself", "Run `git lfs pull` to fetch it."
     if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return "is a web page, not a checkpoint", "The download saved an error or a log-in page; fetch it again."
+        return (
+            "is a web page, not a checkpoint",
+            "The download saved an error or a log-in page; fetch it again.",
+        )
     if start.startswith((b'{"error', b'{"message', b"access denied", b"not found", b"entry not found")):
         return "is an error message that a server sent", "Fetch the file again."
     if not head.strip(b"\0") and len(head) >= 64:
@@ -200,4 +210,7 @@ def _zip_lookalike(source: Source) -> tuple[str, str] | None:
             "is a zip file without its directory at the end, which is what a half download looks like",
             "Fetch it again.",
         )
-    return "is a zip file that holds no checkpoint format", "If a directory was zipped, unzip it and open that."
+    return (
+        "is a zip file that holds no checkpoint format",
+        "If a directory was zipped, unzip it and open that.",
+    )

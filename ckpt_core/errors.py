@@ -1,19 +1,19 @@
 """Every error that ckpt_core raises on purpose.
 
-    CheckpointError                 the one root; carries path, place, reason, remedy
-    |-- CheckpointNotFoundError     there is no such file or directory (also a FileNotFoundError)
-    |-- UnknownFormatError          no backend claims it; says what each one looked for
-    |-- AmbiguousFormatError        two backends or plugins claim it; names both
-    |-- MissingDependencyError      the format is known, a library it needs is not installed (also an ImportError)
-    |-- BrokenPluginError           a plugin failed to load or broke its contract
-    |-- DamagedFileError            the bytes contradict themselves: truncated, corrupt or hostile
-    |   `-- LimitError              a declared size or depth is beyond the documented caps
-    |-- UnsafePathError             a link, a member name or a special file leads out of the checkpoint
-    |-- UnsupportedError            understood, and not something this reader or writer can do
-    |-- LossError                   strict conversion: the target cannot hold what the report names
-    |-- TargetError                 the target exists, cannot be written, or cannot be replaced
-    |-- ClosedError                 bytes were asked for after the checkpoint was closed
-    `-- UsageError                  arguments that cannot be meant (also a ValueError)
+CheckpointError                 the one root; carries path, place, reason, remedy
+|-- CheckpointNotFoundError     there is no such file or directory (also a FileNotFoundError)
+|-- UnknownFormatError          no backend claims it; says what each one looked for
+|-- AmbiguousFormatError        two backends or plugins claim it; names both
+|-- MissingDependencyError      the format is known, a library it needs is not installed (also an ImportError)
+|-- BrokenPluginError           a plugin failed to load or broke its contract
+|-- DamagedFileError            the bytes contradict themselves: truncated, corrupt or hostile
+|   `-- LimitError              a declared size or depth is beyond the documented caps
+|-- UnsafePathError             a link, a member name or a special file leads out of the checkpoint
+|-- UnsupportedError            understood, and not something this reader or writer can do
+|-- LossError                   strict conversion: the target cannot hold what the report names
+|-- TargetError                 the target exists, cannot be written, or cannot be replaced
+|-- ClosedError                 bytes were asked for after the checkpoint was closed
+`-- UsageError                  arguments that cannot be meant (also a ValueError)
 """
 
 from __future__ import annotations

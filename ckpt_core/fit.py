@@ -15,10 +15,11 @@ from typing import Any, Final
 import numpy as np
 
 from ckpt_core import neutral
-from ckpt_core.arrays import LazyArray, Piece
+from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Holds, Stored
-from ckpt_core.dtypes import itemsize
+from ckpt_core.bytewise import as_bytes
 from ckpt_core.errors import CheckpointError
+from ckpt_core.kinds import describe, describe_key, kind_name, kind_of, kind_of_key, span_of, word_of
 from ckpt_core.tree import (
     Alias,
     Global,
@@ -34,10 +35,7 @@ from ckpt_core.tree import (
     render_path,
 )
 
-__all__ = ["DOCUMENT", "Fitted", "Remark", "fit", "unfit"]
-
-DOCUMENT: Final = "ckpt_core"
-"""The attribute that carries the neutral document, as text."""
+__all__ = ["Fitted", "Remark", "fit"]
 
 _JSON_DEPTH: Final = 150
 """Levels of nesting that a document may have, well within what JSON parsers take."""
@@ -113,26 +111,26 @@ class _Fitting:
     def _flat(self) -> dict[str, LazyArray]:
         table: dict[str, LazyArray] = {}
         if not isinstance(self.source.tree, dict) or isinstance(self.source.tree, Record):
-            self.carry((), f"a {_kind_name(self.source.tree)} at the top")
+            self.carry((), f"a {kind_name(self.source.tree)} at the top")
         for path, leaf in flatten(self.source.tree):
             if isinstance(leaf, LazyArray):
                 name = self._flat_name(path, table)
                 table[name] = self._array(path, (name,), leaf)
             else:
-                self.carry(path, _describe(leaf))
+                self.carry(path, describe(leaf))
             if len(path) > 1 and not self.carried:
                 self.carry(path[:1], "nesting")
         return table
 
     def _flat_name(self, path: KeyPath, table: Mapping[str, LazyArray]) -> str:
-        name = ".".join([key if type(key) is str else _word(key) for key in path]) if path else _BARE
+        name = ".".join([key if type(key) is str else word_of(key) for key in path]) if path else _BARE
         if name in table or name in self.holds.reserved:
             name = render_path(path)
             while name in table or name in self.holds.reserved:
                 name += "'"
             self.carry(path, f"a name that is taken already, written as {name!r}")
         elif len(path) == 1 and type(path[0]) is not str:
-            self.carry(path, _describe_key(path[0]))
+            self.carry(path, describe_key(path[0]))
         return name
 
     # Nested containers.
@@ -140,7 +138,7 @@ class _Fitting:
     def _nested(self) -> Any:
         root = self.source.tree
         if not isinstance(root, dict):
-            self.carry((), f"a {_kind_name(root)} at the top, written under {_BARE!r}")
+            self.carry((), f"a {kind_name(root)} at the top, written under {_BARE!r}")
             box: dict[Any, Any] = {}
             self._fill([((), root, box, _BARE, (_BARE,), False)])
             return self._with_tuples(box)
@@ -181,7 +179,9 @@ class _Fitting:
             if isinstance(container, Record) and node.state is not None:
                 pairs = [pair for pair in pairs if pair[0] != Part("state")]
                 state = Part("state")
-                queued.append(((*path, state), node.state, _State(container), state, (*target, state), is_copy))
+                queued.append(
+                    ((*path, state), node.state, _State(container), state, (*target, state), is_copy)
+                )
             for (child_key, child), name in zip(pairs, self._keys(path, node, pairs, container), strict=True):
                 if isinstance(container, dict):
                     container[name] = None
@@ -227,15 +227,15 @@ class _Fitting:
             taken |= self.holds.reserved
         for key, _ in pairs:
             is_reserved = not path and key in self.holds.reserved
-            if _kind_of_key(key) in self.holds.keys and not is_reserved:
+            if kind_of_key(key) in self.holds.keys and not is_reserved:
                 kept.append(key)
                 continue
-            name = _word(key)
+            name = word_of(key)
             while name in taken:
-                name = render_key(key) if name == _word(key) and render_key(key) != name else name + "'"
+                name = render_key(key) if name == word_of(key) and render_key(key) != name else name + "'"
             taken.add(name)
             if not isinstance(key, (Index, Part)):
-                self.carry((*path, key), _describe_key(key))
+                self.carry((*path, key), describe_key(key))
             kept.append(name)
         if not self.holds.order and kept != sorted(kept, key=str):
             self.carry(path, "the order of keys")
@@ -246,17 +246,19 @@ class _Fitting:
             if self.holds.unique_names:
                 text = ".".join(map(str, target))
                 if text in joined:
-                    self.lose(path, "a name that is taken once names are joined by dots; the array is left out")
+                    self.lose(
+                        path, "a name that is taken once names are joined by dots; the array is left out"
+                    )
                     return _OMITTED
                 joined.add(text)
             if is_copy:
                 self.copies.append(render_path(target))
                 return self._array(path, target, value, register=False)
             return self._array(path, target, value)
-        kind = _kind_of(value)
+        kind = kind_of(value)
         if kind in self.holds.values and not self._is_too_wide(value):
             return value
-        self.carry(path, _describe(value))
+        self.carry(path, describe(value))
         return self._nearest(value)
 
     def _is_too_wide(self, value: Any) -> bool:
@@ -269,7 +271,7 @@ class _Fitting:
             value = value.item()
         elif type(value) is int or not isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
             value = value.name if isinstance(value, Global) else str(value)
-        return value if _kind_of(value) in self.holds.values and not self._is_too_wide(value) else _OMITTED
+        return value if kind_of(value) in self.holds.values and not self._is_too_wide(value) else _OMITTED
 
     def _with_tuples(self, tree: Any) -> Any:
         return _close_tuples(tree) if "tuple" in self.holds.containers else tree
@@ -304,7 +306,7 @@ class _Fitting:
             if len(tied) > 1:
                 self.tied.append([self._name(target) for _, target, _ in tied])
                 self.carry(tied[1][0], f"tied to {render_path(tied[0][0])}, written as a copy")
-        spans = sorted((*_span(group[0][2]), group[0][0]) for group in same.values())
+        spans = sorted((*span_of(group[0][2]), group[0][0]) for group in same.values())
         reach = -1
         for low, high, path in spans:
             if low < reach:
@@ -317,7 +319,7 @@ class _Fitting:
     # The document.
 
     def _attributes(self) -> dict[str, Any]:
-        own = {key: value for key, value in self.source.attributes.items() if key != DOCUMENT}
+        own = {key: value for key, value in self.source.attributes.items() if key != neutral.DOCUMENT}
         if self.holds.attributes == "none":
             for key in own:
                 self.losses.append(Remark("", f"the metadata {key!r}"))
@@ -328,13 +330,13 @@ class _Fitting:
         rest = {key: value for key, value in own.items() if key not in kept}
         if not (self.carried or rest or self._reinterpreted()):
             return kept
-        document = {DOCUMENT: neutral.VERSION, "tree": self._encoded()}
+        document = {neutral.DOCUMENT: neutral.VERSION, "tree": self._encoded()}
         extra = {"tied": self.tied, "copies": self.copies, "attributes": rest}
         document.update({key: value for key, value in extra.items() if value})
         try:
             if max((len(path) for path, _ in flatten(self.source.tree)), default=0) > _JSON_DEPTH:
                 raise RecursionError(f"nested deeper than {_JSON_DEPTH} levels")
-            return {**kept, DOCUMENT: json.dumps(document, separators=(",", ":"), ensure_ascii=False)}
+            return {**kept, neutral.DOCUMENT: json.dumps(document, separators=(",", ":"), ensure_ascii=False)}
         except (RecursionError, ValueError, UnicodeEncodeError) as error:
             self.losses.extend(self.carried)
             self.losses.append(Remark("", f"the exact tree, which JSON cannot describe ({error})"))
@@ -358,7 +360,7 @@ class _Fitting:
         return neutral.encode(self._encodable(), reference)
 
     def _default_name(self, path: KeyPath) -> str:
-        return ".".join(map(_word, path)) if not self.holds.containers else render_path(path)
+        return ".".join(map(word_of, path)) if not self.holds.containers else render_path(path)
 
     def _encodable(self) -> Any:
         """The tree with every value that has no neutral form replaced by a Record of its text."""
@@ -426,122 +428,3 @@ def _close_tuples(tree: Any) -> Any:
         if isinstance(node, _AsTuple):
             made[id(node)] = tuple(node)
     return made.get(id(tree), tree)
-
-
-def as_bytes(array: LazyArray) -> LazyArray:
-    """Return the same bytes as uint8 with one more dimension, for containers that lack the dtype."""
-    width = itemsize(array.dtype)
-    shape = (*array.shape, width)
-    if len(array.pieces) == 1:
-        storage, offset, strides, _ = array.pieces[0]
-        return LazyArray(shape, "uint8", storage, offset, None if strides is None else (*strides, 1))
-    pieces = [
-        Piece(p.storage, p.offset, None if p.strides is None else (*p.strides, 1), (*(p.region or ()), (0, width)))
-        for p in array.pieces
-    ]
-    return LazyArray.from_pieces(shape, "uint8", pieces)
-
-
-def from_bytes(array: LazyArray, dtype: str) -> LazyArray:
-    """Invert `as_bytes`; raises DamagedFileError when the shapes do not allow it."""
-    width = itemsize(dtype)
-    if array.dtype != "uint8" or not array.shape or array.shape[-1] != width or len(array.pieces) != 1:
-        raise ValueError(f"an array of {dtype} is not stored as {array}")
-    storage, offset, strides, _ = array.pieces[0]
-    return LazyArray(array.shape[:-1], dtype, storage, offset, None if strides is None else strides[:-1])
-
-
-def unfit(stored: Stored, holds: Holds | None) -> tuple[Stored, tuple[tuple[KeyPath, ...], ...]]:
-    """Bring back the exact tree where the container's metadata describes it.
-
-    Arguments:
-        stored: what a backend opened.
-        holds: what its container holds.
-
-    Returns:
-        The exact tree, and the groups of paths whose arrays were tied before the container separated them.
-        A description that does not match the arrays is set aside, with a note.
-    """
-    text = stored.attributes.get(DOCUMENT)
-    document = neutral.parse(text) if isinstance(text, str) else None
-    if document is None:
-        return stored, ()
-    attributes = {key: value for key, value in stored.attributes.items() if key != DOCUMENT}
-    attributes.update(document.get("attributes", {}))
-    is_flat = holds is not None and not holds.containers
-    leaves = {
-        str(path[0]) if is_flat else render_path(path): leaf
-        for path, leaf in flatten(stored.tree)
-        if isinstance(leaf, LazyArray)
-    }
-    used: dict[str, KeyPath] = {}
-
-    def array(path: KeyPath, body: Mapping[str, Any]) -> LazyArray:
-        name = body.get("name")
-        if name is None:
-            name = ".".join(map(_word, path)) if is_flat else render_path(path)
-        used[name] = path
-        found = leaves[name]
-        return from_bytes(found, body["dtype"]) if "dtype" in body else found
-
-    try:
-        tree = neutral.decode(document["tree"], array)
-        if set(leaves) - set(used) - set(document.get("copies", ())):
-            raise ValueError("there are arrays that it does not describe")
-        tied = tuple(tuple(used[name] for name in group) for group in document.get("tied", ()))
-    except (CheckpointError, KeyError, ValueError, TypeError) as error:
-        note = f"the description that a conversion left here does not match the arrays and is set aside ({error})"
-        return Stored(stored.tree, attributes, (*stored.notes, note)), ()
-    return Stored(tree, attributes, stored.notes), tied
-
-
-# Names and kinds.
-
-
-def _word(key: Any) -> str:
-    if type(key) is str:
-        return key
-    if isinstance(key, Index):
-        return str(int(key))
-    return f"<{key.name}>" if isinstance(key, Part) else str(key)
-
-
-def _kind_of(value: Any) -> str:
-    if value is None:
-        return "None"
-    if isinstance(value, np.generic):
-        return "scalar"
-    return type(value).__name__
-
-
-def _kind_of_key(key: Any) -> str:
-    return "None" if key is None else type(key).__name__
-
-
-def _kind_name(node: Any) -> str:
-    return node.type_name if isinstance(node, Record) else type(node).__name__
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, np.generic):
-        return f"a numpy {value.dtype} scalar"
-    if isinstance(value, (dict, list, tuple)):
-        return f"an empty {_kind_name(value)}"
-    if isinstance(value, Global):
-        return f"a reference to {value.name}"
-    return "None" if value is None else f"a value of type {type(value).__name__}"
-
-
-def _describe_key(key: Any) -> str:
-    return f"a key of type {type(key).__name__}"
-
-
-def _span(array: LazyArray) -> tuple[int, int]:
-    offset, strides = array.pieces[0].offset, array.pieces[0].strides
-    if strides is None:
-        return offset, offset + array.nbytes
-    reach = [(size - 1) * step for size, step in zip(array.shape, strides, strict=True)]
-    low = offset + sum(min(r, 0) for r in reach)
-    return low, offset + sum(max(r, 0) for r in reach) + itemsize(array.dtype)
-
-

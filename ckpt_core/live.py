@@ -71,7 +71,9 @@ def _adopt(value: Any, place: str) -> LazyArray | None:
         return value
     if isinstance(value, np.ndarray):
         if name_of(value.dtype) is None:
-            raise UnsupportedError(f"numpy dtype {value.dtype} is not an array of numbers", place=place.lstrip("/"))
+            raise UnsupportedError(
+                f"numpy dtype {value.dtype} is not an array of numbers", place=place.lstrip("/")
+            )
         return LazyArray.from_numpy(value)
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
         return None

@@ -25,9 +25,13 @@ from ckpt_core.dtypes import name_of, to_numpy
 from ckpt_core.errors import DamagedFileError, UnsupportedError
 from ckpt_core.tree import Alias, Global, Index, KeyPath, Part, Record, children, parse_path, render_path
 
-__all__ = ["VERSION", "decode", "encode", "encode_value"]
+__all__ = ["DOCUMENT", "VERSION", "decode", "encode", "encode_value", "parse"]
 
 VERSION: Final = 1
+
+DOCUMENT: Final = "ckpt_core"
+"""The attribute that carries the document, as text."""
+
 _EXACT: Final = 1 << 53
 
 NameOf = Callable[[KeyPath, LazyArray], Mapping[str, Any]]
@@ -98,7 +102,7 @@ def encode_value(value: Any) -> Any:
     Raises:
         UnsupportedError: no JSON form is defined for its type.
     """
-    if value is None or isinstance(value, (bool, str)) and type(value) in (bool, str):
+    if value is None or (isinstance(value, (bool, str)) and type(value) in (bool, str)):
         return value if not isinstance(value, str) or _is_text(value) else {"$str": _hex(value)}
     if type(value) is int:
         return value if -_EXACT <= value <= _EXACT else {"$int": hex(value)}
@@ -228,8 +232,8 @@ def _decode_all(body: Any) -> list[Any]:
     return [_decode(value, (), _no_array) for value in body]
 
 
-def _no_array(path: KeyPath, body: Mapping[str, Any]) -> LazyArray:
-    raise ValueError("an array where a plain value is expected")
+def _no_array(_: KeyPath, body: Mapping[str, Any]) -> LazyArray:
+    raise ValueError(f"an array {dict(body)} where a plain value is expected")
 
 
 _DECODERS: Final[dict[str, Callable[[Any], Any]]] = {

@@ -62,7 +62,8 @@ def open_checkpoint(
         )
     except CheckpointError as error:
         source.close()
-        raise error.located(path)
+        error.located(path)
+        raise
     except BaseException:
         source.close()
         raise
@@ -110,13 +111,15 @@ def _step_of(source: Source, step: int) -> Source:
         return source.member(exact[0])
     steps = sorted(n for n in map(_number_at_end, source.members()) if n is not None)
     known = ", ".join(map(str, steps[-20:])) or "none"
-    problem = f"has no step {step}" if not exact else f"has several members for step {step}: {', '.join(exact)}"
+    problem = (
+        f"has no step {step}" if not exact else f"has several members for step {step}: {', '.join(exact)}"
+    )
     raise UsageError(problem, path=source.path, remedy=f"Steps here: {known}.")
 
 
 def _number_at_end(name: str) -> int | None:
     if "orbax-checkpoint-tmp" in name:
         return None
-    stem = name.split(".")[0]
+    stem = name.split(".", maxsplit=1)[0]
     digits = stem[len(stem.rstrip("0123456789")) :]
     return int(digits) if 0 < len(digits) < 19 else None

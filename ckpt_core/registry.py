@@ -62,10 +62,14 @@ class Registry:
             AmbiguousFormatError: two plugins bring one of that name; names both.
         """
         owner, _, short = name.rpartition(":")
-        found = [(p, b) for p, b in self.backends if b.name == short and owner in ("", p.name, p.distribution)]
+        found = [
+            (p, b) for p, b in self.backends if b.name == short and owner in ("", p.name, p.distribution)
+        ]
         if not found:
             known = ", ".join(sorted({b.name for _, b in self.backends})) or "none"
-            raise UnknownFormatError(f"unknown format {name!r}", remedy=f"Known formats: {known}.{self._broken_text()}")
+            raise UnknownFormatError(
+                f"unknown format {name!r}", remedy=f"Known formats: {known}.{self._broken_text()}"
+            )
         if len(found) > 1:
             options = " or ".join(f"{p.name}:{short}" for p, _ in found)
             raise AmbiguousFormatError(
@@ -92,7 +96,7 @@ class Registry:
             manager.register(module, plugin.name)
             backends = _collect(manager.hook.ckpt_core_backends(), Backend)
             layouts = _collect(manager.hook.ckpt_core_layouts(), Layout)
-        except Exception as error:  # a stranger's code: whatever it raises is reported, not passed on
+        except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is reported, not passed on
             self.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
             return
         self.backends += [(plugin, backend) for backend in backends]
@@ -120,7 +124,7 @@ def registry() -> Registry:
         seen.add((plugin, point.value))
         try:
             module = point.load()
-        except Exception as error:  # as above
+        except Exception as error:  # noqa: BLE001  # as above
             found.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
             continue
         found.add(plugin, module)

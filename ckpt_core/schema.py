@@ -92,7 +92,9 @@ class Checkpoint:
 
     @functools.cached_property
     def _weights(self) -> Weights:
-        return named_weights(self.tree, self.roles.params) + named_weights(self.tree, self.roles.buffers, True)
+        return named_weights(self.tree, self.roles.params) + named_weights(
+            self.tree, self.roles.buffers, True
+        )
 
     @functools.cached_property
     def params(self) -> Nested:
@@ -195,7 +197,9 @@ class Checkpoint:
     def config(self) -> Mapping[str, Any]:
         """The saved hyperparameters as plain data; empty when none were saved."""
         values = {name: as_plain(self._at(path)) for name, path in self.roles.config.items()}
-        groups = {name: value for name, value in values.items() if name in CONFIG_KEYS and isinstance(value, dict)}
+        groups = {
+            name: value for name, value in values.items() if name in CONFIG_KEYS and isinstance(value, dict)
+        }
         if len(groups) != 1:
             return values
         (name, group), *_ = groups.items()
@@ -211,10 +215,14 @@ class Checkpoint:
         if self.layout is None:
             notes.append("no layout recognised; every array counts as a parameter")
         for prefix in prefixes:
-            notes.append(f"every parameter's name begins with {prefix!r} (--strip-prefix {prefix} removes it)")
+            notes.append(
+                f"every parameter's name begins with {prefix!r} (--strip-prefix {prefix} removes it)"
+            )
         replicas = self._replicas()
         if replicas:
-            notes.append(f"all leaves have a leading dimension of {replicas}: they look replicated over devices")
+            notes.append(
+                f"all leaves have a leading dimension of {replicas}: they look replicated over devices"
+            )
         return Metadata(extra, dict(self.stored.attributes), tuple(notes), prefixes, replicas)
 
     def _unclaimed(self) -> list[tuple[KeyPath, Any]]:
@@ -223,7 +231,9 @@ class Checkpoint:
         claimed = [*roles.params, *roles.buffers]
         for named in (roles.ema, roles.opt_states, roles.schedulers, roles.rng, roles.metrics, roles.config):
             claimed += named.values()
-        claimed += [path for path in (roles.scaler, roles.step, roles.epoch, roles.timestamp) if path is not None]
+        claimed += [
+            path for path in (roles.scaler, roles.step, roles.epoch, roles.timestamp) if path is not None
+        ]
         whole = set(claimed)
         above = {path[:depth] for path in claimed for depth in range(len(path))}
         found: list[tuple[KeyPath, Any]] = []
@@ -296,7 +306,9 @@ class Checkpoint:
     def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -318,7 +330,11 @@ def _is_single(value: Any) -> bool:
 
 def _unwrapped(node: Any) -> Any:
     """An OmegaConf node's content without its bookkeeping; anything else as it is."""
-    return omegaconf_content(node) if isinstance(node, Record) and node.type_name.startswith("omegaconf.") else node
+    return (
+        omegaconf_content(node)
+        if isinstance(node, Record) and node.type_name.startswith("omegaconf.")
+        else node
+    )
 
 
 def omegaconf_content(node: Any) -> Any:
@@ -354,5 +370,3 @@ def _common_prefixes(names: list[tuple[str, ...]]) -> tuple[str, ...]:
             break
         found.append(first)
     return tuple(found)
-
-

@@ -15,7 +15,17 @@ from ckpt_core.layouts.base import Parts
 from ckpt_core.layouts.values import is_module
 from ckpt_core.opening import layout_named
 from ckpt_core.schema import Checkpoint
-from ckpt_core.tree import KeyPath, Part, children, flatten, get, map_with_path, rebuild, render_path, substitute
+from ckpt_core.tree import (
+    KeyPath,
+    Part,
+    children,
+    flatten,
+    get,
+    map_with_path,
+    rebuild,
+    render_path,
+    substitute,
+)
 from ckpt_core.view import named_weights, nest
 
 __all__ = ["Selection", "matches", "selected"]
@@ -161,7 +171,9 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
     Names and patterns may be joined by `/` or by `.`.
     """
     slashed = name.replace(".", "/")
-    return any(_compiled(pattern).fullmatch(slashed) or _compiled(pattern).fullmatch(name) for pattern in patterns)
+    return any(
+        _compiled(pattern).fullmatch(slashed) or _compiled(pattern).fullmatch(name) for pattern in patterns
+    )
 
 
 @functools.lru_cache(256)

@@ -58,7 +58,9 @@ class Sink:
         if not os.path.isdir(self._parent):
             raise TargetError("there is no such directory to write into", path=self._parent)
         if os.path.lexists(self.target) and not force:
-            raise TargetError("exists already", path=self.target, remedy="Pass force=True (--force) to replace it.")
+            raise TargetError(
+                "exists already", path=self.target, remedy="Pass force=True (--force) to replace it."
+            )
         clear_leftovers(self.target)
 
     @property
@@ -145,7 +147,11 @@ class Sink:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if kind is not None:
-            if isinstance(error, TargetError) and self._building and (error.path or "").startswith(self._building):
+            if (
+                isinstance(error, TargetError)
+                and self._building
+                and (error.path or "").startswith(self._building)
+            ):
                 error.path = self.target  # the temporary name means nothing to a reader
             self.abort()
             return
@@ -204,7 +210,11 @@ def clear_leftovers(target: str) -> None:
         return
     for entry in entries:
         token = entry[len(short) + 2 : -len(_SUFFIX)]
-        if entry == f".{short}.{token}{_SUFFIX}" and len(token) == 12 and set(token) <= set("0123456789abcdef"):
+        if (
+            entry == f".{short}.{token}{_SUFFIX}"
+            and len(token) == 12
+            and set(token) <= set("0123456789abcdef")
+        ):
             _remove_unless_held(os.path.join(parent, entry))
 
 
@@ -245,7 +255,10 @@ def _rename_flags(old: str, new: str, flags: int) -> bool:
     if sys.platform == "linux":
         call, arguments = "renameat2", (-100, os.fsencode(old), -100, os.fsencode(new), flags)
     elif sys.platform == "darwin":  # RENAME_SWAP is 2 and RENAME_EXCL is 4 there
-        call, arguments = "renamex_np", (os.fsencode(old), os.fsencode(new), {_NOREPLACE: 4, _EXCHANGE: 2}[flags])
+        call, arguments = (
+            "renamex_np",
+            (os.fsencode(old), os.fsencode(new), {_NOREPLACE: 4, _EXCHANGE: 2}[flags]),
+        )
     else:
         return False
     function = getattr(ctypes.CDLL(None, use_errno=True), call, None)

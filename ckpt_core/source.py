@@ -10,99 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from ckpt_core.errors import CheckpointNotFoundError, ClosedError, DamagedFileError, UnsafePathError
+from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, UnsafePathError
+from ckpt_core.files import Pool, fill, identity_of, pread
 
 __all__ = ["Source"]
 
 HEAD: Final = 1 << 16
 """Bytes at the start of a file that are kept for the sniffers, which all look there."""
-
-_OPEN_FILES: Final = 64
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-
-Identity = tuple[int, int, int, int]
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-class _Pool:
-    """The open files of one checkpoint, the idle ones closed first."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.idle: OrderedDict[str, int] = OrderedDict()
-        self.busy: dict[str, list[int]] = {}
-        self.closed = False
-
-    @contextlib.contextmanager
-    def descriptor(self, path: str, identity: Identity) -> Iterator[int]:
-        """Lend an open descriptor of `path`; it stays open at least as long as the block lasts."""
-        fd = self._take(path, identity)
-        try:
-            yield fd
-        finally:
-            self._give(path)
-
-    def _take(self, path: str, identity: Identity) -> int:
-        with self.lock:
-            if self.closed:
-                raise ClosedError("the checkpoint is closed", path=path, remedy="Read inside the with block.")
-            if path in self.busy:
-                self.busy[path][1] += 1
-                return self.busy[path][0]
-            fd = self.idle.pop(path, -1)
-            if fd < 0:
-                while len(self.idle) >= _OPEN_FILES:
-                    os.close(self.idle.popitem(last=False)[1])
-                fd = _open_same(path, identity)
-            self.busy[path] = [fd, 1]
-            return fd
-
-    def _give(self, path: str) -> None:
-        with self.lock:
-            entry = self.busy[path]
-            entry[1] -= 1
-            if entry[1]:
-                return
-            del self.busy[path]
-            if self.closed:
-                os.close(entry[0])
-            else:
-                self.idle[path] = entry[0]
-
-    def adopt(self, path: str, fd: int) -> None:
-        """Keep a descriptor that has no name any more (an unlinked temporary file)."""
-        with self.lock:
-            self.busy[path] = [fd, 1]
-
-    def close(self) -> None:
-        with self.lock:
-            self.closed = True
-            while self.idle:
-                os.close(self.idle.popitem()[1])
-            for path in [path for path in self.busy if path.startswith("\0")]:
-                os.close(self.busy.pop(path)[0])
-
-
-def _open_same(path: str, identity: Identity) -> int:
-    try:
-        fd = os.open(path, _FLAGS)
-    except FileNotFoundError:
-        raise DamagedFileError("the file is gone since the checkpoint was opened", path=path) from None
-    except OSError as error:
-        raise DamagedFileError(f"cannot be read: {error.strerror}", path=path) from error
-    if _identity(os.fstat(fd)) != identity:
-        os.close(fd)
-        raise DamagedFileError("the file changed since the checkpoint was opened", path=path)
-    return fd
 
 
 class Source:
@@ -131,8 +49,8 @@ class Source:
         self.root = self
         self._start = 0
         self._file = os.path.abspath(self.path)
-        self._identity = _identity(status)
-        self._pool = _Pool()
+        self._identity = identity_of(status)
+        self._pool = Pool()
         self._head: bytes | None = None
         self._members: dict[str, Source] = {}
 
@@ -162,12 +80,12 @@ class Source:
         """Return exactly `length` bytes from `offset` on; raises DamagedFileError when they are not there."""
         self._check(offset, length)
         with self.descriptor() as (fd, base):
-            data = _pread(fd, length, base + offset)
+            data = pread(fd, length, base + offset)
             if len(data) == length:
                 return data
             buffer = bytearray(length)
             buffer[: len(data)] = data
-            _fill(fd, memoryview(buffer), base + offset, len(data), self.path)
+            fill(fd, memoryview(buffer), base + offset, len(data), self.path)
             return bytes(buffer)
 
     @contextlib.contextmanager
@@ -177,8 +95,8 @@ class Source:
         with self.descriptor() as (fd, base):
 
             def read(offset: int, length: int) -> bytes:
-                if 0 <= offset and 0 <= length and offset + length <= size:
-                    data = _pread(fd, length, base + offset)
+                if offset >= 0 and length >= 0 and offset + length <= size:
+                    data = pread(fd, length, base + offset)
                     if len(data) == length:
                         return data
                 return self.read(offset, length)
@@ -189,7 +107,7 @@ class Source:
         """Fill `buffer` with the bytes from `offset` on; raises DamagedFileError when they are not there."""
         self._check(offset, len(buffer))
         with self.descriptor() as (fd, base):
-            _fill(fd, buffer, base + offset, 0, self.path)
+            fill(fd, buffer, base + offset, 0, self.path)
 
     def descriptor(self) -> contextlib.AbstractContextManager[tuple[int, int]]:
         """Lend the open file and the position in it where this source starts, for a copy by the kernel."""
@@ -226,7 +144,7 @@ class Source:
         part = object.__new__(Source)
         part.__dict__.update(self.__dict__)
         part._file = f"\0{fd}"
-        part._identity = _identity(os.fstat(fd))
+        part._identity = identity_of(os.fstat(fd))
         part.size = size
         part._start = 0
         part._head = None
@@ -268,7 +186,7 @@ class Source:
         child.size = 0 if child.is_directory else status.st_size
         child.mtime = status.st_mtime
         child._start = 0
-        child._identity = _identity(status)
+        child._identity = identity_of(status)
         child._head = None
         child._members = {}
         self._members[name] = child
@@ -299,7 +217,7 @@ class Source:
 
     def _inside(self, target: str) -> bool:
         """A link may lead to the checkpoint itself, or from a hub cache's snapshot to its own blobs."""
-        root = os.path.realpath(self.root._file)
+        root = os.path.realpath(self.root.url)
         if target == root or target.startswith(root + os.sep):
             return True
         above, separator, _ = root.partition(f"{os.sep}snapshots{os.sep}")
@@ -341,36 +259,3 @@ def _regular(path: str, status: os.stat_result) -> os.stat_result:
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise UnsafePathError("is neither a regular file nor a directory", path=path)
     return status
-
-
-def _fill(fd: int, buffer: memoryview, position: int, done: int, path: str) -> None:
-    """Fill `buffer` from `done` on with the bytes at `position + done`; a short file is an error."""
-    buffer = buffer.cast("B") if buffer.format != "B" or buffer.ndim != 1 else buffer
-    total = len(buffer)
-    while done < total:
-        got = _preadv(fd, buffer[done:], position + done)
-        if got == 0:
-            raise DamagedFileError(f"ends at byte {position + done}, while it is read", path=path)
-        done += got
-
-
-if hasattr(os, "preadv"):
-
-    def _pread(fd: int, length: int, position: int) -> bytes:
-        return os.pread(fd, length, position)
-
-    def _preadv(fd: int, buffer: memoryview, position: int) -> int:
-        return os.preadv(fd, [buffer], position)
-
-else:  # Windows has no positional read; one lock stands in for it.
-    _seek_lock = threading.Lock()
-
-    def _pread(fd: int, length: int, position: int) -> bytes:
-        with _seek_lock:
-            os.lseek(fd, position, os.SEEK_SET)
-            return os.read(fd, length)
-
-    def _preadv(fd: int, buffer: memoryview, position: int) -> int:
-        data = _pread(fd, len(buffer), position)
-        buffer[: len(data)] = data
-        return len(data)

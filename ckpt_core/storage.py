@@ -67,7 +67,8 @@ class FileStorage(Storage):
     def __init__(self, source: Source, start: int, nbytes: int, crc32: int | None = None) -> None:
         if start < 0 or nbytes < 0 or start + nbytes > source.size:
             raise DamagedFileError(
-                f"bytes {start} to {start + nbytes} are declared, the file has {source.size}", path=source.path
+                f"bytes {start} to {start + nbytes} are declared, the file has {source.size}",
+                path=source.path,
             )
         self.source = source
         self.start = start

@@ -1,23 +1,18 @@
-"""Trees and key paths: the only place that walks, renders and parses them.
+"""Trees: the only place that walks them.
 
 A tree is made of `dict`, `list`, `tuple` and `Record` (an object saved by its class, as inert data); everything
-else is a leaf. Nothing here recurses, so depth costs no stack.
-
-A key path is a tuple of typed keys. Rendered, a string key is itself, a position `[0]`, any other dictionary
-key a Python literal in parentheses `(0)`, a part of a Record `<args>`; keys are joined by `/`, and a backslash
-escapes what would be misread. `parse_path` inverts `render_path`.
+else is a leaf. Nothing here recurses, so depth costs no stack. Key paths are in `keypath.py`.
 """
 
 from __future__ import annotations
 
-import ast
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ckpt_core.errors import LimitError, UsageError
+from ckpt_core.keypath import Index, Key, KeyPath, Part, parse_path, render_key, render_path
 
 __all__ = [
     "MAX_DEPTH",
@@ -50,24 +45,6 @@ MAX_DEPTH: Final = 500
 Tree = Any
 
 
-class Index(int):
-    """The position of an element in a list or tuple."""
-
-    def __repr__(self) -> str:
-        return f"[{int(self)}]"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a Record that is no field: `args`, `appended` or `state`."""
-
-    name: str
-
-
-Key = Any  # str, Index, Part, or any other hashable dictionary key
-KeyPath = tuple[Key, ...]
-
-
 class Record(dict[Any, Any]):
     """An object that was saved by its class, as inert data: nothing was imported and nothing was called.
 
@@ -82,7 +59,7 @@ class Record(dict[Any, Any]):
         state: what would have been restored into it besides the fields, or None.
     """
 
-    __slots__ = ("args", "appended", "state", "type_name")
+    __slots__ = ("appended", "args", "state", "type_name")
 
     def __init__(
         self,
@@ -158,7 +135,9 @@ def rebuild(node: Tree, pairs: list[tuple[Key, Tree]]) -> Tree:
         parts = {key.name: child for key, child in pairs if isinstance(key, Part)}
         fields = [(key, child) for key, child in pairs if not isinstance(key, Part)]
         args = parts.get("args", ())
-        return Record(node.type_name, fields, args=args, appended=parts.get("appended"), state=parts.get("state"))
+        return Record(
+            node.type_name, fields, args=args, appended=parts.get("appended"), state=parts.get("state")
+        )
     if isinstance(node, dict):
         return dict(pairs)
     values = [child for _, child in pairs]
@@ -179,7 +158,9 @@ def walk(tree: Tree) -> Iterator[tuple[KeyPath, Tree]]:
         pairs = children(node)
         if pairs:
             if len(path) >= MAX_DEPTH:
-                raise LimitError(f"nested deeper than {MAX_DEPTH} levels", place=render_path(path[:4]) + "/...")
+                raise LimitError(
+                    f"nested deeper than {MAX_DEPTH} levels", place=render_path(path[:4]) + "/..."
+                )
             stack.extend([((*path, key), child) for key, child in reversed(pairs)])
 
 
@@ -275,11 +256,11 @@ def unshare(tree: Tree) -> Tree:
     stack: list[tuple[KeyPath, Tree]] = [((), tree)]
     while stack:
         path, node = stack.pop()
-        pairs = children(node)
-        if not pairs or _is_plain_tuple(node, pairs):
-            continue
         if id(node) in first:
             shared = True
+            continue
+        pairs = children(node)
+        if not pairs or _is_plain_tuple(node):
             continue
         first[id(node)] = path
         if len(path) >= MAX_DEPTH:
@@ -288,8 +269,10 @@ def unshare(tree: Tree) -> Tree:
     return _with_aliases(tree, first) if shared else tree
 
 
-def _is_plain_tuple(node: Tree, pairs: list[tuple[Key, Tree]]) -> bool:
-    return isinstance(node, tuple) and len(node) <= 16 and all(children(child) is None for _, child in pairs)
+def _is_plain_tuple(node: Tree) -> bool:
+    if not isinstance(node, tuple) or len(node) > 16:
+        return False
+    return not any([isinstance(child, (dict, list, tuple)) for child in node])
 
 
 def _with_aliases(tree: Tree, first: dict[int, KeyPath]) -> Tree:
@@ -301,11 +284,11 @@ def _with_aliases(tree: Tree, first: dict[int, KeyPath]) -> Tree:
         if built is not None:
             into.append((key, rebuild(node, built)))
             continue
-        pairs = children(node)
         home = first.get(id(node))
+        pairs = children(node) if home == path else None
         if home is not None and home != path:
             into.append((key, Alias(home)))
-        elif pairs is None or home is None:
+        elif pairs is None:
             into.append((key, node))
         else:
             collected: list[tuple[Key, Tree]] = []
@@ -374,74 +357,7 @@ def substitute(tree: Tree, path: KeyPath, value: Tree) -> Tree:
     return value
 
 
-# Rendering.
-
-_PLAIN: Final = re.compile(r"[^/\\\[(<][^/\\]*\Z", re.DOTALL)
-
-
-def render_key(key: Key) -> str:
-    """Render one key of a path."""
-    if type(key) is str:
-        if _PLAIN.match(key):
-            return key
-        text = key.replace("\\", "\\\\").replace("/", "\\/")
-        if not text:
-            return "('')"
-        return "\\" + text if text[0] in "[(<" else text
-    if isinstance(key, Index):
-        return f"[{int(key)}]"
-    if isinstance(key, Part):
-        return f"<{key.name}>"
-    return "(" + _literal(key).replace("\\", "\\\\").replace("/", "\\/") + ")"
-
-
-def _literal(key: Key) -> str:
-    if isinstance(key, float) and not math.isfinite(key):
-        return f"'{key!r}'"
-    return repr(key)
-
-
-def render_path(path: KeyPath) -> str:
-    """Render a key path; `parse_path` is its inverse.
-
-    Example:
-        >>> render_path(("layers", Index(0), "a/b", 7))
-        'layers/[0]/a\\\\/b/(7)'
-    """
-    return "/".join([key if type(key) is str and _PLAIN.match(key) else render_key(key) for key in path])
-
-
-def parse_path(text: str) -> KeyPath:
-    """Parse a rendered key path.
-
-    Raises:
-        UsageError: a key in brackets or parentheses is not one.
-    """
-    if not text:
-        return ()
-    return tuple(_parse_key(part) for part in re.findall(r"((?:[^/\\]|\\.)*)(?:/|\Z)", text, re.DOTALL)[: _count(text)])
-
-
-def _count(text: str) -> int:
-    return len(re.sub(r"\\.", "", text, flags=re.DOTALL).split("/"))
-
-
-def _parse_key(part: str) -> Key:
-    plain = re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL)
-    if part[:1] == "\\" and part[1:2] not in ("\\", "/"):
-        return plain
-    if re.fullmatch(r"\[\d+\]", part):
-        return Index(part[1:-1])
-    if re.fullmatch(r"<[a-z]+>", part):
-        return Part(part[1:-1])
-    if part[:1] == "(" and part[-1:] == ")":
-        try:
-            return ast.literal_eval(plain[1:-1])
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            raise UsageError(f"{part!r} is not a key: a literal in parentheses is expected") from None
-    if part[:1] in ("[", "<", "("):
-        raise UsageError(f"{part!r} is not a key; a name that begins so is written with a backslash before it")
-    return plain
+# Plain data.
 
 
 def plain(tree: Tree) -> Tree:
@@ -453,4 +369,3 @@ def plain(tree: Tree) -> Tree:
         return rebuild(node, pairs)
 
     return _transform(tree, lambda _, leaf: leaf, close)
-

@@ -49,14 +49,18 @@ class Nested(dict[str, Any]):
             name, node = stack.pop()
             if isinstance(node, dict):
                 prefix = f"{name}/" if name else ""
-                stack.extend([(prefix + key.replace("/", "\\/"), child) for key, child in reversed(node.items())])
+                stack.extend(
+                    [(prefix + key.replace("/", "\\/"), child) for key, child in reversed(node.items())]
+                )
             else:
                 found.append((name, node))
         return found
 
     def load(self) -> dict[str, Any]:
         """Return plain nested dicts of numpy arrays, all read."""
-        return {key: child.load() if isinstance(child, Nested) else child.read() for key, child in self.items()}
+        return {
+            key: child.load() if isinstance(child, Nested) else child.read() for key, child in self.items()
+        }
 
 
 def nest(pairs: Iterable[tuple[tuple[str, ...], LazyArray]]) -> Nested:

@@ -36,7 +36,7 @@ class FileWriter:
 
     def __init__(self, path: str, progress: Progress | None = None) -> None:
         self.path = path
-        self._progress = progress or (lambda nbytes: None)
+        self._progress = progress or (lambda _: None)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self.fd = os.open(path, flags, 0o666)
@@ -125,7 +125,9 @@ class FileWriter:
             self.write(part)
         return crc
 
-    def _kernel_copy(self, storage: FileStorage, offset: int, length: int, checksum: bool) -> tuple[bool, int]:
+    def _kernel_copy(
+        self, storage: FileStorage, offset: int, length: int, checksum: bool
+    ) -> tuple[bool, int]:
         """Copy in the kernel; (False, 0) with nothing written where this pair of files does not allow it."""
         start = storage.start + offset
         summing = _Summing(storage, offset, length) if checksum else None
@@ -135,7 +137,9 @@ class FileWriter:
                 while done < length:
                     count = min(_CHUNK, length - done)
                     try:
-                        got = os.copy_file_range(source_fd, self.fd, count, base + start + done, self._position)
+                        got = os.copy_file_range(
+                            source_fd, self.fd, count, base + start + done, self._position
+                        )
                     except OSError as error:
                         if done == 0 and error.errno in _NOT_BY_KERNEL:
                             return False, 0
@@ -143,7 +147,9 @@ class FileWriter:
                     if got == 0:
                         if done == 0:
                             return False, 0
-                        raise DamagedFileError("the file became shorter while it was copied", path=storage.source.path)
+                        raise DamagedFileError(
+                            "the file became shorter while it was copied", path=storage.source.path
+                        )
                     done += got
                     self._position += got
                     self._progress(got)
@@ -194,7 +200,7 @@ class _Summing(threading.Thread):
                 part = block[: min(BLOCK, self.length - done)]
                 self.storage.source.read_into(self.storage.start + self.offset + done, part)
                 self.crc = zlib.crc32(part, self.crc)
-        except BaseException as error:  # handed to the thread that waits for the result
+        except BaseException as error:  # noqa: BLE001  # handed to the thread that waits for the result
             self.error = error
 
     def result(self) -> int:

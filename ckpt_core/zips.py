@@ -19,6 +19,10 @@ FREE_INFLATION: Final = 1 << 28
 MAX_INFLATION: Final = 128
 """A deflated member beyond FREE_INFLATION bytes may be this many times its compressed size."""
 
+FREE_STRUCTURE: Final = 1 << 22
+MAX_STRUCTURE: Final = 64
+"""The same for a member that is read as structure, which costs more time per byte than array bytes do."""
+
 
 class Zip:
     """The directory of a ZIP archive.
@@ -55,11 +59,7 @@ class Zip:
                 self.source, entry.start, entry.size, entry.crc32 if self.has_checksums else None
             )
         if entry.size > FREE_INFLATION and entry.size > MAX_INFLATION * entry.compressed:
-            raise LimitError(
-                f"{entry.compressed} bytes are declared to inflate to {entry.size}",
-                path=self.source.path,
-                place=name,
-            )
+            raise _bomb(self.source, entry)
         source, checked = self.source, self.has_checksums
         return DecodedStorage(entry.size, lambda: _inflated(source, entry, checked))
 
@@ -79,6 +79,8 @@ class Zip:
         if isinstance(storage, FileStorage):
             storage.verify()
             return self.source.window(entry.start, entry.size, name)
+        if entry.size > FREE_STRUCTURE and entry.size > MAX_STRUCTURE * entry.compressed:
+            raise _bomb(self.source, entry)
         with tempfile.TemporaryFile() as file:
             for part in _inflate(self.source, entry, self.has_checksums):
                 file.write(part)
@@ -92,6 +94,14 @@ class Zip:
             return self.entries[name]
         except KeyError:
             raise DamagedFileError(f"has no member {name[:200]!r}", path=self.source.path) from None
+
+
+def _bomb(source: Source, entry: Entry) -> LimitError:
+    return LimitError(
+        f"{entry.compressed} bytes are declared to inflate to {entry.size}",
+        path=source.path,
+        place=entry.name,
+    )
 
 
 def _inflated(source: Source, entry: Entry, checked: bool) -> bytearray:

@@ -37,7 +37,9 @@ INSPECT = """
 
 def loaded_by(code: str) -> tuple[set[str], str]:
     """Run code in a fresh interpreter; return the top-level packages that it imported, and what it printed."""
-    done = subprocess.run([sys.executable, "-c", PROBE.format(code=code)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(code=code)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     names, _, printed = done.stdout.partition("\n")
     return set(json.loads(names)), printed
@@ -54,7 +56,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from ckpt_core import save_checkpoint
 
     folder = tmp_path_factory.mktemp("formats")
-    arrays = {"dense.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "dense.bias": np.ones(2, np.float32)}
+    arrays = {
+        "dense.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "dense.bias": np.ones(2, np.float32),
+    }
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     torch.save({"model_state_dict": tensors, "epoch": 3}, folder / "zip.pth")
     torch.save(tensors, folder / "legacy.pth", _use_new_zipfile_serialization=False)
@@ -74,7 +79,9 @@ def test_importing_core_costs_numpy_and_pluggy_alone() -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--stats"], ["--json"]], ids=["structure", "stats", "json"])
-@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "state.pkl", "model.safetensors", "state.msgpack", "plain_orbax"])
+@pytest.mark.parametrize(
+    "name", ["zip.pth", "legacy.pth", "state.pkl", "model.safetensors", "state.msgpack", "plain_orbax"]
+)
 def test_inspecting_imports_no_framework(files: dict[str, Path], name: str, options: list[str]) -> None:
     loaded, printed = loaded_by(INSPECT.format(path=str(files[name]), options=options))
     assert "bias" in printed

@@ -62,7 +62,7 @@ class Commands(click.Group):
 
 
 def _complain(text: str) -> None:
-    click.echo(clean_lines(text), err=True)
+    sys.stderr.write(clean_lines(text) + "\n")
 
 
 def _forget_stdout() -> None:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ckpt_core.cli.render import arrays_text, clean, count_text, size_text
 
@@ -56,13 +56,12 @@ class Branch:
     signature: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(NamedTuple):
     """Siblings on one line: the shown name, the first of them, and how many there are."""
 
     name: str
     first: Any
-    count: int
+    times: int
 
 
 _SEPARATOR: Final = re.compile(r"(?<!\\)/")
@@ -118,6 +117,9 @@ def _leaf_signature(leaf: dict[str, Any]) -> Hashable:
 
 def _folded(node: Branch) -> list[Folded]:
     """The children of a branch, those that differ in a number alone as one, in the place of the first."""
+    if len(node.children) == 1:
+        ((name, child),) = node.children.items()
+        return [Folded(clean(name) or "''", child, 1)]
     buckets: dict[Hashable, list[tuple[str, str, str, str]]] = {}
     for name, child in node.children.items():
         match = _LAST_NUMBER.match(name) if len(name) <= _LONGEST else None
@@ -145,12 +147,12 @@ def tree_rows(root: Branch, depth: int | None = None) -> list[tuple[str, str, st
     stack: list[tuple[int, Folded]] = [(0, item) for item in reversed(_folded(root))]
     while stack:
         level, item = stack.pop()
-        name, first, times = item.name, item.first, item.count
-        while isinstance(first, Branch) and len(first.children) and depth is None:
+        name, first, times = item
+        while isinstance(first, Branch) and depth is None:
             inner = _folded(first)
             if len(inner) > 1:
                 break
-            name, first, times = f"{name}.{inner[0].name}", inner[0].first, times * inner[0].count
+            name, first, times = f"{name}.{inner[0].name}", inner[0].first, times * inner[0].times
         label = "  " * level + clean(name, 160)
         if isinstance(first, Branch):
             below = f"{arrays_text(first.arrays * times)}, {count_text(first.elements * times)} elements"

@@ -66,7 +66,9 @@ def _mapping(node: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for key, child in node.items():
         name = key if isinstance(key, str) else _key(key)
-        shown[name if name not in shown else render_key(key)] = jsonable(child, depth + 1)
+        if name in shown or (name is not key and name in node):
+            name = render_key(key)  # `(3)`, where there is "3" as well
+        shown[name] = jsonable(child, depth + 1)
     return shown
 
 

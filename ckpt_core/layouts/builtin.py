@@ -33,7 +33,9 @@ class StateMetadata(Layout):
         return _merged(inner, described, outer)
 
     def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
-        state = _present(params=parts.params, batch_stats=parts.buffers, opt_state=_only(parts.opt_states), step=parts.step)
+        state = _present(
+            params=parts.params, batch_stats=parts.buffers, opt_state=_only(parts.opt_states), step=parts.step
+        )
         metadata = _present(epoch=parts.epoch, config=parts.config, metrics=parts.metrics or None)
         tree = _present(state=state, metadata=metadata, timestamp=parts.timestamp)
         return tree, _without(parts, "params buffers opt_states step epoch config metrics timestamp")

@@ -21,12 +21,30 @@ from ckpt_core.tree import KeyPath, Record
 
 __all__ = ["COLLECTIONS", "CONFIG_KEYS", "claim_by_spelling"]
 
-COLLECTIONS: Final = frozenset({"batch_stats", "cache", "buffers", "intermediates", "spectral_stats", "ema_stats"})
+COLLECTIONS: Final = frozenset(
+    {"batch_stats", "cache", "buffers", "intermediates", "spectral_stats", "ema_stats"}
+)
 """Flax's collections of variables that are not learned."""
 
 CONFIG_KEYS: Final = frozenset(
-    "args config cfg hparams hyper_parameters hyperparameters train_args training_args model_config opt options "
-    "model_args conf settings params_config ds_config".split()
+    [
+        "args",
+        "config",
+        "cfg",
+        "hparams",
+        "hyper_parameters",
+        "hyperparameters",
+        "train_args",
+        "training_args",
+        "model_config",
+        "opt",
+        "options",
+        "model_args",
+        "conf",
+        "settings",
+        "params_config",
+        "ds_config",
+    ]
 )
 """The keys under which the whole configuration is saved."""
 
@@ -116,14 +134,24 @@ _ROWS: Final = (
     ),
     _Row(
         "rng",
-        _words("rng rng_state rng_states torch_rng_state cuda_rng_state numpy_rng_state python_rng_state key prng_key rngs"),
+        _words(
+            "rng rng_state rng_states torch_rng_state cuda_rng_state numpy_rng_state python_rng_state key prng_key rngs"
+        ),
         lambda value: value is not None and not isinstance(value, (bool, str)),
     ),
-    _Row("step", _words("step global_step iter iteration num_updates global_steps it steps num_steps"), _is_counter),
+    _Row(
+        "step",
+        _words("step global_step iter iteration num_updates global_steps it steps num_steps"),
+        _is_counter,
+    ),
     _Row("epoch", _words("epoch epochs_done current_epoch last_epoch"), is_scalar),
     _Row("timestamp", _words("timestamp time date datetime saved_at created_at save_time"), _is_moment),
     _Row("config", CONFIG_KEYS, _is_settings),
-    _Row("metrics", _words("metrics metric train_metrics val_metrics test_metrics eval_metrics results scores"), _is_settings),
+    _Row(
+        "metrics",
+        _words("metrics metric train_metrics val_metrics test_metrics eval_metrics results scores"),
+        _is_settings,
+    ),
 )
 
 _SINGLE: Final = ("scaler", "step", "epoch", "timestamp")

@@ -98,7 +98,9 @@ def is_plain(node: Any) -> bool:
         pairs = children(item)
         if pairs is not None:
             stack.extend(child for _, child in pairs)
-        elif not isinstance(item, (bool, int, float, complex, str, np.generic, PurePath, type(None))) and not (
+        elif not isinstance(
+            item, (bool, int, float, complex, str, np.generic, PurePath, type(None))
+        ) and not (
             isinstance(item, (datetime.date, datetime.time, datetime.timedelta))
             or (isinstance(item, LazyArray) and item.shape == ())
         ):

@@ -78,7 +78,10 @@ _TORCH_MARKS: Final = (
 )
 _OPTAX_KINDS: Final = (
     ({"mu", "nu", "nu_max"}, ("amsgrad",)),
-    ({"mu", "nu"}, ("adam", "adamw", "nadam", "nadamw", "radam", "adamax", "adamaxw", "yogi", "adabelief", "lamb")),
+    (
+        {"mu", "nu"},
+        ("adam", "adamw", "nadam", "nadamw", "radam", "adamax", "adamaxw", "yogi", "adabelief", "lamb"),
+    ),
     ({"trace"}, ("sgd",)),
     ({"sum_of_squares"}, ("adagrad",)),
     ({"e_g", "e_x"}, ("adadelta",)),
@@ -88,7 +91,20 @@ _OPTAX_KINDS: Final = (
     ({"mu"}, ("lion",)),
 )
 _OPTAX_SLOTS: Final = frozenset(
-    "mu nu nu_max trace sum_of_squares e_g e_x v_row v_col v step_sizes prev_updates".split()
+    [
+        "mu",
+        "nu",
+        "nu_max",
+        "trace",
+        "sum_of_squares",
+        "e_g",
+        "e_x",
+        "v_row",
+        "v_col",
+        "v",
+        "step_sizes",
+        "prev_updates",
+    ]
 )
 
 
@@ -171,7 +187,11 @@ def _from_optax(native: Any) -> OptimizerState:
 
 
 def _take_fields(
-    node: Mapping[Any, Any], slots: dict[str, Any], counts: list[int], hyperparams: dict[str, Any], schedule: Any
+    node: Mapping[Any, Any],
+    slots: dict[str, Any],
+    counts: list[int],
+    hyperparams: dict[str, Any],
+    schedule: Any,
 ) -> Any:
     for name in _OPTAX_SLOTS & set(node):
         slots.setdefault(name, node[name])
@@ -191,7 +211,7 @@ def _count(value: Any) -> int | None:
         value = value["value"]
     if isinstance(value, LazyArray) and value.size >= 1 and value.ndim <= 1:
         value = value[:1].reshape(-1)[0] if value.ndim else value.item()
-    if isinstance(value, Sequence) or isinstance(value, (Record, Index)):
+    if isinstance(value, (Sequence, Record, Index)):
         return None
     try:
         return int(value)

@@ -16,15 +16,15 @@ from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
 from ckpt_core.pickles.blob import BYTES, TEXT, Blob
 from ckpt_core.pickles.constructors import Constructor, Pending, Redirect
 from ckpt_core.pickles.keys import Keys
+from ckpt_core.pickles.opcodes import LAZY, OPCODES
 from ckpt_core.pickles.settle import settle
 from ckpt_core.source import Source
 from ckpt_core.tree import Global, Record
 
 __all__ = ["LAZY", "LAZY_TEXT", "MAX_MARKS", "MAX_NAME", "Machine", "Unpickled", "unpickle"]
 
-LAZY: Final = 256
 LAZY_TEXT: Final = 1024
-"""Bytes and text from this length on stay in the file."""
+"""Text from this length on stays in the file, as bytes do from LAZY on."""
 
 MAX_MARKS: Final = 1 << 20
 """Containers that may be open at a time."""
@@ -244,8 +244,6 @@ class Machine:
         The opcodes that make up nearly all of a checkpoint are here, the most frequent first; they work on
         local variables. All others are functions in `opcodes`.
         """
-        from ckpt_core.pickles.opcodes import OPCODES
-
         buffer, pos, safe = self.buffer, self.pos, self.safe
         stack, memo, simple = self.stack, self.memo, self._simple
         persistent_load = self.persistent_load

@@ -20,7 +20,7 @@ from ckpt_core.tree import Global, Record
 if TYPE_CHECKING:
     from ckpt_core.pickles.machine import Machine
 
-__all__ = ["MAX_INT_BYTES", "MAX_LINE", "OPCODES"]
+__all__ = ["LAZY", "MAX_INT_BYTES", "MAX_LINE", "OPCODES"]
 
 MAX_INT_BYTES: Final = 1750
 """Bytes of one integer: the longest that Python prints (4300 decimal digits)."""
@@ -29,6 +29,8 @@ MAX_LINE: Final = 1 << 13
 """Bytes of a line that is a number or a name (protocol 0)."""
 
 LAZY: Final = 256
+"""Bytes from this length on stay in the file."""
+
 _INTEGER: Final = re.compile(rb"[+-]?[0-9]{1,4200}")
 _OPEN_LINE: Final = 1 << 16
 

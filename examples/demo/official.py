@@ -71,7 +71,9 @@ def _pytree_checkpointer(path: Path) -> Any:
 _LOADERS: dict[str, dict[str, Callable[[Path], Any]]] = {
     "torch": {
         "torch.load(weights_only=True)": lambda path: torch.load(path, weights_only=True),
-        "torch.load(weights_only=True, mmap=True)": lambda path: torch.load(path, weights_only=True, mmap=True),
+        "torch.load(weights_only=True, mmap=True)": lambda path: torch.load(
+            path, weights_only=True, mmap=True
+        ),
     },
     "safetensors": {
         "safetensors.torch.load_file": safetensors.torch.load_file,
@@ -102,7 +104,11 @@ LOADERS: dict[str, dict[str, Callable[[Path], Arrays]]] = {
 
 def below(arrays: Arrays, prefix: str) -> Arrays:
     """Return the arrays under a prefix, by the rest of their names."""
-    return {name.removeprefix(prefix): np.asarray(array) for name, array in arrays.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): np.asarray(array)
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def nested(arrays: Arrays) -> dict[str, Any]:

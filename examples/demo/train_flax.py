@@ -110,7 +110,13 @@ def main() -> None:
         loss = float(np.mean(losses))
         test_accuracy = accuracy({"params": state.params, "batch_stats": state.batch_stats}, data)
         print(f"flax epoch {epoch}: {loss:.4f}, {test_accuracy:.1%} of held-out digits")
-    config = {"lr": args.lr, "batch": args.batch, "width": args.width, "seed": args.seed, "optimizer": "adamw"}
+    config = {
+        "lr": args.lr,
+        "batch": args.batch,
+        "width": args.width,
+        "seed": args.seed,
+        "optimizer": "adamw",
+    }
     metrics = {"train_loss": loss, "test_accuracy": test_accuracy}
     save(state, {"epoch": args.epochs, "config": config, "metrics": metrics}, args.out)
 

@@ -79,7 +79,9 @@ def main() -> None:
     for epoch in range(1, args.epochs + 1):
         metrics = {"train_loss": train_epoch(model, optimizer, data, args.batch)}
         metrics["test_accuracy"] = accuracy(model.state_dict(), data)
-        print(f"torch epoch {epoch}: {metrics['train_loss']:.4f}, {metrics['test_accuracy']:.1%} of held-out digits")
+        print(
+            f"torch epoch {epoch}: {metrics['train_loss']:.4f}, {metrics['test_accuracy']:.1%} of held-out digits"
+        )
         if epoch in {args.epochs // 2, args.epochs}:
             checkpoint = {
                 "epoch": epoch,

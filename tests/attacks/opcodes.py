@@ -15,7 +15,8 @@ def proto(version: int) -> bytes:
 def text(value: str, protocol: int = 4) -> bytes:
     """A str."""
     if protocol == 0:
-        return b"V" + value.encode("raw-unicode-escape") + b"\n"
+        plain = value.replace("\\", "\\u005c").replace("\n", "\\u000a").replace("\0", "\\u0000")
+        return b"V" + plain.encode("raw-unicode-escape") + b"\n"
     raw = value.encode()
     if protocol >= 4 and len(raw) < 256:
         return b"\x8c" + bytes([len(raw)]) + raw

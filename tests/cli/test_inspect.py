@@ -58,7 +58,10 @@ def test_json_has_the_optimizer(run_json, files):
 def test_several_optimizers_are_told_apart(run, run_json, tmp_path):
     weights = [torch.nn.Parameter(torch.ones(3))]
     first, second = torch.optim.SGD(weights, lr=0.1), torch.optim.Adam(weights, lr=0.2)
-    torch.save({"model": {"w": weights[0]}, "optimizer_G": first.state_dict(), "optimizer_D": second.state_dict()}, tmp_path / "g.pth")
+    torch.save(
+        {"model": {"w": weights[0]}, "optimizer_G": first.state_dict(), "optimizer_D": second.state_dict()},
+        tmp_path / "g.pth",
+    )
     found = run_json("inspect", tmp_path / "g.pth")
     assert found["opt_state"] is None
     assert {name: state["hyperparams"]["lr"] for name, state in found["opt_states"].items()} == {
@@ -82,7 +85,7 @@ def test_text_tells_a_person(run, files):
         "config lr = 0.001",
         "sizes.hidden = [4, 12]",
         "optimizer adamw, step 1",
-        "h.{0..2}.attn x 3 6 arrays, 180 elements 720 B",
+        "h.{0..2} x 3 12 arrays, 252 elements 1.0 kB",
         "model_state_dict/wte.weight = model_state_dict/head.weight",
     ):
         assert line in lines
@@ -97,7 +100,10 @@ def test_text_says_what_was_not_saved(run, files):
 
 
 def test_totals_per_dtype(run, tmp_path):
-    save_file({"a": np.zeros(3, np.float16), "b": np.zeros(5, np.int8), "c": np.zeros(2, np.float16)}, tmp_path / "t.safetensors")
+    save_file(
+        {"a": np.zeros(3, np.float16), "b": np.zeros(5, np.int8), "c": np.zeros(2, np.float16)},
+        tmp_path / "t.safetensors",
+    )
     text = run("inspect", tmp_path / "t.safetensors").stdout
     assert re.search(r"float16 +2 arrays +10 B", text)
     assert re.search(r"int8 +1 array +5 B", text)
@@ -106,7 +112,7 @@ def test_totals_per_dtype(run, tmp_path):
 def test_depth(run, files):
     text = run("inspect", files / "weights.safetensors", "--depth", 1).stdout
     assert "attn" not in text
-    assert re.search(r"^  h +6 arrays, 180 elements +720 B$", text, re.MULTILINE)
+    assert re.search(r"^  h +12 arrays, 252 elements +1.0 kB$", text, re.MULTILINE)
     deeper = run("inspect", files / "weights.safetensors", "--depth", 3).stdout
     assert "attn" in deeper
     assert run("inspect", files / "weights.safetensors", "--depth", 0).exit_code == 2
@@ -132,14 +138,14 @@ def test_a_filter_that_fits_nothing_is_an_error(run, files):
     result = run("inspect", files / "weights.safetensors", "--filter", "absent")
     assert result.exit_code == 2
     assert "no name fits 'absent'" in result.stderr
-    assert "wte/weight" in result.stderr
+    assert "h/0/attn/bias" in result.stderr
 
 
 def test_stats_find_what_is_wrong(run, run_json, files):
     result = run("inspect", files / "broken.safetensors", "--stats")
     assert result.exit_code == 1
     assert "1 NaN, 1 infinite" in result.stdout
-    assert "1 of 17 arrays hold 1 NaN and 1 infinite values" in result.stdout
+    assert "1 of 23 arrays hold 1 NaN and 1 infinite values" in result.stdout
     rows = {row["path"]: row for row in run_json("inspect", files / "broken.safetensors", "--stats")["stats"]}
     bad = rows["params/h/0/attn/bias"]
     assert (bad["nan"], bad["infinite"]) == (1, 1)
@@ -166,9 +172,20 @@ def test_redact_hides_values_and_keeps_structure(run, run_json, files):
     text = run("inspect", files / "a.pth", "--redact").stdout
     raw = run("inspect", files / "a.pth", "--redact", "--json").stdout
     for printed in (text, raw):
-        for secret in ("jane", "digits", str(files), "a.pth", "0.3876", "0.9984", "4120", "1714739696", "2024", "0.001"):
+        for secret in (
+            "jane",
+            "digits",
+            str(files),
+            "a.pth",
+            "0.3876",
+            "0.9984",
+            "4120",
+            "1714739696",
+            "2024",
+            "0.001",
+        ):
             assert secret not in printed
-    assert "h.{0..2}.attn" in text
+    assert "h.{0..2}" in text
     found, full = json.loads(raw), run_json("inspect", files / "a.pth")
     assert found["params"] == full["params"]
     assert found["config"] == {"lr": "<float>", "data": "<str>", "sizes": {"hidden": ["<int>", "<int>"]}}
@@ -196,7 +213,11 @@ def test_redact_hides_the_path_in_errors(run, tmp_path):
 
 def test_names_cannot_move_the_cursor(run, tmp_path):
     names = {"a\x1b[2Jb": 1, "c\nd": 1, "\u202ereversed": 1, "n" * 5000: 1}
-    save_file({name: np.zeros(2, np.float32) for name in names}, tmp_path / "n.safetensors", metadata={"\x07": "\x1b]0;x\x07"})
+    save_file(
+        {name: np.zeros(2, np.float32) for name in names},
+        tmp_path / "n.safetensors",
+        metadata={"\x07": "\x1b]0;x\x07"},
+    )
     for arguments in ((), ("--stats",), ("--redact",)):
         text = run("inspect", tmp_path / "n.safetensors", *arguments).stdout
         assert all(character.isprintable() or character == "\n" for character in text)
@@ -207,7 +228,7 @@ def test_names_cannot_move_the_cursor(run, tmp_path):
 
 def test_odd_values_become_json(run, run_json, tmp_path):
     odd = {
-        "big": 10**5000,
+        "big": 10**500,
         "bytes": b"abc",
         "set": {1, 2},
         "complex": 1 + 2j,
@@ -218,10 +239,11 @@ def test_odd_values_become_json(run, run_json, tmp_path):
     }
     torch.save({"model": {"w": torch.ones(2)}, "config": odd}, tmp_path / "odd.pth")
     found = run_json("inspect", tmp_path / "odd.pth")["config"]
-    assert found["big"] == "<integer of 16610 bits>"
+    assert found["big"] == "<integer of 1661 bits>"
     assert found["bytes"] == "<3 bytes>"
     assert found["inf"] == "-Infinity"
-    assert found["3"] == ["x", None]
+    assert found["3"] == "text"
+    assert found["(3)"] == ["x", None]
     assert run("inspect", tmp_path / "odd.pth").exit_code == 0
 
 

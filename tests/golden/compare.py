@@ -56,7 +56,7 @@ def openings(expected: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[st
 
 def differences(tree: Any, expected: dict[str, Any]) -> Iterator[str]:
     """Yield a line for each expected container, array, value and group that the tree does not have."""
-    checks = {
+    checks: dict[str, Any] = {
         "containers": _container,
         "arrays": _array,
         "values": _value,
@@ -176,7 +176,21 @@ def _value(node: Any, item: dict[str, Any]) -> str | None:
 def _special(node: Any, item: dict[str, Any]) -> str | None:
     if isinstance(node, LazyArray):
         return f"a plain array of {node.dtype}, where {item['numpy_dtype']} has no neutral dtype"
-    return None
+    if "elements" in item:
+        found = list(node["elements"])
+        wrong = [_value(each, wanted) for each, wanted in zip(found, item["elements"], strict=False)]
+        return (
+            next(filter(None, wrong), None)
+            if len(found) == len(item["elements"])
+            else f"elements {found!r:.200}"
+        )
+    if isinstance(node, str):
+        raw = {node.encode("utf-32-le").hex()}
+    else:
+        leaves = [leaf for _, leaf in flatten(node)]
+        raw = {_bytes(leaf).hex() for leaf in leaves if isinstance(leaf, LazyArray)}
+        raw |= {leaf.hex() for leaf in leaves if isinstance(leaf, bytes)}
+    return None if item["hex"] in raw else f"{raw}, not {item['hex']}"
 
 
 def _opaque(node: Any, item: dict[str, Any]) -> str | None:

@@ -35,8 +35,12 @@ CHUNKED: Final = "__msgpack_chunked_array__"
 HEADER_MARK: Final = "ckpt_core:"
 """How the text of the metadata entry begins; JSON follows."""
 
-MAX_NODES: Final = 10_000_000
-_SNIFFED: Final = 200
+MAX_NODES: Final = 5_000_000
+"""Values, containers included, that a file may hold."""
+
+_ENOUGH: Final = 200
+_ENOUGH_UNNAMED: Final = 100_000
+"""Tokens after which sniffing is sure, with a name at the start and without."""
 
 # Sniffing.
 
@@ -62,7 +66,7 @@ def looks_like_flax(source: Source) -> bool:
     except DamagedFileError:
         return False
     try:
-        return _skim(cursor, pending, _SNIFFED if named else MAX_NODES)
+        return _skim(cursor, pending, _ENOUGH if named else _ENOUGH_UNNAMED)
     except DamagedFileError as error:
         return named and "inside a value" in error.reason
 

@@ -5,7 +5,8 @@
     model.safetensors.index.json    {"metadata": {"total_size": 123, ...}, "weight_map": {"name": "file", ...}}
 
 This is the form of the Hugging Face hub. The attributes are the index's `metadata` and what `__metadata__` of the
-shards adds; where shards differ in a text, each one stands under `file/key`.
+shards adds; where shards differ in a text, each one stands under `file/key`. `total_size` is a fact of the index, made
+anew when one is written, and no attribute unless it contradicts the shards.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ckpt_core.errors import (
 )
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
+from ckpt_core.tree import Record
 from ckpt_core.writer import FileWriter
 from ckpt_safetensors import header
 
@@ -101,6 +103,8 @@ def read(directory: Source, index: Source) -> Stored:
     if unlisted:
         tree.update({name: shards[owner[name]].tensors[name] for name in unlisted})
         notes.append(f"{len(unlisted)} tensors are in the shards and not in the index, such as {unlisted[0]}")
+    if metadata.get("total_size") == sum(_nbytes(content) for content in shards.values()):
+        del metadata["total_size"]
     notes += _others(directory, index, shards)
     return Stored(tree, _attributes(shards, metadata), tuple(notes))
 
@@ -153,6 +157,11 @@ def _owners(shards: Mapping[str, header.Content], index: Source) -> dict[str, st
     return owner
 
 
+def _nbytes(content: header.Content) -> int:
+    arrays = [item["data"] if isinstance(item, Record) else item for item in content.tensors.values()]
+    return sum(array.nbytes for array in arrays)
+
+
 def _others(directory: Source, index: Source, shards: Mapping[str, header.Content]) -> list[str]:
     """Name what else lies in the directory and looks like a checkpoint, since it is not part of the tree."""
     endings = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".msgpack")
@@ -199,7 +208,7 @@ def write(
         with sink.file(file_name) as file:
             write_file(file, {name: tensors[name] for name in names}, common)
     index = {
-        "metadata": {**metadata, "total_size": sum(array.nbytes for array in tensors.values())},
+        "metadata": {"total_size": sum(array.nbytes for array in tensors.values()), **metadata},
         "weight_map": {name: weight_map[name] for name in tensors},
     }
     with sink.file(_USUAL) as file:

@@ -6,7 +6,7 @@ import flax
 import jax
 import numpy as np
 from flax import serialization
-from golden import Arr, arr, expect, of, target
+from golden import Arr, arr, expect, target
 from jax_tree import from_jax, neutral, put, train_state
 
 HOW = f"jax {jax.__version__}, flax {flax.__version__}, numpy {np.__version__}"

@@ -58,7 +58,7 @@ class Arr:
     def raw(self) -> np.ndarray:
         """Return the same bits as unsigned integers of the same size, for libraries without the dtype."""
         size = itemsize(self.dtype)
-        return np.frombuffer(self.data, "<u%d" % size if size <= 8 else "<u8").copy()
+        return np.frombuffer(self.data, f"<u{size}" if size <= 8 else "<u8").copy()
 
 
 class Rec:

@@ -44,7 +44,7 @@ def neutral(value: Any, *, classes: bool = True) -> Any:
     if isinstance(value, (jax.Array, np.ndarray)) and not isinstance(value, np.generic):
         return of(np.asarray(value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return record(type_name(value), {name: inner(child) for name, child in zip(value._fields, value)})
+        return record(type_name(value), {name: inner(value[i]) for i, name in enumerate(value._fields)})
     if type(value).__name__ == "FrozenDict":
         return record(type_name(value), {key: inner(child) for key, child in value.items()})
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

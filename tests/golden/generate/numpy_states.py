@@ -1,6 +1,7 @@
 """Golden pickles of numpy states, joblib, cloudpickle and compressed files.
 
-python3.11 -m venv a && a/bin/pip install numpy==2.4.6 ml_dtypes==0.6.0 joblib==1.6.0 cloudpickle==3.1.2 scikit-learn==1.9.1
+python3.11 -m venv a && a/bin/pip install numpy==2.4.6 ml_dtypes==0.6.0 joblib==1.6.0 cloudpickle==3.1.2 \\
+        scikit-learn==1.9.1
 python3.8 -m venv b && b/bin/pip install numpy==1.22.4 joblib==0.14.1 cloudpickle==1.2.2
 python3.7 -m venv c && c/bin/pip install numpy==1.16.6
 each: bin/python numpy_states.py; and python2.7 numpy_py27.py first, with numpy 1.16.6 and joblib 0.13.2
@@ -25,7 +26,22 @@ from golden import Arr, Opaque, Rec, Special, arr, encode, expect, of, target, w
 
 VERSION = ".".join(np.__version__.split(".")[:2])
 HOW = f"numpy {np.__version__}"
-DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128".split()
+DTYPES = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+]
 
 
 def state():
@@ -159,7 +175,7 @@ def shared():
 
 def builtins_state():
     value = {
-        "date": datetime.datetime(2026, 11, 21, 8, 30, 0, 5),
+        "date": datetime.datetime(2026, 11, 21, 8, 30, 0, 5),  # noqa: DTZ001  # a naive one is meant
         "day": datetime.date(2026, 11, 21),
         "took": datetime.timedelta(1, 2, 3),
         "zoned": datetime.datetime(2026, 11, 21, tzinfo=datetime.timezone.utc),
@@ -199,7 +215,17 @@ def current():
     import sklearn.linear_model
     from sklearn import __version__ as sklearn_version
 
-    extended = "bfloat16 float8_e4m3fn float8_e5m2 float8_e4m3b11fnuz float8_e8m0fnu int4 uint4 int2 float4_e2m1fn".split()
+    extended = [
+        "bfloat16",
+        "float8_e4m3fn",
+        "float8_e5m2",
+        "float8_e4m3b11fnuz",
+        "float8_e8m0fnu",
+        "int4",
+        "uint4",
+        "int2",
+        "float4_e2m1fn",
+    ]
     made = {name: arr(f"ml/{name}", name, (2, 3)) for name in extended}
     for protocol in (2, 5):
         write(
@@ -247,7 +273,7 @@ def current():
         arr("lr/b", "float64", (2,)).numpy(),
     )
     model.classes_ = np.array([0, 1])
-    fields = {**{k: v for k, v in model.__getstate__().items()}}
+    fields = model.__getstate__()
     fields = {k: of(v) if isinstance(v, np.ndarray) else v for k, v in fields.items()}
     joblib.dump(model, str(target("pickle/joblib_sklearn.joblib")))
     expect(

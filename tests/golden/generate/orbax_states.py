@@ -2,7 +2,8 @@
 
 python3.11: orbax-checkpoint==0.12.8 jax==0.10.2 flax==0.12.8 optax==0.2.8 tensorstore==0.1.86 numpy==2.4.6
 python3.10: orbax-checkpoint==0.11.5 jax==0.5.3 jaxlib==0.5.3 flax==0.10.4 optax==0.2.4 tensorstore==0.1.74 numpy==2.2.6
-python3.9:  orbax-checkpoint==0.2.7 jax==0.4.13 jaxlib==0.4.13 flax==0.7.0 optax==0.1.7 tensorstore==0.1.41 ml_dtypes==0.2.0 numpy==1.24.4
+python3.9:  orbax-checkpoint==0.2.7 jax==0.4.13 jaxlib==0.4.13 flax==0.7.0 optax==0.1.7 tensorstore==0.1.41 \\
+        ml_dtypes==0.2.0 numpy==1.24.4
 each: bin/python orbax_states.py
 """
 
@@ -124,6 +125,11 @@ def pytree(name: str, value, tree, save_args=None, **options) -> None:
     done(name, tree, options={key: str(item) for key, item in options.items()})
 
 
+def save(name: str, value, tree, **options) -> None:
+    """Save a tree where this version can."""
+    attempt(pytree, name, name, value, tree, **options)
+
+
 def layouts():
     variants = {"ocdbt_zarr2": {"use_ocdbt": True}, "zarr2": {"use_ocdbt": False}}
     if not OLD:
@@ -133,33 +139,23 @@ def layouts():
     for name, options in variants.items():
         if VERSION == "0.11.5" and "zarr3" in name:
             continue
-        attempt(lambda: pytree(f"pytree_{name}", *mixed(strings=not OLD), **options), f"pytree_{name}")
-        attempt(lambda: pytree(f"sharded_{name}", *sharded(), **options), f"sharded_{name}")
+        save(f"pytree_{name}", *mixed(strings=not OLD), **options)
+        save(f"sharded_{name}", *sharded(), **options)
     if NEW:
         value, tree = sharded()
         small = jax.tree_util.tree_map(lambda _: ocp.SaveArgs(chunk_byte_size=16), value)
-        attempt(
-            lambda: pytree("chunked_zarr2", value, tree, save_args=small, use_ocdbt=False), "chunked_zarr2"
-        )
-        attempt(
-            lambda: pytree(
-                "chunked_ocdbt_zarr3", value, tree, save_args=small, use_ocdbt=True, use_zarr3=True
-            ),
-            "chunked_zarr3",
-        )
-        attempt(
-            lambda: pytree("uncompressed_zarr2", value, tree, use_ocdbt=False, use_compression=False),
-            "uncompressed",
-        )
+        save("chunked_zarr2", value, tree, save_args=small, use_ocdbt=False)
+        save("chunked_ocdbt_zarr3", value, tree, save_args=small, use_ocdbt=True, use_zarr3=True)
+        save("uncompressed_zarr2", value, tree, use_ocdbt=False, use_compression=False)
 
 
-def attempt(make, name: str) -> None:
+def attempt(make, label: str, *args, **options) -> None:
     """Run one maker; say what this version cannot do, and leave nothing of it."""
     try:
-        make()
+        make(*args, **options)
     except Exception as error:
-        print(f"{VERSION} {name}: {type(error).__name__}: {str(error)[:300]}")
-        for path in target(f"orbax/{VERSION}_{name}").parent.glob(f"{VERSION}_{name}*"):
+        print(f"{VERSION} {label}: {type(error).__name__}: {str(error)[:300]}")
+        for path in (ROOT / "orbax").glob(f"{VERSION}_{label}*"):
             import shutil
 
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -257,7 +253,7 @@ def keys():
         "w": arr("orbax/keys", "float32", (2,)),
     }
     for name, ocdbt in (("keys_ocdbt", True), ("keys_zarr2", False)):
-        attempt(lambda: pytree(name, value, tree, use_ocdbt=ocdbt), name)
+        save(name, value, tree, use_ocdbt=ocdbt)
 
 
 def nnx_states():

@@ -24,8 +24,8 @@ import omegaconf
 import torch
 from golden import Arr, Opaque, Rec, arr, expect, itemsize, of, target
 from omegaconf import OmegaConf
-from torch_tree import neutral, tensor_arr
 from torch.utils.serialization import config
+from torch_tree import neutral, tensor_arr
 
 HOW = f"torch {torch.__version__.split('+')[0]}, numpy {np.__version__}, omegaconf {omegaconf.__version__}"
 warnings.simplefilter("ignore")
@@ -177,7 +177,7 @@ def training() -> tuple[dict, dict]:
         "args": argparse.Namespace(lr=1e-3, arch="mlp", hidden=[4, 2], resume=None),
         "run_config": RunConfig(),
         "out_dir": pathlib.PurePosixPath("runs/exp1"),
-        "when": datetime.datetime(2026, 11, 21, 8, 30, 0, 5),
+        "when": datetime.datetime(2026, 11, 21, 8, 30, 0, 5),  # noqa: DTZ001  # a naive one is meant
         "classes": {7: "seven", (1, 2): "pair", None: "none", 2.5: "half"},
         "set": {3},
         "big": 1 << 80,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import CheckpointError, UnsupportedError
 from ckpt_core.sink import Sink
@@ -48,6 +50,13 @@ class OrbaxBackend(Backend):
             notes = (f"the only step is {found[0].number}", *stored.notes)
             return Stored(stored.tree, stored.attributes, notes)
         return _open_checkpoint(source)
+
+    def adopt(self, value: object) -> LazyArray | None:
+        if "jax" not in sys.modules:
+            return None
+        from ckpt_flax import bridge
+
+        return bridge.adopt(value)
 
     def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
         write_checkpoint(stored, sink)

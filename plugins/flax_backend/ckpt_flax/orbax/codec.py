@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import threading
 from typing import Any
 
 import numpy as np
 
 from ckpt_core.errors import DamagedFileError, MissingDependencyError
+from ckpt_flax.orbax.bombs import check_chunk
 
 __all__ = ["chunk_decoder", "import_tensorstore"]
 
@@ -43,7 +45,7 @@ class ChunkDecoder:
 
     def __init__(self, spec: str) -> None:
         ts = import_tensorstore()
-        parsed = json.loads(spec)
+        self._spec = parsed = json.loads(spec)
         rank = len(parsed["metadata"]["shape"])
         self._key = ".".join("0" * rank) or "0"
         context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
@@ -56,6 +58,7 @@ class ChunkDecoder:
                 open=True,
                 assume_metadata=True,
             ).result()
+            self._nbytes = math.prod(self._array.shape) * self._array.dtype.numpy_dtype.itemsize
         except Exception as error:  # tensorstore raises its own choice of built-in exceptions
             raise DamagedFileError(f"its codecs cannot be used ({_first_line(error)})") from error
 
@@ -65,6 +68,7 @@ class ChunkDecoder:
         Raises:
             DamagedFileError: the bytes are not what the codecs produce.
         """
+        check_chunk(self._spec, data, self._nbytes)
         try:
             self._bytes.write(self._key, data).result()
             del data

@@ -20,6 +20,7 @@ from ckpt_core.errors import (
 )
 from ckpt_core.source import Source
 from ckpt_core.storage import FileStorage, MemoryStorage, Storage
+from ckpt_flax.orbax.bombs import ZSTD_MAGIC, zstd_bound
 from ckpt_flax.orbax.codec import import_tensorstore
 
 __all__ = ["OcdbtStore", "PlainStore", "Store"]
@@ -28,6 +29,9 @@ DOCUMENTS: Final = (".zarray", "zarr.json")
 _MAX_DOCUMENT: Final = 1 << 20
 _MAX_KEYS: Final = 20_000_000
 _MAX_NODE: Final = 1 << 28
+_NODE_HEADER: Final = 32
+"""Bytes in which the compressed part of a node begins: magic number, length, version and compression."""
+
 _LOCATION: Final = re.compile(r"(?:btreenode|value):([^:]*:[^:]*):(\d{1,19}):(\d{1,19})\Z")
 
 
@@ -131,7 +135,8 @@ class OcdbtStore(Store):
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        source.member("manifest.ocdbt")
+        manifest = source.member("manifest.ocdbt")
+        self._check_node(FileStorage(manifest, 0, manifest.size))
         ts = import_tensorstore()
         self._base = ts.KvStore.open({"driver": "file", "path": source.url.rstrip("/") + "/"}).result()
         self._dump = ts.ocdbt.dump
@@ -180,8 +185,7 @@ class OcdbtStore(Store):
             if location in seen:
                 raise DamagedFileError("a node is met twice", path=self.source.path, place=location)
             seen.add(location)
-            if self._window(location).nbytes > _MAX_NODE:
-                raise LimitError("a node of its tree is too large", path=self.source.path, place=location)
+            self._check_node(self._window(location))
             for entry in self._node(location)["entries"]:
                 if "location" in entry:
                     stack.append((entry["location"], prefix + entry["subtree_common_prefix"]))
@@ -191,6 +195,15 @@ class OcdbtStore(Store):
                 self._values[key] = entry["inline_value"] if reference is None else reference
             if len(self._values) > _MAX_KEYS:
                 raise LimitError(f"more than {_MAX_KEYS} keys", path=self.source.path)
+
+    def _check_node(self, node: FileStorage) -> None:
+        """Refuse a node that would unpack to more than any writer makes; see `encoded_node` in OCDBT's format."""
+        if node.nbytes > _MAX_NODE:
+            raise LimitError(f"a node of {node.nbytes} bytes", path=node.source.path)
+        data = node.source.read(node.start, node.nbytes)
+        frame = data.find(ZSTD_MAGIC, 0, _NODE_HEADER)
+        if frame >= 0 and zstd_bound(data[frame:]) > _MAX_NODE:
+            raise LimitError(f"a node that unpacks to more than {_MAX_NODE} bytes", path=node.source.path)
 
     def _node(self, location: str | None) -> Any:
         try:

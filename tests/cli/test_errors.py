@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import zipfile
+
+import pytest
+import torch
+
+LOOKALIKES = {
+    "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "Git LFS pointer"),
+    "page.pth": (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "web page"),
+    "empty.pth": (b"", "is empty"),
+    "zeros.pt": (bytes(5000), "begins with zeros only"),
+    "text.bin": (b"hello, world. " * 10, "no installed format recognises it"),
+}
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+@pytest.mark.parametrize("command", ["inspect", "hash", "convert", "diff"])
+def test_what_only_looks_like_a_checkpoint(run, files, tmp_path, name, command):
+    content, text = LOOKALIKES[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    more = {"convert": (tmp_path / "out.pth",), "diff": (files / "a.pth",)}.get(command, ())
+    result = run(command, path, *more)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: {path}: ")
+    assert text in result.stderr
+    assert not (tmp_path / "out.pth").exists()
+
+
+def test_unknown_format_says_what_was_tried(run, tmp_path):
+    (tmp_path / "x.bin").write_bytes(b"hello, world. " * 10)
+    error = run("inspect", tmp_path / "x.bin").stderr
+    for line in (
+        "torch looks for ",
+        "safetensors looks for ",
+        "msgpack looks for ",
+        "It begins with b'hello, world. he'",
+    ):
+        assert line in error
+
+
+def test_a_half_download(run, files, tmp_path):
+    whole = (files / "a.pth").read_bytes()
+    (tmp_path / "half.pth").write_bytes(whole[: len(whole) // 2])
+    result = run("inspect", tmp_path / "half.pth")
+    assert result.exit_code == 2
+    assert "cut off" in result.stderr or "half download" in result.stderr
+
+
+def test_a_zipped_directory(run, tmp_path):
+    with zipfile.ZipFile(tmp_path / "run.zip", "w") as archive:
+        archive.writestr("run/checkpoint", "x")
+    result = run("inspect", tmp_path / "run.zip")
+    assert result.exit_code == 2
+    assert "unzip it" in result.stderr
+
+
+def test_no_such_file(run, tmp_path):
+    for name in ("absent.pth", "x\0y", "n" * 5000, ""):
+        result = run("inspect", tmp_path / name if name else "")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: ")
+        assert "Traceback" not in result.stderr
+
+
+def test_a_fifo_does_not_block(run, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    result = run("inspect", tmp_path / "fifo")
+    assert result.exit_code == 2
+    assert "neither a regular file nor a directory" in result.stderr
+
+
+def test_an_error_cannot_move_the_cursor(run, tmp_path):
+    result = run("inspect", tmp_path / "\x1b[2J\u202e.pth")
+    assert result.exit_code == 2
+    assert all(character.isprintable() or character == "\n" for character in result.stderr)
+
+
+def test_wrong_arguments(run, files):
+    assert run("inspect").exit_code == 2
+    assert run("inspect", files / "a.pth", "--absent").exit_code == 2
+    assert run("absent").exit_code == 2
+    for option, text in ((("--format", "foo"), "Known formats: "), (("--layout", "foo"), "Known layouts: ")):
+        result = run("inspect", files / "a.pth", *option)
+        assert result.exit_code == 2
+        assert text in result.stderr
+
+
+def test_a_corrupt_member_is_found_by_its_checksum(run, tmp_path):
+    tensor = torch.arange(1000, dtype=torch.int64)
+    torch.save({"w": tensor}, tmp_path / "w.pth")
+    data = bytearray((tmp_path / "w.pth").read_bytes())
+    data[data.index(tensor.numpy().tobytes()) + 100] ^= 1
+    (tmp_path / "w.pth").write_bytes(data)
+    for arguments in (("hash",), ("inspect", "--stats")):
+        result = run(arguments[0], tmp_path / "w.pth", *arguments[1:])
+        assert result.exit_code == 2
+        assert "checksum mismatch" in result.stderr
+        assert run(arguments[0], tmp_path / "w.pth", "--no-verify", *arguments[1:]).exit_code == 0
+    assert run("convert", tmp_path / "w.pth", tmp_path / "v.safetensors").exit_code == 2
+    assert not (tmp_path / "v.safetensors").exists()
+
+
+def test_help_states_the_exit_codes(run):
+    for command in ((), ("inspect",), ("convert",), ("diff",), ("hash",), ("backends",)):
+        assert "Exit codes: " in run(*command, "--help").stdout
+    assert run("--version").stdout.startswith("ckpt-core ")

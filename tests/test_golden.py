@@ -15,7 +15,7 @@ sys.path.insert(0, str(GOLDEN))
 
 import compare  # noqa: E402  # the module beside the files
 
-EXPECTATIONS = list(compare.expectations())
+EXPECTATIONS = [compare.load(path) for path in compare.expectations()]
 
 
 @pytest.mark.parametrize("expected", EXPECTATIONS, ids=[expected["file"] for expected in EXPECTATIONS])

@@ -26,7 +26,7 @@ def test_reads_as_it_was_written(expected):
 
 
 def test_a_changed_byte_would_be_noticed():
-    expected = next(e for e in EXPECTATIONS if e["file"].endswith(".safetensors"))
+    expected = next(e for e in EXPECTATIONS if e["file"].startswith("safetensors/") and e.get("arrays"))
     with open_checkpoint(GOLDEN / expected["file"]) as ckpt:
         tree = dict(ckpt.tree)
         name = next(name for name, leaf in tree.items() if isinstance(leaf, LazyArray) and leaf.nbytes)

@@ -32,7 +32,7 @@ LAZY: Final = 256
 """Bytes from this length on stay in the file."""
 
 _INTEGER: Final = re.compile(rb"[+-]?[0-9]{1,4200}")
-_OPEN_LINE: Final = 1 << 16
+_OPEN_LINE: Final = 1 << 18
 
 
 # Numbers.

@@ -7,6 +7,7 @@ description of an array that is this one chunk.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import math
 import threading
@@ -17,7 +18,7 @@ import numpy as np
 from ckpt_core.errors import DamagedFileError, MissingDependencyError
 from ckpt_flax.orbax.bombs import check_chunk
 
-__all__ = ["chunk_decoder", "import_tensorstore"]
+__all__ = ["chunk_decoder", "has_tensorstore", "import_tensorstore"]
 
 
 def import_tensorstore() -> Any:
@@ -34,6 +35,11 @@ def import_tensorstore() -> Any:
             remedy="pip install tensorstore",
         ) from error
     return tensorstore
+
+
+def has_tensorstore() -> bool:
+    """Say whether tensorstore is installed, without importing it."""
+    return importlib.util.find_spec("tensorstore") is not None
 
 
 class ChunkDecoder:

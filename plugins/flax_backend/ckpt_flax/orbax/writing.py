@@ -1,7 +1,7 @@
 """Write an Orbax checkpoint that Orbax's own loaders restore, without Orbax.
 
 The usual form is one directory per array, `NAME/.zarray` with one uncompressed chunk (zarr 2), whose bytes
-the kernel can copy. Very many arrays, and names that are unsafe as file names, go into an OCDBT database instead
+the kernel can copy. Many small arrays, and names that are unsafe as file names, go into an OCDBT database instead
 (`ocdbt.py`). Around them stand `_METADATA` (the tree), `_CHECKPOINT_METADATA` (the commit), `_strings.json`.
 """
 
@@ -20,12 +20,18 @@ from ckpt_core.errors import UnsupportedError
 from ckpt_core.sink import Sink
 from ckpt_core.storage import BLOCK
 from ckpt_core.tree import Index, KeyPath, flatten, render_path
+from ckpt_flax.orbax.codec import has_tensorstore
 from ckpt_flax.orbax.metadata import DICT_KEY, SEQUENCE_KEY
 
 __all__ = ["DTYPES", "Entry", "array_document", "write_checkpoint"]
 
 MAX_FILES: Final = 20_000
 """Arrays beyond which a database is written instead of files."""
+
+FEW_FILES: Final = 32
+WORTH_A_FILE: Final = 1 << 20
+"""More than FEW_FILES arrays are written as files when they have this many bytes on average: each file costs a
+few milliseconds until it is safe on disk, and a database costs more per byte."""
 
 _MAX_NAME: Final = 255
 _SYMBOLIC: Final = frozenset(
@@ -99,7 +105,9 @@ def write_checkpoint(stored: Stored, sink: Sink) -> None:
             strings[_name(path)] = leaf
         elif isinstance(leaf, (LazyArray, bool, int, float)):
             entries.append(Entry(_name(path), leaf))
-    in_database = not _fit_files([name for name, _ in entries])
+    in_database = not _fit_files([name for name, _ in entries]) or (
+        _prefer_database(entries) and has_tensorstore()
+    )
     if in_database:
         from ckpt_flax.orbax.ocdbt import write_database
 
@@ -203,15 +211,22 @@ def _write_json(sink: Sink, name: str, value: Any) -> None:
 # Files.
 
 
+def _prefer_database(entries: list[Entry]) -> bool:
+    """Say whether a database is written faster than files."""
+    count = len(entries)
+    nbytes = sum(entry.leaf.nbytes if isinstance(entry.leaf, LazyArray) else 8 for entry in entries)
+    return count > MAX_FILES or (count > FEW_FILES and nbytes < count * WORTH_A_FILE)
+
+
 def _fit_files(names: Iterable[str]) -> bool:
-    """Say whether all names are safe as names of directories on any file system, and few enough."""
+    """Say whether all names are safe as names of directories on any file system, and apart there."""
     seen: set[str] = set()
     for name in names:
         folded = name.casefold()
         if folded in seen or not _is_safe(name) or folded in _RESERVED or folded.startswith("ocdbt."):
             return False
         seen.add(folded)
-    return len(seen) <= MAX_FILES
+    return True
 
 
 def _is_safe(name: str) -> bool:

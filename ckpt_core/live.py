@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ from ckpt_core.dtypes import name_of
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
-from ckpt_core.tree import Record, render_key, unshare
+from ckpt_core.storage import MemoryStorage, Storage
+from ckpt_core.tree import Alias, Record, render_key, unshare
 
 __all__ = ["tree_of"]
 
@@ -30,31 +32,64 @@ def tree_of(value: Any) -> Any:
     """
     if isinstance(value, Checkpoint):
         return value.tree
-    adopted: dict[int, LazyArray] = {}
-    return unshare(_convert(value, "", adopted))
+    return unshare(_convert(value, "", _Adopted()))
 
 
-def _convert(value: Any, place: str, adopted: dict[int, LazyArray]) -> Any:
-    # Live objects are no file's choice; Python's own recursion limit is the bound here.
-    if isinstance(value, Record):
-        return value
-    if isinstance(value, Mapping):
-        pairs = {key: _convert(child, f"{place}/{render_key(key)}", adopted) for key, child in value.items()}
-        state = vars(value) if type(value).__name__ == "OrderedDict" and hasattr(value, "__dict__") else None
-        return Record("collections.OrderedDict", pairs, state=dict(state)) if state else pairs
-    fields = _fields(value)
-    if fields is not None:
-        kept = {name: _convert(child, f"{place}/{name}", adopted) for name, child in fields.items()}
-        return Record(f"{type(value).__module__}.{type(value).__qualname__}", kept)
-    if isinstance(value, (list, tuple)):
-        made = [_convert(child, f"{place}/[{i}]", adopted) for i, child in enumerate(value)]
-        return tuple(made) if isinstance(value, tuple) else made
-    if id(value) not in adopted:
+class _Adopted:
+    """What was converted so far: arrays that share memory share a storage, shared containers stay shared."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[int, tuple[Any, LazyArray]] = {}
+        self._storages: dict[tuple[int, int], Storage] = {}
+        self.containers: dict[int, tuple[Any, Any]] = {}
+
+    def wrap(self, value: Any, place: str) -> LazyArray | None:
+        if isinstance(value, LazyArray):
+            return value
+        known = self._arrays.get(id(value))
+        if known is not None:
+            return known[1]
         array = _adopt(value, place)
         if array is None:
-            return value
-        adopted[id(value)] = array
-    return adopted[id(value)]
+            return None
+        storage = array.pieces[0].storage
+        if len(array.pieces) == 1 and isinstance(storage, MemoryStorage) and storage.nbytes:
+            shared = self._storages.setdefault((storage.address, storage.nbytes), storage)
+            array = array if shared is storage else array.with_storage(shared)
+        self._arrays[id(value)] = value, array  # the value is kept, so that its id stays its own
+        return array
+
+
+def _convert(value: Any, place: str, adopted: _Adopted) -> Any:
+    # Live objects are no file's choice; Python's own recursion limit is the bound here.
+    if isinstance(value, (Record, Alias)):
+        return value
+    known = adopted.containers.get(id(value))
+    if known is not None:
+        return known[1]
+    fields = _fields(value)
+    if fields is None and not isinstance(value, (Mapping, list, tuple)):
+        array = adopted.wrap(value, place)
+        return value if array is None else array
+    if fields is None and isinstance(value, tuple):
+        return tuple([_convert(child, f"{place}/[{i}]", adopted) for i, child in enumerate(value)])
+    made = _empty(value, fields)
+    adopted.containers[id(value)] = value, made
+    if isinstance(made, list):
+        made.extend(_convert(child, f"{place}/[{i}]", adopted) for i, child in enumerate(value))
+    else:
+        for key, child in (value if fields is None else fields).items():
+            made[key] = _convert(child, f"{place}/{render_key(key)}", adopted)
+    return made
+
+
+def _empty(value: Any, fields: Mapping[str, Any] | None) -> Any:
+    """A container of the kind that stands for a live one in a tree, to be filled."""
+    if fields is not None:
+        return Record(f"{type(value).__module__}.{type(value).__qualname__}")
+    if isinstance(value, OrderedDict) and vars(value):
+        return Record("collections.OrderedDict", state=dict(vars(value)))
+    return [] if isinstance(value, list) else {}
 
 
 def _fields(value: Any) -> Mapping[str, Any] | None:
@@ -67,8 +102,6 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
 
 def _adopt(value: Any, place: str) -> LazyArray | None:
     """Wrap an array of numpy, or of a framework that a backend knows."""
-    if isinstance(value, LazyArray):
-        return value
     if isinstance(value, np.ndarray):
         if name_of(value.dtype) is None:
             raise UnsupportedError(

@@ -114,6 +114,11 @@ class MemoryStorage(Storage):
         self.data = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
         self.nbytes = self.data.nbytes
 
+    @property
+    def address(self) -> int:
+        """Where in memory the bytes begin."""
+        return int(np.frombuffer(self.data, np.uint8).__array_interface__["data"][0])
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         buffer[:] = self.data[offset : offset + len(buffer)]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.layouts.values import is_module
+from ckpt_core.layouts.values import array_of, is_module
 from ckpt_core.tree import MAX_DEPTH, Alias, Index, KeyPath, Part, Record, children, get, lookup
 
 __all__ = ["Nested", "Weights", "named_weights", "nest"]
@@ -122,11 +122,13 @@ def _module_weights(module: Record) -> Weights:
             continue
         seen.add(id(node))
         for key, value in node["_parameters"].items():
-            if isinstance(value, LazyArray):
-                found.append(((*prefix, str(key)), value, False))
+            array = array_of(value)
+            if array is not None:
+                found.append(((*prefix, str(key)), array, False))
         for key, value in (node.get("_buffers") or {}).items():
-            if isinstance(value, LazyArray):
-                found.append(((*prefix, str(key)), value, True))
+            array = array_of(value)
+            if array is not None:
+                found.append(((*prefix, str(key)), array, True))
         modules = list((node.get("_modules") or {}).items())
         stack.extend([((*prefix, str(key)), child) for key, child in reversed(modules)])
     return found
@@ -139,7 +141,7 @@ def _tree_weights(tree: Any, node: Any) -> Weights:
         if isinstance(inner, Mapping) and len(node) == 1:
             node = inner
     flat_separator = "."
-    if isinstance(node, Mapping) and all(isinstance(value, LazyArray) for value in node.values()):
+    if isinstance(node, Mapping) and all(array_of(value) is not None for value in node.values()):
         flat_separator = "/" if any("/" in str(key) for key in node) else "."
     found: Weights = []
     stack: list[tuple[tuple[str, ...], Any]] = [((), node)]
@@ -147,11 +149,12 @@ def _tree_weights(tree: Any, node: Any) -> Weights:
     while stack and budget:
         budget -= 1
         prefix, item = stack.pop()
-        if isinstance(item, LazyArray):
+        array = array_of(item)
+        if array is not None:
             segments = (*prefix[:-1], *prefix[-1].split(flat_separator)) if prefix else ("array",)
             if "" in segments or len(segments) > MAX_DEPTH:
                 segments = prefix
-            found.append((segments, item, segments[-1] in BUFFERS))
+            found.append((segments, array, segments[-1] in BUFFERS))
             continue
         if isinstance(item, Alias):
             item = _resolved(tree, item)

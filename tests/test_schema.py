@@ -281,3 +281,10 @@ def test_another_layout_names_what_it_has_no_place_for():
     again, _ = selected(back, Selection(layout="training_dict"))
     assert sorted(again["model_state_dict"]) == sorted(state_dict())
     assert len(flatten(tree)) >= 6
+
+
+def test_parameters_with_attributes_of_their_own_are_weights():
+    wrapped = Record("torch.nn.parameter.Parameter", {"data": array(2, 2)}, state={"tag": 1})
+    ckpt = opened({"a.w": wrapped, "a.b": array(2)})
+    assert ckpt.layout == "state_dict"
+    assert [(name, leaf.shape) for name, leaf in ckpt.params.leaves()] == [("a/w", (2, 2)), ("a/b", (2,))]

@@ -13,6 +13,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.tree import Alias, Record, children
 
 __all__ = [
+    "array_of",
     "has_array",
     "is_module",
     "is_numeric",
@@ -26,6 +27,16 @@ __all__ = [
 
 _LOOK: int = 10_000
 """Nodes looked at before a value without arrays is taken to have none."""
+
+
+def array_of(node: Any) -> LazyArray | None:
+    """Return an array, also one that a parameter with attributes of its own wraps; else None."""
+    if isinstance(node, LazyArray):
+        return node
+    if isinstance(node, Record) and list(node) == ["data"] and isinstance(node["data"], LazyArray):
+        found: LazyArray = node["data"]
+        return found
+    return None
 
 
 def has_array(node: Any) -> bool:
@@ -61,9 +72,9 @@ def is_state_dict(node: Any) -> bool:
     if not isinstance(node, Mapping) or not node:
         return False
     return all(
-        isinstance(key, str) and (isinstance(value, LazyArray) or key.endswith("_extra_state"))
+        isinstance(key, str) and (array_of(value) is not None or key.endswith("_extra_state"))
         for key, value in node.items()
-    ) and any(isinstance(value, LazyArray) for value in node.values())
+    ) and any(array_of(value) is not None for value in node.values())
 
 
 def is_weights(node: Any) -> bool:

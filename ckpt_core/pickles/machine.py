@@ -16,7 +16,8 @@ from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
 from ckpt_core.pickles.blob import BYTES, TEXT, Blob
 from ckpt_core.pickles.constructors import Constructor, Pending, Redirect
 from ckpt_core.pickles.keys import Keys
-from ckpt_core.pickles.opcodes import LAZY, OPCODES
+from ckpt_core.pickles.literals import LAZY
+from ckpt_core.pickles.opcodes import OPCODES
 from ckpt_core.pickles.settle import settle
 from ckpt_core.source import Source
 from ckpt_core.tree import Global, Record

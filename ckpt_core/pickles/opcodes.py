@@ -5,176 +5,22 @@ Each takes the machine, whose position is after the opcode. The names are those 
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ckpt_core.errors import DamagedFileError, LimitError, UnsupportedError
-from ckpt_core.pickles.blob import BYTES, STRING, TEXT, Blob, unescape
+from ckpt_core.errors import DamagedFileError
+from ckpt_core.pickles import literals
 from ckpt_core.pickles.constructors import Pending
 from ckpt_core.pickles.keys import is_plain
+from ckpt_core.pickles.literals import integer, line
 from ckpt_core.pickles.state import merge, restore
 from ckpt_core.tree import Global, Record
 
 if TYPE_CHECKING:
     from ckpt_core.pickles.machine import Machine
 
-__all__ = ["LAZY", "MAX_INT_BYTES", "MAX_LINE", "OPCODES"]
-
-MAX_INT_BYTES: Final = 1750
-"""Bytes of one integer: the longest that Python prints (4300 decimal digits)."""
-
-MAX_LINE: Final = 1 << 13
-"""Bytes of a line that is a number or a name (protocol 0)."""
-
-LAZY: Final = 256
-"""Bytes from this length on stay in the file."""
-
-_INTEGER: Final = re.compile(rb"[+-]?[0-9]{1,4200}")
-_OPEN_LINE: Final = 1 << 18
-
-
-# Numbers.
-
-
-def int_line(m: Machine) -> None:
-    line = _line(m)
-    if line in (b"00", b"01"):
-        m.stack.append(line == b"01")
-    else:
-        m.stack.append(_integer(m, line))
-
-
-def long_line(m: Machine) -> None:
-    line = _line(m)
-    m.stack.append(_integer(m, line.removesuffix(b"L")))
-
-
-def _integer(m: Machine, text: bytes) -> int:
-    if not _INTEGER.fullmatch(text):
-        if text.lstrip(b"+-").isdigit():
-            raise LimitError(f"an integer has {len(text)} digits")
-        m.fail("an integer is not one")
-    return int(text)
-
-
-def long1(m: Machine) -> None:
-    m.stack.append(int.from_bytes(m.take(m.take(1)[0]), "little", signed=True))
-
-
-def long4(m: Machine) -> None:
-    length = struct.unpack("<i", m.take(4))[0]
-    m.need(length)
-    if length > MAX_INT_BYTES:
-        raise LimitError(f"an integer has {length} bytes")
-    m.stack.append(int.from_bytes(m.take(length), "little", signed=True))
-
-
-def float_line(m: Machine) -> None:
-    line = _line(m)
-    if b"_" in line:
-        m.fail("a number is not one")
-    m.stack.append(float(line))
-
-
-def binfloat(m: Machine) -> None:
-    m.stack.append(struct.unpack(">d", m.take(8))[0])
-
-
-def newtrue(m: Machine) -> None:
-    m.stack.append(True)
-
-
-# Text and bytes.
-
-
-def _line(m: Machine) -> bytes:
-    """Return the bytes up to the next newline, which is stepped over."""
-    stop = m.buffer.find(b"\n", m.pos)
-    if stop < 0 or stop >= len(m.buffer):
-        data = m.source.read(m.position, min(MAX_LINE + 1, max(m.end - m.position, 0)))
-        length = data.find(b"\n")
-    else:
-        length = stop - m.pos
-        data = m.buffer[m.pos : stop]
-    if length < 0 and len(data) <= MAX_LINE:
-        m.need(len(data) + 1)
-    if not 0 <= length <= MAX_LINE:
-        raise LimitError(f"a line has more than {MAX_LINE} bytes")
-    m.need(length + 1)
-    m.pos += length + 1
-    return data[:length]
-
-
-def _long_line(m: Machine, encoding: str, kind: str) -> Blob:
-    """Leave the bytes up to the next newline in the file."""
-    at = m.position
-    while True:
-        data = m.source.read(at, min(_OPEN_LINE, max(m.end - at, 0)))
-        if not data:
-            m.pos = at - m.base
-            m.fail("a line has no end: the file is truncated or damaged")
-        stop = data.find(b"\n")
-        if stop >= 0:
-            blob = m.blob(at + stop - m.position, encoding, kind)
-            m.pos += 1
-            return blob
-        at += len(data)
-
-
-def unicode_line(m: Machine) -> None:
-    blob = _long_line(m, "raw-unicode-escape", TEXT)
-    m.stack.append(blob.value() if blob.length < LAZY else blob)
-
-
-def string_line(m: Machine) -> None:
-    blob = _long_line(m, "string-escape", STRING)
-    quotes = (
-        m.source.read(blob.start, 1) + m.source.read(blob.start + blob.length - 1, 1)
-        if blob.length > 1
-        else b""
-    )
-    if quotes not in (b"''", b'""'):
-        m.fail("a string has no quotes around it")
-    m.stack.append(_python2(Blob(m.source, blob.start + 1, blob.length - 2, blob.encoding, STRING)))
-
-
-def binstring(m: Machine) -> None:
-    m.stack.append(_python2(m.blob(struct.unpack("<i", m.take(4))[0], "", STRING)))
-
-
-def short_binstring(m: Machine) -> None:
-    m.stack.append(_python2(m.blob(m.take(1)[0], "", STRING)))
-
-
-def _python2(blob: Blob) -> Any:
-    """ASCII is text at once; what else a string of Python 2 holds depends on who wants it."""
-    if blob.length >= LAZY:
-        return blob
-    data = blob.source.read(blob.start, blob.length)
-    if blob.encoding:
-        data = unescape(data)
-    return data.decode("ascii") if data.isascii() else blob
-
-
-def binunicode8(m: Machine) -> None:
-    length = struct.unpack("<Q", m.take(8))[0]
-    m.stack.append(m.text(length))
-
-
-def binbytes8(m: Machine) -> None:
-    length = struct.unpack("<Q", m.take(8))[0]
-    m.stack.append(m.take(length) if length < LAZY else m.blob(length, "", BYTES))
-
-
-def next_buffer(m: Machine) -> None:
-    raise UnsupportedError(
-        "the pickle keeps its arrays in separate buffers, which are not in this file",
-        path=m.source.path,
-        place=f"byte {m.position}",
-        remedy="Pickle it again without buffer_callback.",
-    )
+__all__ = ["OPCODES"]
 
 
 # Containers.
@@ -305,11 +151,11 @@ def dup(m: Machine) -> None:
 
 
 def get(m: Machine) -> None:
-    m.stack.append(m.memo[_integer(m, _line(m))])
+    m.stack.append(m.memo[integer(m, line(m))])
 
 
 def put(m: Machine) -> None:
-    index = _integer(m, _line(m))
+    index = integer(m, line(m))
     if index < 0:
         m.fail("an object is stored under a negative number")
     m.memo[index] = m.stack[-1]
@@ -319,7 +165,7 @@ def put(m: Machine) -> None:
 
 
 def global_(m: Machine) -> None:
-    module, name = _line(m), _line(m)
+    module, name = line(m), line(m)
     m.stack.append(m.name(module.decode(), name.decode()))
 
 
@@ -338,7 +184,7 @@ def extension(width: int) -> Callable[[Machine], None]:
 
 def inst(m: Machine) -> None:
     args = tuple(_marked(m))
-    target = m.name(_line(m).decode(), _line(m).decode())
+    target = m.name(line(m).decode(), line(m).decode())
     m.stack.append(m.call(target, args))
 
 
@@ -389,7 +235,7 @@ def build(m: Machine) -> None:
 
 
 def persid(m: Machine) -> None:
-    m.stack.append(m.persistent_load(_line(m).decode()))
+    m.stack.append(m.persistent_load(line(m).decode()))
 
 
 def proto(m: Machine) -> None:
@@ -414,21 +260,21 @@ def unknown(m: Machine) -> None:
 
 
 _BY_CODE: Final[dict[bytes, Callable[[Machine], None]]] = {
-    b"I": int_line,
-    b"L": long_line,
-    b"\x8a": long1,
-    b"\x8b": long4,
-    b"F": float_line,
-    b"G": binfloat,
-    b"\x88": newtrue,
-    b"V": unicode_line,
-    b"S": string_line,
-    b"T": binstring,
-    b"U": short_binstring,
-    b"\x8d": binunicode8,
-    b"\x8e": binbytes8,
-    b"\x96": binbytes8,
-    b"\x97": next_buffer,
+    b"I": literals.int_line,
+    b"L": literals.long_line,
+    b"\x8a": literals.long1,
+    b"\x8b": literals.long4,
+    b"F": literals.float_line,
+    b"G": literals.binfloat,
+    b"\x88": literals.newtrue,
+    b"V": literals.unicode_line,
+    b"S": literals.string_line,
+    b"T": literals.binstring,
+    b"U": literals.short_binstring,
+    b"\x8d": literals.binunicode8,
+    b"\x8e": literals.binbytes8,
+    b"\x96": literals.binbytes8,
+    b"\x97": literals.next_buffer,
     b"\x98": nothing,
     b"]": empty_list,
     b"}": empty_dict,

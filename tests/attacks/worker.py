@@ -16,6 +16,7 @@ import os
 import resource
 import shutil
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,10 @@ def main() -> None:
         path.parent.mkdir()
         case.make(path)
         _say({"number": number, "name": case.name})
-        _say({"number": number, "name": case.name, "expect": case.expect, **judge(case, path, guard, number)})
+        started = time.monotonic()
+        result = judge(case, path, guard, number)
+        seconds = round(time.monotonic() - started, 2)
+        _say({"number": number, "name": case.name, "expect": case.expect, "seconds": seconds, **result})
         shutil.rmtree(path.parent, ignore_errors=True)
 
 

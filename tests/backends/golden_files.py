@@ -122,7 +122,9 @@ def check(tree: Any, expected: dict[str, Any]) -> None:
     for item in expected.get("opaque", []):
         node = node_at(tree, item["path"])
         if item["type_name"] is not None and isinstance(node, Record):
-            name = re.sub(r"^numpy\.dtypes\..*", "numpy.dtype", item["type_name"])  # what dtypes are pickled as
+            name = re.sub(
+                r"^numpy\.dtypes\..*", "numpy.dtype", item["type_name"]
+            )  # what dtypes are pickled as
             assert node.type_name == name
         found = [leaf for _, leaf in walk(node) if isinstance(leaf, LazyArray)]
         assert len(found) >= len(item["arrays"]), item

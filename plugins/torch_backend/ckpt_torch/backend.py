@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import ClassVar
 
+from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
@@ -37,6 +39,13 @@ class TorchBackend(Backend):
 
     def open(self, source: Source) -> Stored:
         return open_torch(source)
+
+    def adopt(self, value: object) -> LazyArray | None:
+        if "torch" not in sys.modules:
+            return None
+        from ckpt_torch import bridge
+
+        return bridge.adopt(value)
 
     def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
         with sink.file() as file:

@@ -13,7 +13,7 @@ from ckpt_core.storage import MemoryStorage, Storage
 from ckpt_core.tree import map_with_path
 from ckpt_torch.names import DTYPES
 
-__all__ = ["from_torch", "to_torch", "to_torch_tree"]
+__all__ = ["adopt", "from_torch", "to_torch", "to_torch_tree"]
 
 _TORCH: Final[dict[str, torch.dtype]] = {
     neutral: dtype
@@ -21,6 +21,15 @@ _TORCH: Final[dict[str, torch.dtype]] = {
     if isinstance(dtype := vars(torch).get(name.removeprefix("torch.")), torch.dtype)
 }
 _NEUTRAL: Final = {dtype: neutral for neutral, dtype in _TORCH.items()}
+
+
+def adopt(value: object) -> LazyArray | None:
+    """Wrap a tensor, without a copy when it is on the CPU; None for anything else.
+
+    Raises:
+        UnsupportedError: it is sparse or quantized, or has a dtype that arrays do not have.
+    """
+    return _array(value, {}) if isinstance(value, torch.Tensor) else None
 
 
 def from_torch(value: Any) -> Any:

@@ -8,11 +8,12 @@ from typing import Any
 
 from ckpt_core.backend import Stored
 from ckpt_core.comparison import Diff, diff
-from ckpt_core.conversion import Progress, Receipt, convert, target_backend, write
+from ckpt_core.conversion import Receipt, convert
 from ckpt_core.fit import Fitted
 from ckpt_core.hashing import hash_weights
 from ckpt_core.live import tree_of
 from ckpt_core.opening import open_checkpoint
+from ckpt_core.writing import Progress, target_backend, write
 
 __all__ = ["Diff", "Receipt", "convert", "diff", "hash_weights", "open_checkpoint", "save_checkpoint"]
 

@@ -48,6 +48,8 @@ class Holds:
         unique_names: no two leaves may have the same path when it is joined by ".".
         attributes: "json" (any JSON value), "text" (strings only) or "none".
         reserved: top-level names that the container keeps for itself.
+        loader_gaps: for dtypes that the container holds and not all of its official loaders read, which do not,
+            as the end of a sentence ("is not read by ...").
     """
 
     dtypes: frozenset[str] = frozenset(ITEMSIZE)
@@ -60,6 +62,7 @@ class Holds:
     unique_names: bool = False
     attributes: str = "json"
     reserved: frozenset[str] = frozenset()
+    loader_gaps: Mapping[str, str] = field(default_factory=dict)
 
 
 class Backend(abc.ABC):
@@ -76,6 +79,10 @@ class Backend(abc.ABC):
     holds: ClassVar[Holds | None] = None
     options: ClassVar[tuple[str, ...]] = ()
     """The names of the options that `save` takes; core refuses any other."""
+    framework: ClassVar[str] = ""
+    """The framework whose orientation and names weights of this format have, where it has one: "pt", "flax"."""
+    framework_key: ClassVar[str] = ""
+    """The attribute in which readers of this format look for the framework, if they do."""
 
     @abc.abstractmethod
     def sniff(self, source: Source) -> bool:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.conversion import same_bytes
 from ckpt_core.dtypes import is_complex
 from ckpt_core.layouts.values import number
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import children, flatten, render_path
+from ckpt_core.writing import same_bytes
 
 __all__ = ["Diff", "Difference", "Movement", "diff"]
 

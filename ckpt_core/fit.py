@@ -8,6 +8,7 @@ in the container's metadata (`neutral.py`). What fits neither is a loss.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -63,11 +64,13 @@ class Fitted:
         stored: what the backend writes.
         carried: kept exactly, in the container's metadata; official loaders see the nearest value or nothing.
         losses: what the container cannot hold.
+        notes: what the container holds and not all of its official loaders read, one sentence per dtype.
     """
 
     stored: Stored
     carried: tuple[Remark, ...] = ()
     losses: tuple[Remark, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def fit(stored: Stored, holds: Holds) -> Fitted:
@@ -97,7 +100,17 @@ class _Fitting:
         tree = self._flat() if not self.holds.containers else self._nested()
         self._sharing()
         attributes = self._attributes()
-        return Fitted(Stored(tree, attributes), tuple(self.carried), tuple(self.losses))
+        return Fitted(Stored(tree, attributes), tuple(self.carried), tuple(self.losses), self._notes())
+
+    def _notes(self) -> tuple[str, ...]:
+        """One sentence per dtype that some official loader does not read."""
+        counts = Counter(
+            array.dtype for _, array in self.names.values() if array.dtype in self.holds.loader_gaps
+        )
+        return tuple(
+            f"{dtype} ({count} array{'s' if count > 1 else ''}) {self.holds.loader_gaps[dtype]}"
+            for dtype, count in sorted(counts.items())
+        )
 
     def carry(self, path: KeyPath, text: str) -> None:
         remarks = self.losses if self.holds.attributes == "none" else self.carried

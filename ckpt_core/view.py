@@ -7,9 +7,10 @@ alike; torch's buffers are told from parameters by the module that holds them, o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import LimitError
 from ckpt_core.layouts.values import array_of, is_module
 from ckpt_core.tree import MAX_DEPTH, Alias, Index, KeyPath, Part, Record, children, get, lookup
 
@@ -17,6 +18,12 @@ __all__ = ["Nested", "Weights", "named_weights", "nest"]
 
 BUFFERS: Final = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 """The last parts of names that are buffers wherever a file does not say more."""
+
+_MAX_UNFOLDED: Final = 200_000
+"""Nodes in shared containers that are met again while weights are named."""
+
+_Trail: TypeAlias = "tuple[Any, _Trail] | None"
+"""The containers around a node, from the inside out."""
 
 _LEAF_SEGMENTS: Final = frozenset({"value"})
 """A last segment that only wraps the array (NNX states)."""
@@ -96,7 +103,7 @@ def named_weights(tree: Any, paths: Iterable[KeyPath], is_buffer: bool | None = 
     weights: Weights = []
     for path in paths:
         node = _resolved(tree, get(tree, path))
-        found = _module_weights(node) if is_module(node) else _tree_weights(tree, node)
+        found = _module_weights(node) if is_module(node) else _tree_weights(tree, node, _trail(tree, path))
         prefix = (str(path[-1]),) if len(paths) > 1 and path else ()
         for segments, array, buffer in found:
             weights.append(((*prefix, *segments), array, buffer if is_buffer is None else is_buffer))
@@ -134,7 +141,7 @@ def _module_weights(module: Record) -> Weights:
     return found
 
 
-def _tree_weights(tree: Any, node: Any) -> Weights:
+def _tree_weights(tree: Any, node: Any, above: _Trail) -> Weights:
     """The arrays of a mapping: a flat one's names are split at dots (or slashes), a nested one's are its keys."""
     if isinstance(node, Mapping):
         inner = node.get("params")
@@ -144,11 +151,13 @@ def _tree_weights(tree: Any, node: Any) -> Weights:
     if isinstance(node, Mapping) and all(array_of(value) is not None for value in node.values()):
         flat_separator = "/" if any("/" in str(key) for key in node) else "."
     found: Weights = []
-    stack: list[tuple[tuple[str, ...], Any]] = [((), node)]
-    budget = 1_000_000
-    while stack and budget:
-        budget -= 1
-        prefix, item = stack.pop()
+    stack: list[tuple[tuple[str, ...], Any, _Trail, bool]] = [((), node, above, False)]
+    unfolded = 0
+    while stack:
+        prefix, item, trail, is_shared = stack.pop()
+        unfolded += is_shared
+        if unfolded > _MAX_UNFOLDED or len(prefix) > 2 * MAX_DEPTH:
+            raise LimitError("shared containers unfold without end", place="/".join(prefix[:4]))
         array = array_of(item)
         if array is not None:
             segments = (*prefix[:-1], *prefix[-1].split(flat_separator)) if prefix else ("array",)
@@ -158,10 +167,32 @@ def _tree_weights(tree: Any, node: Any) -> Weights:
             continue
         if isinstance(item, Alias):
             item = _resolved(tree, item)
+            if _is_above(trail, item):  # a container that holds itself has no weights of its own in there
+                continue
+            is_shared = True
         pairs = children(item)
         if pairs:
-            stack.extend([((*prefix, _segment(key)), child) for key, child in reversed(pairs)])
+            below = (item, trail)
+            stack.extend(
+                [((*prefix, _segment(key)), child, below, is_shared) for key, child in reversed(pairs)]
+            )
     return found
+
+
+def _is_above(trail: _Trail, node: Any) -> bool:
+    while trail is not None:
+        container, trail = trail
+        if container is node:
+            return True
+    return False
+
+
+def _trail(tree: Any, path: KeyPath) -> _Trail:
+    """The containers from the top down to a path, the one at the path left out."""
+    trail: _Trail = None
+    for depth in range(len(path)):
+        trail = (get(tree, path[:depth]), trail)
+    return trail
 
 
 def _segment(key: Any) -> str:

@@ -270,3 +270,21 @@ def test_a_directory_of_members(run_json, files, tmp_path):
     assert found["format"] == "directory"
     assert found["file_bytes"] == (tmp_path / "weights.safetensors").stat().st_size + 5
     assert found["params"]["count"] > 0
+
+
+def test_containers_that_hold_themselves_end(run_json, tmp_path):
+    state: dict[str, object] = {"w": torch.ones(2)}
+    state["self"] = {"again": state, "b": torch.zeros(3)}
+    torch.save(state, tmp_path / "c.pth")
+    names = {leaf["path"] for leaf in run_json("inspect", tmp_path / "c.pth")["params"]["leaves"]}
+    assert names == {"w", "self/b"}
+
+
+def test_shared_containers_that_multiply_are_refused(run, tmp_path):
+    node: object = {"w": torch.ones(2)}
+    for _ in range(40):
+        node = {"a": node, "b": node}
+    torch.save(node, tmp_path / "d.pth")
+    result = run("inspect", tmp_path / "d.pth")
+    assert result.exit_code == 2
+    assert "shared containers unfold without end" in result.stderr

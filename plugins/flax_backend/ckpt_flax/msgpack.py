@@ -32,6 +32,7 @@ class MsgpackBackend(Backend):
     """
 
     name = "msgpack"
+    framework = "flax"
     suffixes = (".msgpack",)
     looks_for = "msgpack map that begins with a name"
     holds = Holds(

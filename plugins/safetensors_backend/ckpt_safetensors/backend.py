@@ -34,7 +34,21 @@ class SafetensorsBackend(Backend):
     suffixes = (".safetensors",)
     looks_for = "a length and a JSON header at the start, or an index of shards (*.safetensors.index.json)"
     options = ("max_shard_size",)
-    holds = Holds(dtypes=frozenset(header.CODES), attributes="text", reserved=frozenset({header.METADATA}))
+    framework_key = "format"
+    holds = Holds(
+        dtypes=frozenset(header.CODES),
+        attributes="text",
+        reserved=frozenset({header.METADATA}),
+        loader_gaps={
+            **dict.fromkeys(
+                [name for name in header.CODES if name.startswith("float8")],
+                "is not read by safetensors.numpy and safetensors.flax",
+            ),
+            **dict.fromkeys(
+                ("int64", "uint64", "float64"), "is narrowed to 32 bits by safetensors.flax by default"
+            ),
+        },
+    )
 
     def sniff(self, source: Source) -> bool:
         if source.is_directory:

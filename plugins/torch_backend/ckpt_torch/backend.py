@@ -20,6 +20,7 @@ class TorchBackend(Backend):
     """Files of `torch.save`."""
 
     name = "torch"
+    framework = "pt"
     suffixes = (".pth", ".pt", ".ckpt", ".bin")
     looks_for = (
         "a ZIP archive with DIRECTORY/data.pkl, torch's magic number, or a tar archive with 'storages'"

@@ -30,6 +30,7 @@ class OrbaxBackend(Backend):
     """
 
     name = "orbax"
+    framework = "flax"
     suffixes = ("_orbax", ".orbax")
     looks_for = "_METADATA, _CHECKPOINT_METADATA, manifest.ocdbt or steps that hold one"
     holds = Holds(

@@ -1,0 +1,159 @@
+"""Writing: a tree fitted to a backend and committed under the target's name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.backend import Backend, Stored
+from ckpt_core.detect import open_source
+from ckpt_core.errors import (
+    AmbiguousFormatError,
+    CheckpointError,
+    LossError,
+    TargetError,
+    UnknownFormatError,
+    UsageError,
+)
+from ckpt_core.fit import Fitted, fit
+from ckpt_core.registry import registry
+from ckpt_core.sink import Sink
+from ckpt_core.source import Source
+from ckpt_core.tree import KeyPath, flatten, map_with_path
+
+__all__ = ["Progress", "arrays_of", "same_bytes", "target_backend", "write"]
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all)."""
+
+
+def write(
+    stored: Stored,
+    target: str | os.PathLike[str],
+    backend: Backend,
+    *,
+    ties: tuple[tuple[KeyPath, ...], ...] = (),
+    strict: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    options: Mapping[str, object] | None = None,
+) -> Fitted:
+    """Fit a tree to a backend and write it, atomically; returns what was written.
+
+    Raises:
+        LossError: `strict`, and the target cannot hold something.
+        TargetError: the target exists, cannot be written, or is a directory that is no checkpoint.
+        UsageError: the backend does not write, or has no such option.
+    """
+    if backend.holds is None:
+        raise UsageError(f"the format {backend.name} can only be read")
+    unknown = [name for name in options or {} if name not in backend.options]
+    if unknown:
+        known = ", ".join(backend.options) or "none"
+        raise UsageError(f"{backend.name} has no option {unknown[0]}", remedy=f"Its options: {known}.")
+    if ties and backend.holds.sharing:
+        stored = Stored(_retied(stored.tree, ties), stored.attributes)
+    fitted = fit(stored, backend.holds)
+    if strict and fitted.losses:
+        lines = "\n    ".join(map(str, fitted.losses[:20]))
+        more = f"\n    and {len(fitted.losses) - 20} more" if len(fitted.losses) > 20 else ""
+        raise LossError(
+            f"{backend.name} cannot hold {len(fitted.losses)} things",
+            path=target,
+            remedy=f"They are:\n    {lines}{more}",
+        )
+    if force:
+        _check_replaceable(target)
+    total = sum(array.nbytes for array in arrays_of(fitted.stored.tree))
+    done = 0
+
+    def report(nbytes: int) -> None:
+        nonlocal done
+        done += nbytes
+        if progress is not None:
+            progress(min(done, total), total)
+
+    with Sink(target, force=force, progress=report) as sink:
+        backend.save(fitted.stored, sink, options or {})
+    return fitted
+
+
+def target_backend(target: str | os.PathLike[str], to: str | None) -> Backend:
+    """Return the backend that writes a target, by name or by suffix.
+
+    Raises:
+        UnknownFormatError: no writable backend has that name or suffix; lists those there are.
+        AmbiguousFormatError: two backends write that suffix.
+    """
+    writable = sorted({b.name for _, b in registry().backends if b.holds is not None})
+    if to is not None:
+        backend = registry().backend(to)
+        if backend.holds is None:
+            raise UnknownFormatError(
+                f"the format {to!r} can only be read", remedy=f"To write: {', '.join(writable)}."
+            )
+        return backend
+    fits = registry().for_suffix(os.fspath(target).rstrip("/"))
+    if len(fits) == 1:
+        return fits[0]
+    if fits:
+        names = " and ".join(b.name for b in fits)
+        raise AmbiguousFormatError(
+            f"{names} both write such names",
+            path=target,
+            remedy=f"Say which: to={fits[0].name!r} (--to {fits[0].name}).",
+        )
+    raise UnknownFormatError(
+        "the name does not tell the target format",
+        path=target,
+        remedy=f"Name it with to= (--to): {', '.join(writable)}.",
+    )
+
+
+def arrays_of(tree: Any) -> list[LazyArray]:
+    """Return the arrays of a tree, in order."""
+    return [leaf for _, leaf in flatten(tree) if isinstance(leaf, LazyArray)]
+
+
+def _check_replaceable(target: str | os.PathLike[str]) -> None:
+    """Let `force` replace a directory only when it is a checkpoint as a whole, or empty."""
+    if not os.path.isdir(target) or os.path.islink(target) or not os.listdir(target):
+        return
+    try:
+        with Source(target) as source:
+            if open_source(source, registry()).format != "directory":
+                return
+    except CheckpointError:
+        pass
+    raise TargetError(
+        "is a directory that is no checkpoint as a whole, and is not replaced",
+        path=target,
+        remedy="Remove it yourself, or write to another name.",
+    )
+
+
+def _retied(tree: Any, ties: tuple[tuple[KeyPath, ...], ...]) -> Any:
+    """Let arrays that were tied before share one storage again, where their bytes are still equal."""
+    leaves = dict(flatten(tree))
+    shared: dict[KeyPath, LazyArray] = {}
+    for group in ties:
+        first, *others = [(path, leaves.get(path)) for path in group]
+        for path, array in others:
+            if (
+                isinstance(array, LazyArray)
+                and isinstance(first[1], LazyArray)
+                and same_bytes(first[1], array)
+            ):
+                shared[path] = first[1]
+    return map_with_path(shared.get, tree) if shared else tree
+
+
+def same_bytes(a: LazyArray, b: LazyArray) -> bool:
+    """Say whether two arrays have the same shape, dtype and bytes, reading both in step."""
+    if a.spec != b.spec:
+        return False
+    if a.identity is not None and a.identity == b.identity:
+        return True
+    return all(x == y for x, y in zip(a.tiles(), b.tiles(), strict=True))

@@ -43,7 +43,8 @@ class Holds:
             which paths are joined by ".".
         keys: the kinds of dictionary keys: "str", "int", "float", "bool", "None", "bytes", "tuple".
         int_bits: the width of integers (signed), None where they have no limit.
-        sharing: tied and overlapping arrays can share their bytes.
+        sharing: tied arrays can share their bytes.
+        overlapping: arrays that share a part of their bytes can, too.
         order: the order of keys survives.
         unique_names: no two leaves may have the same path when it is joined by ".".
         attributes: "json" (any JSON value), "text" (strings only) or "none".
@@ -58,6 +59,7 @@ class Holds:
     keys: frozenset[str] = frozenset({"str"})
     int_bits: int | None = 64
     sharing: bool = False
+    overlapping: bool = False
     order: bool = True
     unique_names: bool = False
     attributes: str = "json"

@@ -301,7 +301,7 @@ class _Fitting:
 
     def _sharing(self) -> None:
         """Name what is tied or overlapping where the target cannot share bytes."""
-        if self.holds.sharing:
+        if self.holds.overlapping:
             return
         groups: dict[int, list[tuple[KeyPath, KeyPath, LazyArray]]] = {}
         for path, (target, array) in self.names.items():
@@ -316,7 +316,7 @@ class _Fitting:
         for member in members:
             same.setdefault(member[2].identity, []).append(member)
         for tied in same.values():
-            if len(tied) > 1:
+            if len(tied) > 1 and not self.holds.sharing:
                 self.tied.append([self._name(target) for _, target, _ in tied])
                 self.carry(tied[1][0], f"tied to {render_path(tied[0][0])}, written as a copy")
         spans = sorted((*span_of(group[0][2]), group[0][0]) for group in same.values())

@@ -5,7 +5,7 @@ A plugin is a module or an object that an entry point in the group `ckpt_core` n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -13,8 +13,10 @@ import pluggy
 if TYPE_CHECKING:
     from ckpt_core.backend import Backend
     from ckpt_core.layouts.base import Layout
+    from ckpt_core.pickles import Constructor
+    from ckpt_core.source import Source
 
-__all__ = ["ckpt_core_backends", "ckpt_core_layouts", "hookimpl"]
+__all__ = ["ckpt_core_backends", "ckpt_core_constructors", "ckpt_core_layouts", "hookimpl"]
 
 hookspec = pluggy.HookspecMarker("ckpt_core")
 hookimpl = pluggy.HookimplMarker("ckpt_core")
@@ -29,4 +31,14 @@ def ckpt_core_backends() -> Iterable[Backend]:
 @hookspec
 def ckpt_core_layouts() -> Iterable[Layout]:
     """Return the layouts (objects) that this plugin recognises."""
+    raise NotImplementedError
+
+
+@hookspec
+def ckpt_core_constructors() -> Iterable[Callable[[Source], Mapping[str, Constructor]]]:
+    """Return functions that say, for one file, what a pickle in it may construct as data, by dotted name.
+
+    It adds to the closed table of plain values, numpy and jax for pickles outside of a backend's own
+    containers. A constructor interprets its arguments; it never imports or calls what the file names.
+    """
     raise NotImplementedError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Final
@@ -14,11 +14,16 @@ from ckpt_core import hookspecs
 from ckpt_core.backend import Backend
 from ckpt_core.errors import AmbiguousFormatError, UnknownFormatError
 from ckpt_core.layouts.base import Layout
+from ckpt_core.pickles import Constructor
+from ckpt_core.source import Source
 
 __all__ = ["GROUP", "Broken", "Plugin", "Registry", "registry"]
 
 GROUP: Final = "ckpt_core"
 """The entry-point group of plugins."""
+
+
+Table = Callable[[Source], Mapping[str, Constructor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,13 @@ class Registry:
     Arguments:
         backends: (plugin, backend) pairs, in the order of the plugins' names.
         layouts: (plugin, layout) pairs.
+        tables: (plugin, function) pairs: what pickles may construct.
         broken: the plugins that failed.
     """
 
     backends: list[tuple[Plugin, Backend]] = field(default_factory=list)
     layouts: list[tuple[Plugin, Layout]] = field(default_factory=list)
+    tables: list[tuple[Plugin, Table]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
     def backend(self, name: str) -> Backend:
@@ -96,18 +103,24 @@ class Registry:
             manager.register(module, plugin.name)
             backends = _collect(manager.hook.ckpt_core_backends(), Backend)
             layouts = _collect(manager.hook.ckpt_core_layouts(), Layout)
+            tables = _collect(manager.hook.ckpt_core_constructors(), Callable)
         except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is reported, not passed on
             self.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
             return
         self.backends += [(plugin, backend) for backend in backends]
         self.layouts += [(plugin, layout) for layout in layouts]
+        self.tables += [(plugin, table) for table in tables]
+
+    def constructors(self, source: Source) -> dict[str, Constructor]:
+        """Return what plugins let a pickle in `source` construct, by dotted name."""
+        return {name: entry for _, table in self.tables for name, entry in table(source).items()}
 
 
-def _collect(results: Sequence[Any], kind: type[Any]) -> list[Any]:
+def _collect(results: Sequence[Any], kind: Any) -> list[Any]:
     found = [item for result in results for item in result]
     for item in found:
         if not isinstance(item, kind):
-            raise TypeError(f"{item!r} is no {kind.__name__} object")
+            raise TypeError(f"{item!r} is no {kind.__name__}")
     return found
 
 

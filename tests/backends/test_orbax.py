@@ -263,7 +263,7 @@ def test_order_and_attributes_survive(tmp_path: Path) -> None:
     assert stored.attributes == {"config": {"lr": 0.1}, "n": None}
 
 
-@pytest.mark.parametrize("tree", [{"a": b"bytes"}, {"a": (1, 2)}, {3: np.ones(1)}, {"\ud800": np.ones(1)}])
+@pytest.mark.parametrize("tree", [{"a": b"bytes"}, {3: np.ones(1)}, {"\ud800": np.ones(1)}])
 def test_what_does_not_fit_is_refused(tmp_path: Path, tree: Any) -> None:
     with pytest.raises(UnsupportedError, match=r"type|Unicode"):
         save(tmp_path / "c", tree)
@@ -836,7 +836,7 @@ def test_jax_trees_and_back() -> None:
     tree = from_jax(live)
     assert list(tree["state"]) == ["step", "params", "opt_state"]
     assert tree["state"]["opt_state"][0].type_name.endswith("ScaleByAdamState")
-    assert tree["key"][0]["impl"] == "fry"
+    assert tree["key"][0]["impl"] == "threefry2x32"
     back = to_jax(tree)
     assert isinstance(back["state"]["params"]["w"], jax.Array)
     same(back["state"]["params"], params)

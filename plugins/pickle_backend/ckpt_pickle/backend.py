@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import CheckpointError
 from ckpt_core.pickles import unpickle
+from ckpt_core.registry import registry
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
 from ckpt_pickle.joblib import TABLE
@@ -39,7 +40,7 @@ class PickleBackend(Backend):
         return not source.is_directory and is_pickle(source)
 
     def open(self, source: Source) -> Stored:
-        value, end = unpickle(source, TABLE)
+        value, end = unpickle(source, {**TABLE, **registry().constructors(source)})
         if end == source.size:
             return Stored(value)
         attributes = _attributes(source, end)

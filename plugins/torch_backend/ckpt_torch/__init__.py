@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from ckpt_core.hookspecs import hookimpl
-from ckpt_torch.backend import TorchBackend
+from collections.abc import Callable, Mapping
 
-__all__ = ["ckpt_core_backends"]
+from ckpt_core.hookspecs import hookimpl
+from ckpt_core.pickles import Constructor
+from ckpt_core.source import Source
+from ckpt_torch.backend import TorchBackend
+from ckpt_torch.formats import constructors
+
+__all__ = ["ckpt_core_backends", "ckpt_core_constructors"]
+
+
+@hookimpl
+def ckpt_core_constructors() -> list[Callable[[Source], Mapping[str, Constructor]]]:
+    """Return what a plain pickle of tensors may construct."""
+    return [constructors]
 
 
 @hookimpl

@@ -32,6 +32,7 @@ class TorchBackend(Backend):
         keys=frozenset({"str", "int", "float", "bool", "None", "tuple", "bytes"}),
         int_bits=2040,  # the loader of weights_only=True takes 255 bytes
         sharing=True,
+        overlapping=True,
         attributes="json",
     )
 

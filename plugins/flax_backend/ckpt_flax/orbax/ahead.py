@@ -8,39 +8,54 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 from ckpt_core.errors import CheckpointError
 from ckpt_core.storage import FileStorage, Storage
 from ckpt_flax.orbax.codec import chunk_decoder
 
-__all__ = ["Chunk"]
+__all__ = ["Chunk", "Coding"]
 
 _WORKERS: Final = 2
 _BUDGET: Final = 20 << 20
 """Bytes, stored and decoded together, that may be under way or waiting."""
 
 
+class Coding(NamedTuple):
+    """How chunks are coded: for tensorstore, with unstored parts of shards as fill values or not; and where."""
+
+    spec: str
+    fills: bool
+    path: str
+
+
 class Chunk:
     """One stored chunk, decoded when it is called.
 
     Arguments:
+        coding: how it is coded.
         stored: its bytes as they lie in the file.
-        nbytes: the decoded length.
-        spec: how to decode it.
-        path, place: where it is, for errors.
+        extent: the elements of it that lie within the array, per dimension.
+        nbytes: the decoded length of the whole chunk.
+        place: where it is, for errors.
         before: the chunk that comes before it in the checkpoint.
     """
 
-    __slots__ = ("after", "nbytes", "path", "place", "spec", "stored")
+    __slots__ = ("after", "coding", "extent", "nbytes", "place", "stored")
 
     def __init__(
-        self, stored: Storage, nbytes: int, spec: str, path: str, place: str, before: Chunk | None
+        self,
+        coding: Coding,
+        stored: Storage,
+        extent: tuple[int, ...],
+        nbytes: int,
+        place: str,
+        before: Chunk | None,
     ) -> None:
+        self.coding = coding
         self.stored = stored
+        self.extent = extent
         self.nbytes = nbytes
-        self.spec = spec
-        self.path = path
         self.place = place
         self.after: Chunk | None = None
         if before is not None:
@@ -52,9 +67,9 @@ class Chunk:
     def decode(self) -> memoryview:
         """Read and decode; raises DamagedFileError that names the chunk."""
         try:
-            return chunk_decoder(self.spec).decode(self._read())
+            return chunk_decoder(self.coding.spec, self.coding.fills).decode(self._read(), self.extent)
         except CheckpointError as error:
-            raise error.located(self.path, self.place) from error.__cause__
+            raise error.located(self.coding.path, self.place) from error.__cause__
 
     @property
     def cost(self) -> int:

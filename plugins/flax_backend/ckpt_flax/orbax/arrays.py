@@ -9,7 +9,7 @@ from ckpt_core.arrays import LazyArray, Piece
 from ckpt_core.dtypes import itemsize
 from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
 from ckpt_core.storage import DecodedStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
-from ckpt_flax.orbax.ahead import Chunk
+from ckpt_flax.orbax.ahead import Chunk, Coding
 from ckpt_flax.orbax.store import Store
 from ckpt_flax.orbax.zarr import ZarrArray, parse_zarr
 
@@ -37,6 +37,7 @@ class ArrayReader:
         self.omits_fill = omits_fill
         self.path = path
         self._layouts: dict[bytes, ZarrArray] = {}
+        self._codings: dict[str, Coding] = {}
         self._chunks = 0
         self._last: Chunk | None = None
 
@@ -63,14 +64,17 @@ class ArrayReader:
             return LazyArray(layout.shape, layout.dtype, MemoryStorage(b""))
         if layout.chunks == layout.shape:
             self._count(1)
-            storage = self._chunk(name, layout, layout.first_key)
+            storage = self._chunk(name, layout, layout.first_key, layout.shape)
             if storage is not None:
-                return LazyArray(layout.shape, layout.dtype, storage, 0, layout.strides)
+                return LazyArray(
+                    layout.shape, layout.dtype, storage, 0, layout.strides if layout.raw else None
+                )
         self._count(math.prod(layout.grid))
         pieces = []
         for key, region in layout.regions():
-            storage = self._chunk(name, layout, key)
-            strides: tuple[int, ...] | None = layout.strides
+            extent = tuple([high - low for low, high in region])
+            storage = self._chunk(name, layout, key, extent)
+            strides = layout.strides if layout.raw else None
             if storage is None:
                 storage, strides = MemoryStorage(layout.fill_bytes()), (0,) * len(region)
             pieces.append(Piece(storage, 0, strides, region))
@@ -83,8 +87,11 @@ class ArrayReader:
         if self._chunks > MAX_CHUNKS:
             raise LimitError(f"more than {MAX_CHUNKS} chunks are declared")
 
-    def _chunk(self, name: str, layout: ZarrArray, key: str) -> Storage | None:
-        """Return the elements of one whole chunk; None when it stands for the fill value."""
+    def _chunk(self, name: str, layout: ZarrArray, key: str, extent: tuple[int, ...]) -> Storage | None:
+        """Return the elements of one chunk: raw, all of them; decoded, those within the array.
+
+        None when it is not stored because it holds nothing but the fill value.
+        """
         stored = self.store.chunk(name, key)
         nbytes = layout.chunk_nbytes
         if stored is None:
@@ -102,5 +109,8 @@ class ArrayReader:
             return MappedStorage(stored, width, swap_bytes(width))
         if nbytes > FREE_CHUNK and nbytes > MAX_RATIO * stored.nbytes:
             raise LimitError(f"chunk {key} declares {nbytes} bytes and stores {stored.nbytes}")
-        self._last = Chunk(stored, nbytes, layout.spec, self.path, f"{name}/{key}", self._last)
-        return DecodedStorage(nbytes, self._last)
+        coding = self._codings.get(layout.spec)
+        if coding is None:
+            coding = self._codings[layout.spec] = Coding(layout.spec, self.omits_fill, self.path)
+        self._last = Chunk(coding, stored, extent, nbytes, f"{name}/{key}", self._last)
+        return DecodedStorage(math.prod(extent) * itemsize(layout.dtype), self._last)

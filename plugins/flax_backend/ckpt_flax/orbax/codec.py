@@ -47,9 +47,10 @@ class ChunkDecoder:
 
     Arguments:
         spec: canonical JSON with the driver and the metadata of an array of one chunk.
+        fills: parts of a shard that are not stored hold the fill value; else they are missing.
     """
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, fills: bool) -> None:
         ts = import_tensorstore()
         self._spec = parsed = json.loads(spec)
         rank = len(parsed["metadata"]["shape"])
@@ -59,7 +60,7 @@ class ChunkDecoder:
         try:
             self._bytes = ts.KvStore.open(store, context=context).result()
             self._array = ts.open(
-                {**parsed, "kvstore": store, "recheck_cached_data": True, "fill_missing_data_reads": False},
+                {**parsed, "kvstore": store, "recheck_cached_data": True, "fill_missing_data_reads": fills},
                 context=context,
                 open=True,
                 assume_metadata=True,
@@ -68,8 +69,12 @@ class ChunkDecoder:
         except Exception as error:  # tensorstore raises its own choice of built-in exceptions
             raise DamagedFileError(f"its codecs cannot be used ({_first_line(error)})") from error
 
-    def decode(self, data: bytes) -> memoryview:
+    def decode(self, data: bytes, extent: tuple[int, ...]) -> memoryview:
         """Return the elements of a chunk in C order, native byte order.
+
+        Arguments:
+            data: the stored bytes.
+            extent: how much of the chunk lies within the array; of a shard, the rest may not be stored.
 
         Raises:
             DamagedFileError: the bytes are not what the codecs produce.
@@ -78,7 +83,7 @@ class ChunkDecoder:
         try:
             self._bytes.write(self._key, data).result()
             del data
-            array = self._array.read(order="C").result()
+            array = self._array[tuple(map(slice, extent))].read(order="C").result()
         except Exception as error:  # as above
             raise DamagedFileError(f"a chunk cannot be decoded ({_first_line(error)})") from error
         finally:
@@ -86,14 +91,14 @@ class ChunkDecoder:
         return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def chunk_decoder(spec: str) -> ChunkDecoder:
+def chunk_decoder(spec: str, fills: bool) -> ChunkDecoder:
     """Return this thread's decoder for a description, made once."""
-    return _decoder(spec, threading.get_ident())
+    return _decoder(spec, fills, threading.get_ident())
 
 
 @functools.lru_cache(maxsize=256)
-def _decoder(spec: str, _: int) -> ChunkDecoder:
-    return ChunkDecoder(spec)
+def _decoder(spec: str, fills: bool, _: int) -> ChunkDecoder:
+    return ChunkDecoder(spec, fills)
 
 
 def _first_line(error: Exception) -> str:

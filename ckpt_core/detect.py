@@ -13,6 +13,7 @@ from ckpt_core.errors import (
     AmbiguousFormatError,
     BrokenPluginError,
     CheckpointError,
+    CheckpointNotFoundError,
     DamagedFileError,
     UnknownFormatError,
     UnsafePathError,
@@ -150,6 +151,9 @@ def _open_members(source: Source, registry: Registry, refusals: list[str]) -> Op
                 continue
             opened = open_source(member, registry)
         except UnknownFormatError:
+            continue
+        except CheckpointNotFoundError:
+            notes.append(f"{name}: is a link to nothing")
             continue
         tree[name] = opened.stored.tree
         notes += [f"{name}: {note}" for note in opened.stored.notes]

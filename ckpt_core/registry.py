@@ -104,7 +104,7 @@ class Registry:
             backends = _collect(manager.hook.ckpt_core_backends(), Backend)
             layouts = _collect(manager.hook.ckpt_core_layouts(), Layout)
             tables = _collect(manager.hook.ckpt_core_constructors(), Callable)
-        except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is reported, not passed on
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code: whatever it raises is reported, not passed on
             self.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
             return
         self.backends += [(plugin, backend) for backend in backends]
@@ -137,7 +137,7 @@ def registry() -> Registry:
         seen.add((plugin, point.value))
         try:
             module = point.load()
-        except Exception as error:  # noqa: BLE001  # as above
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # as above
             found.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
             continue
         found.add(plugin, module)

@@ -288,3 +288,10 @@ def test_parameters_with_attributes_of_their_own_are_weights():
     ckpt = opened({"a.w": wrapped, "a.b": array(2)})
     assert ckpt.layout == "state_dict"
     assert [(name, leaf.shape) for name, leaf in ckpt.params.leaves()] == [("a/w", (2, 2)), ("a/b", (2,))]
+
+
+def test_unlisted_keys_are_told_by_their_values():
+    ckpt = opened({"encoder": state_dict(), "decoder": state_dict(), "optimizer_g": adamw(), "epoch": 2})
+    assert ckpt.layout == "training_dict"
+    assert list(ckpt.params) == ["encoder", "decoder"]
+    assert list(ckpt.opt_states) == ["optimizer_g"]

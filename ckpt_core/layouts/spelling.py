@@ -11,10 +11,12 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Roles
 from ckpt_core.layouts.values import (
     has_array,
+    is_module,
     is_numeric,
     is_optimizer,
     is_plain,
     is_scalar,
+    is_state_dict,
     is_weights,
 )
 from ckpt_core.tree import KeyPath, Record
@@ -160,7 +162,8 @@ _SINGLE: Final = ("scaler", "step", "epoch", "timestamp")
 def claim_by_spelling(tree: Mapping[Any, Any], base: KeyPath = ()) -> Roles:
     """Give each entry of a mapping the role that its key proposes and its value confirms.
 
-    Plain values that no role claims count as config, because hyperparameters are often saved beside the
+    What is an optimizer or a state dict by its value is one under any key. Plain values that no role claims
+    count as config, because hyperparameters are often saved beside the
     weights; numbers whose name is a metric's count as metrics.
 
     Arguments:
@@ -195,6 +198,10 @@ def _role_of(key: str, value: Any) -> str | None:
     for row in _ROWS:
         if key in row.keys and row.fits(value):
             return row.role
+    if is_optimizer(value):
+        return "opt_states"
+    if is_module(value) or is_state_dict(value):
+        return "params"
     if _METRIC.search(key) and is_numeric(value):
         return "metrics"
     is_setting = value is not None and not isinstance(value, Record) and is_plain(value)

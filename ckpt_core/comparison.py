@@ -165,10 +165,9 @@ def _by_meaning(ckpt: Checkpoint) -> Iterator[tuple[str, Any]]:
     for section in ("step", "epoch"):
         if getattr(ckpt, section) is not None:
             yield section, getattr(ckpt, section)
-    for section in ("metrics", "config"):
-        yield from _named(section, getattr(ckpt, section))
-    for section in ("schedulers", "rng"):
-        yield from _named(section, getattr(ckpt, section))
+    for section in ("metrics", "config", "schedulers", "rng"):
+        if getattr(ckpt, section):  # one that is not there is no leaf
+            yield from _named(section, getattr(ckpt, section))
     for path, node in ckpt.metadata.extra.items():
         yield from _named(path or "extra", node)
 

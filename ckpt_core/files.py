@@ -70,6 +70,21 @@ class Pool:
             else:
                 self.idle[path] = entry[0]
 
+    def read_once(self, path: str, identity: Identity, position: int, length: int) -> bytes:
+        """Read a small file as a whole without keeping it open: directories hold very many of them."""
+        if self.closed or path in self.idle or path in self.busy:
+            with self.descriptor(path, identity) as fd:
+                data = pread(fd, length, position)
+        else:
+            fd = _open_same(path, identity)
+            try:
+                data = pread(fd, length, position)
+            finally:
+                os.close(fd)
+        if len(data) != length:
+            raise DamagedFileError(f"ends at byte {position + len(data)}, while it is read", path=path)
+        return data
+
     def adopt(self, path: str, fd: int) -> None:
         """Keep a descriptor that has no name any more (an unlinked temporary file)."""
         with self.lock:

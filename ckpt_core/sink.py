@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from ckpt_core.durable import sync_directory, sync_file, sync_filesystem
 from ckpt_core.errors import TargetError, UnsafePathError, UsageError
 from ckpt_core.writer import FileWriter, Progress
 
@@ -26,6 +27,8 @@ __all__ = ["Sink", "clear_leftovers"]
 _SUFFIX: Final = ".ckpt-tmp"
 _NOREPLACE: Final = 1
 _EXCHANGE: Final = 2
+_MANY: Final = 32
+"""Files from which on one flush of the file system is faster than one flush per file."""
 
 
 class Sink:
@@ -91,7 +94,7 @@ class Sink:
         if len(parts) > 1:
             with _refusals(self.target):
                 os.makedirs(os.path.join(base, *parts[:-1]), exist_ok=True)
-        return FileWriter(os.path.join(base, *parts), self._progress)
+        return FileWriter(os.path.join(base, *parts), self._progress, sync=False)
 
     def directory(self, name: str | None = None) -> str:
         """Make the target a directory and return the path at which it is built, or that of one inside it.
@@ -129,7 +132,7 @@ class Sink:
             if self._is_directory:
                 _sync_tree(building)
             old = self._rename(building)
-            _sync_directory(self._parent)
+            sync_directory(self._parent)
         self._building = None
         self._release()
         if old is not None:
@@ -275,26 +278,19 @@ def _rename_flags(old: str, new: str, flags: int) -> bool:
 
 
 def _sync_tree(path: str) -> None:
-    """Flush the directories, bottom-up, and the files that no FileWriter has flushed."""
-    for folder, _, names in os.walk(path, topdown=False):
+    """Flush a directory and all files in it; of many files, the whole file system at once."""
+    folders = list(os.walk(path, topdown=False))
+    if sum(len(names) for _, _, names in folders) > _MANY:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            if sync_filesystem(fd):
+                return
+        finally:
+            os.close(fd)
+    for folder, _, names in folders:
         for name in names:
-            fd = os.open(os.path.join(folder, name), os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        _sync_directory(folder)
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(fd)
+            sync_file(os.path.join(folder, name))
+        sync_directory(folder)
 
 
 @contextlib.contextmanager

@@ -19,12 +19,17 @@ from ckpt_core.files import Pool, fill, identity_of, pread
 
 __all__ = ["Source"]
 
+_NO_MEMBERS: Final[dict[str, Source]] = {}
+"""What a file has; never written to."""
+
 HEAD: Final = 1 << 16
 """Bytes at the start of a file that are kept for the sniffers, which all look there."""
 
 
 class Source:
     """One checkpoint's bytes.
+
+    A directory of very many small files has a source for each, so these are kept small.
 
     Arguments:
         path: a file or a directory.
@@ -35,6 +40,22 @@ class Source:
         CheckpointNotFoundError: there is nothing at `path`.
         UnsafePathError: it is neither a regular file nor a directory.
     """
+
+    __slots__ = (
+        "_file",
+        "_head",
+        "_identity",
+        "_members",
+        "_pool",
+        "_start",
+        "follow_symlinks",
+        "is_directory",
+        "mtime",
+        "path",
+        "root",
+        "size",
+        "verify",
+    )
 
     def __init__(
         self, path: str | os.PathLike[str], *, verify: bool = True, follow_symlinks: bool = False
@@ -79,6 +100,8 @@ class Source:
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset` on; raises DamagedFileError when they are not there."""
         self._check(offset, length)
+        if length == self.size <= HEAD and self._file[0] != "\0":
+            return self._pool.read_once(self._file, self._identity, self._start, length)
         with self.descriptor() as (fd, base):
             data = pread(fd, length, base + offset)
             if len(data) == length:
@@ -131,23 +154,19 @@ class Source:
     def window(self, start: int, length: int, name: str | None = None) -> Source:
         """Return bytes `start .. start + length` as a source of its own (a file inside this one)."""
         self._check(start, length)
-        part = object.__new__(Source)
-        part.__dict__.update(self.__dict__)
+        part = self._copy()
         part.path = self.path if name is None else f"{self.path}!{name}"
         part.size = length
         part._start = self._start + start
-        part._head = None
         return part
 
     def unlinked(self, fd: int, size: int) -> Source:
         """Return a source over an open, nameless file (decompressed bytes), closed with this one."""
-        part = object.__new__(Source)
-        part.__dict__.update(self.__dict__)
+        part = self._copy()
         part._file = f"\0{fd}"
         part._identity = identity_of(os.fstat(fd))
         part.size = size
         part._start = 0
-        part._head = None
         self._pool.adopt(part._file, fd)
         return part
 
@@ -177,20 +196,36 @@ class Source:
             raise UnsafePathError(f"member name {name[:200]!r} leads out of the directory", path=self.path)
         if len(parts) > 1:
             return self.member(parts[0]).member("/".join(parts[1:]))
-        child = object.__new__(Source)
-        child.__dict__.update(self.__dict__)
-        child.path = os.path.join(self.path, name)
-        child._file = os.path.join(self._file, name)
+        child = self._copy()
+        child.path = f"{self.path}/{name}"
+        child._file = f"{self._file}/{name}"
         status = self._status_inside(child)
         child.is_directory = stat.S_ISDIR(status.st_mode)
         child.size = 0 if child.is_directory else status.st_size
         child.mtime = status.st_mtime
         child._start = 0
         child._identity = identity_of(status)
-        child._head = None
-        child._members = {}
+        child._members = {} if child.is_directory else _NO_MEMBERS
         self._members[name] = child
         return child
+
+    def _copy(self) -> Source:
+        """Return a source over the same open files, to be given another place."""
+        copy = object.__new__(Source)
+        copy.path = self.path
+        copy.verify = self.verify
+        copy.follow_symlinks = self.follow_symlinks
+        copy.is_directory = self.is_directory
+        copy.size = self.size
+        copy.mtime = self.mtime
+        copy.root = self.root
+        copy._start = self._start
+        copy._file = self._file
+        copy._identity = self._identity
+        copy._pool = self._pool
+        copy._head = None
+        copy._members = _NO_MEMBERS
+        return copy
 
     def has(self, name: str) -> bool:
         """Say whether the directory has an entry of that name."""

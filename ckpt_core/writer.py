@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ckpt_core.arrays import LazyArray
+from ckpt_core.durable import start_writeback
 from ckpt_core.errors import DamagedFileError, TargetError
 from ckpt_core.storage import BLOCK, FileStorage, forget_decoded
 
@@ -20,7 +21,7 @@ _KERNEL_COPY: Final = 4 << 20
 """From this length on the kernel copies, with a thread beside it where a checksum is wanted."""
 
 _CHUNK: Final = 64 << 20
-_FLUSH: Final = 64 << 20
+"""Bytes that the kernel copies in one call, and after which the disk may begin with them."""
 _NOT_BY_KERNEL: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EIO}
 
 Progress = Callable[[int], None]
@@ -32,10 +33,13 @@ class FileWriter:
     Arguments:
         path: where it is built (beside the target, under a temporary name).
         progress: called with the number of bytes after each step.
+        sync: flush to disk on closing; a file of a directory is flushed with the others instead.
     """
 
-    def __init__(self, path: str, progress: Progress | None = None) -> None:
+    def __init__(self, path: str, progress: Progress | None = None, *, sync: bool = True) -> None:
         self.path = path
+        self._sync = sync
+        self._on_its_way = 0
         self._progress = progress or (lambda _: None)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
@@ -57,8 +61,15 @@ class FileWriter:
                 done += os.write(self.fd, view[done : done + _CHUNK])
         except OSError as error:
             raise _cannot_write(self.path, error) from error
-        self._position += done
-        self._progress(done)
+        self._advance(done)
+
+    def _advance(self, count: int) -> None:
+        """Count bytes that were written, and let the disk begin with them while more come."""
+        self._position += count
+        if self._position - self._on_its_way >= _CHUNK:
+            start_writeback(self.fd, self._on_its_way, self._position - self._on_its_way)
+            self._on_its_way = self._position
+        self._progress(count)
 
     def pad_to(self, multiple: int) -> int:
         """Append zeros up to a multiple of `multiple` bytes; returns how many."""
@@ -151,22 +162,23 @@ class FileWriter:
                             "the file became shorter while it was copied", path=storage.source.path
                         )
                     done += got
-                    self._position += got
-                    self._progress(got)
+                    self._advance(got)
                 os.lseek(self.fd, self._position, os.SEEK_SET)
         finally:
             if summing is not None:
                 summing.join()
         return True, summing.result() if summing is not None else 0
 
-    def close(self, *, sync: bool = True) -> None:
+    def close(self, *, complete: bool = True) -> None:
         """Flush to disk and close; raises TargetError when the disk reports an error."""
         if self.fd < 0:
             return
         fd, self.fd = self.fd, -1
         try:
-            if sync:
+            if complete and self._sync:
                 os.fsync(fd)
+            elif complete:
+                start_writeback(fd, self._on_its_way, self._position - self._on_its_way)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
         finally:
@@ -180,7 +192,7 @@ class FileWriter:
             self.close()
         else:
             with contextlib.suppress(TargetError):
-                self.close(sync=False)
+                self.close(complete=False)
 
 
 class _Summing(threading.Thread):

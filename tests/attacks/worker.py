@@ -13,6 +13,7 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import resource
 import shutil
 import sys
@@ -84,11 +85,13 @@ def _warm_up(folder: Path) -> None:
             well_formed(ckpt.tree)
         convert(target, folder / "warm" / f"again-{name}", to=to)
     _command(["inspect", str(folder / "nothing")])
-    import encodings.raw_unicode_escape
-    import encodings.cp437
-    import encodings.latin_1
-    import encodings.utf_32_be
-    import encodings.utf_32_le  # noqa: F401
+    for codec in ("raw_unicode_escape", "unicode_escape", "cp437", "latin_1", "ascii", "utf_16", "utf_32_be", "utf_32_le"):
+        importlib.import_module(f"encodings.{codec}")
+    for name in ("ckpt_core", "ckpt_torch", "ckpt_flax", "ckpt_pickle", "ckpt_safetensors"):
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if not module.name.endswith((".bridge", ".__main__")) and ".testing" not in module.name:
+                importlib.import_module(module.name)
     shutil.rmtree(folder / "warm")
 
 

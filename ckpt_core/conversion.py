@@ -117,6 +117,7 @@ def convert(
         )
         tree, left = selected(ckpt, asked)
         stored = Stored(tree, _labelled(ckpt, backend))
+        notes = ckpt.metadata.notes
         ties = ckpt.declared_ties if tree is ckpt.tree else ()
         fitted = write(
             stored, target, backend, ties=ties, strict=strict, force=force, progress=progress, options=options
@@ -132,7 +133,7 @@ def convert(
             carried=fitted.carried,
             losses=fitted.losses,
             left=left,
-            notes=(*ckpt.metadata.notes, *fitted.notes),
+            notes=(*notes, *fitted.notes),
             seconds=time.perf_counter() - started,
         )
     finally:

@@ -154,7 +154,8 @@ class Source:
     def window(self, start: int, length: int, name: str | None = None) -> Source:
         """Return bytes `start .. start + length` as a source of its own (a file inside this one)."""
         self._check(start, length)
-        part = self._copy()
+        part = object.__new__(Source)
+        self._share_with(part)
         part.path = self.path if name is None else f"{self.path}!{name}"
         part.size = length
         part._start = self._start + start
@@ -162,7 +163,8 @@ class Source:
 
     def unlinked(self, fd: int, size: int) -> Source:
         """Return a source over an open, nameless file (decompressed bytes), closed with this one."""
-        part = self._copy()
+        part = object.__new__(Source)
+        self._share_with(part)
         part._file = f"\0{fd}"
         part._identity = identity_of(os.fstat(fd))
         part.size = size
@@ -196,7 +198,8 @@ class Source:
             raise UnsafePathError(f"member name {name[:200]!r} leads out of the directory", path=self.path)
         if len(parts) > 1:
             return self.member(parts[0]).member("/".join(parts[1:]))
-        child = self._copy()
+        child = object.__new__(Source)
+        self._share_with(child)
         child.path = f"{self.path}/{name}"
         child._file = f"{self._file}/{name}"
         status = self._status_inside(child)
@@ -209,23 +212,21 @@ class Source:
         self._members[name] = child
         return child
 
-    def _copy(self) -> Source:
-        """Return a source over the same open files, to be given another place."""
-        copy = object.__new__(Source)
-        copy.path = self.path
-        copy.verify = self.verify
-        copy.follow_symlinks = self.follow_symlinks
-        copy.is_directory = self.is_directory
-        copy.size = self.size
-        copy.mtime = self.mtime
-        copy.root = self.root
-        copy._start = self._start
-        copy._file = self._file
-        copy._identity = self._identity
-        copy._pool = self._pool
-        copy._head = None
-        copy._members = _NO_MEMBERS
-        return copy
+    def _share_with(self, other: Source) -> None:
+        """Set up another source over the same open files, to be given a place of its own."""
+        other.path = self.path
+        other.verify = self.verify
+        other.follow_symlinks = self.follow_symlinks
+        other.is_directory = self.is_directory
+        other.size = self.size
+        other.mtime = self.mtime
+        other.root = self.root
+        other._start = self._start
+        other._file = self._file
+        other._identity = self._identity
+        other._pool = self._pool
+        other._head = None
+        other._members = _NO_MEMBERS
 
     def has(self, name: str) -> bool:
         """Say whether the directory has an entry of that name."""

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import LimitError
 from ckpt_core.layouts.values import array_of, is_module
-from ckpt_core.tree import MAX_DEPTH, Alias, Index, KeyPath, Part, Record, children, get, lookup
+from ckpt_core.tree import MAX_DEPTH, Alias, Index, KeyPath, Part, Record, children, get, lookup, walk
 
 __all__ = ["Nested", "Weights", "named_weights", "nest"]
 
@@ -153,6 +153,7 @@ def _tree_weights(tree: Any, node: Any, above: _Trail) -> Weights:
     found: Weights = []
     stack: list[tuple[tuple[str, ...], Any, _Trail, bool]] = [((), node, above, False)]
     unfolded = 0
+    fertile: set[int] | None = None
     while stack:
         prefix, item, trail, is_shared = stack.pop()
         unfolded += is_shared
@@ -167,9 +168,12 @@ def _tree_weights(tree: Any, node: Any, above: _Trail) -> Weights:
             continue
         if isinstance(item, Alias):
             item = _resolved(tree, item)
+            fertile = _leading_to_arrays(tree) if fertile is None else fertile
             if _is_above(trail, item):  # a container that holds itself has no weights of its own in there
                 continue
             is_shared = True
+        if is_shared and fertile is not None and id(item) not in fertile:
+            continue
         pairs = children(item)
         if pairs:
             below = (item, trail)
@@ -185,6 +189,26 @@ def _is_above(trail: _Trail, node: Any) -> bool:
         if container is node:
             return True
     return False
+
+
+def _leading_to_arrays(tree: Any) -> set[int]:
+    """The ids of the containers with an array somewhere below, also where only an alias leads to it."""
+    holders: dict[int, list[Any]] = {}
+    below: list[Any] = []
+    for _, node in walk(tree):
+        for _, child in children(node) or ():
+            inner = _resolved(tree, child)
+            if array_of(inner) is not None:
+                below.append(node)
+            elif children(inner):
+                holders.setdefault(id(inner), []).append(node)
+    found: set[int] = set()
+    while below:
+        node = below.pop()
+        if id(node) not in found:
+            found.add(id(node))
+            below.extend(holders.get(id(node), ()))
+    return found
 
 
 def _trail(tree: Any, path: KeyPath) -> _Trail:

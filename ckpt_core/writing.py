@@ -21,7 +21,7 @@ from ckpt_core.fit import Fitted, fit
 from ckpt_core.registry import registry
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
-from ckpt_core.tree import KeyPath, flatten, map_with_path
+from ckpt_core.tree import KeyPath, children, flatten, map_with_path
 
 __all__ = ["Progress", "arrays_of", "same_bytes", "target_backend", "write"]
 
@@ -113,8 +113,20 @@ def target_backend(target: str | os.PathLike[str], to: str | None) -> Backend:
 
 
 def arrays_of(tree: Any) -> list[LazyArray]:
-    """Return the arrays of a tree, in order."""
-    return [leaf for _, leaf in flatten(tree) if isinstance(leaf, LazyArray)]
+    """Return the arrays of a tree, in order; those of a container that stands in several places once."""
+    found: list[LazyArray] = []
+    stack = [tree]
+    seen: set[int] = set()
+    while stack:
+        node = stack.pop()
+        if isinstance(node, LazyArray):
+            found.append(node)
+            continue
+        pairs = children(node)
+        if pairs and id(node) not in seen:
+            seen.add(id(node))
+            stack.extend([child for _, child in reversed(pairs)])
+    return found
 
 
 def _check_replaceable(target: str | os.PathLike[str]) -> None:

@@ -295,3 +295,13 @@ def test_unlisted_keys_are_told_by_their_values():
     assert ckpt.layout == "training_dict"
     assert list(ckpt.params) == ["encoder", "decoder"]
     assert list(ckpt.opt_states) == ["optimizer_g"]
+
+
+@pytest.mark.parametrize("inner", ["train_state", "params"])
+def test_a_step_of_a_checkpoint_manager_with_metrics(inner):
+    state = {"params": flax_params(), "opt_state": adam_state(), "step": 9} if inner == "train_state" else flax_params()
+    ckpt = opened({"default": state, "metrics": {"val_loss": 0.5}})
+    assert ckpt.layout == "items"
+    assert ckpt.step == (9 if inner == "train_state" else None)
+    assert ckpt.metrics == {"val_loss": 0.5}
+    assert [name for name, _ in ckpt.params.leaves()] == ["Conv_0/kernel", "Conv_0/bias", "Dense_0/kernel"]

@@ -11,7 +11,7 @@ from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling
 from ckpt_core.layouts.values import has_array, is_module, is_state_dict, is_weights
 from ckpt_core.tree import KeyPath, flatten
 
-__all__ = ["BUILTIN", "ModuleLayout", "StateDict", "StateMetadata", "TrainState", "TrainingDict", "Variables"]
+__all__ = ["BUILTIN", "Items", "ModuleLayout", "StateDict", "StateMetadata", "TrainState", "TrainingDict", "Variables"]
 
 
 class StateMetadata(Layout):
@@ -140,6 +140,46 @@ class StateDict(Layout):
         return joined_names(parts.params, parts.buffers), _without(parts, "params buffers")
 
 
+class Items(Layout):
+    """One state among other items: `{'default': ..., 'metrics': ...}`, a step of a CheckpointManager."""
+
+    name = "items"
+    describes = "one state beside other items: default or state, and metrics"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not isinstance(tree, Mapping) or is_module(tree) or is_state_dict(tree):
+            return None
+        states = [key for key, value in tree.items() if key in _ITEMS and is_weights(value)]
+        if len(states) != 1:
+            return None
+        (key,) = states
+        for row in BUILTIN:
+            inner = row.recognise(tree[key])
+            if inner is not None:
+                beside = claim_by_spelling({name: item for name, item in tree.items() if name != key})
+                return _merged(_below(inner, key), dataclasses.replace(beside, params=()))
+        return None
+
+
+_ITEMS: Final = ("default", "state", "pytree", "train_state", "checkpoint")
+
+
+def _below(roles: Roles, key: str) -> Roles:
+    """The same roles in a tree that stands under a key of another."""
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(Roles):
+        value = getattr(roles, field.name)
+        if field.name == "notes" or value is None:
+            fields[field.name] = value
+        elif field.name in {"params", "buffers"}:
+            fields[field.name] = tuple((key, *path) for path in value)
+        elif isinstance(value, Mapping):
+            fields[field.name] = {name: (key, *path) for name, path in value.items()}
+        else:
+            fields[field.name] = (key, *value)
+    return Roles(**fields)
+
+
 def _is_value(leaf: Any) -> bool:
     return isinstance(leaf, (bool, int, float, complex, str, bytes))
 
@@ -159,6 +199,7 @@ BUILTIN: Final[tuple[Layout, ...]] = (
     TrainState(),
     Variables(),
     TrainingDict(),
+    Items(),
     StateDict(),
 )
 

@@ -19,7 +19,7 @@ __all__ = ["MAX_RATIO", "MIN_CAP", "compression_of", "decompressed"]
 MAX_RATIO: Final = 64
 """A compressed file may grow by this factor ..."""
 
-MIN_CAP: Final = 1 << 30
+MIN_CAP: Final = 1 << 28
 """... or to this many bytes, whichever is more."""
 
 _DECODERS: Final[dict[str, Callable[[], Any]]] = {

@@ -19,6 +19,7 @@ CheckpointError                 the one root; carries path, place, reason, remed
 from __future__ import annotations
 
 import os
+from typing import Final
 
 __all__ = [
     "AmbiguousFormatError",
@@ -36,6 +37,10 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
 ]
+
+
+_MAX_TEXT: Final = 1000
+"""Characters of a place or a reason that are printed."""
 
 
 class CheckpointError(Exception):
@@ -63,8 +68,8 @@ class CheckpointError(Exception):
         super().__init__(reason)
 
     def __str__(self) -> str:
-        where = ": ".join(part for part in (self.path, self.place) if part)
-        text = f"{where}: {self.reason}" if where else self.reason
+        where = ": ".join(part for part in (self.path, _shortened(self.place)) if part)
+        text = f"{where}: {_shortened(self.reason)}" if where else _shortened(self.reason)
         return f"{text}\n  {self.remedy}" if self.remedy else text
 
     def located(self, path: str | os.PathLike[str], place: str | None = None) -> CheckpointError:
@@ -74,6 +79,13 @@ class CheckpointError(Exception):
         if self.place is None:
             self.place = place
         return self
+
+
+def _shortened(text: str | None) -> str:
+    """A file chooses its names, and may choose very long ones."""
+    if text is None or len(text) <= _MAX_TEXT:
+        return text or ""
+    return f"{text[: _MAX_TEXT // 2]} ... {text[-_MAX_TEXT // 4 :]}"
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):

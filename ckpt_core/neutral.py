@@ -33,6 +33,8 @@ DOCUMENT: Final = "ckpt_core"
 """The attribute that carries the document, as text."""
 
 _EXACT: Final = 1 << 53
+_MAX_DIGITS: Final = 3550
+"""Hexadecimal digits of an integer, its sign and `0x` included: as long as Python prints (4300 decimal digits)."""
 
 NameOf = Callable[[KeyPath, LazyArray], Mapping[str, Any]]
 
@@ -185,7 +187,9 @@ def decode(form: Any, array: Callable[[KeyPath, Mapping[str, Any]], LazyArray]) 
     """
     try:
         return _decode(form, (), array)
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (
+        KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError, struct.error
+    ) as error:  # fmt: skip
         raise DamagedFileError(f"the neutral description is damaged ({error!r})") from error
 
 
@@ -212,8 +216,20 @@ def _decode(form: Any, path: KeyPath, array: Callable[[KeyPath, Mapping[str, Any
             for name in ("args", "appended", "state")
             if form.get(name) is not None
         }
-        return Record(body, _decode(form["fields"], path, array), **parts)
+        return Record(_text(body), _decode(form["fields"], path, array), **parts)
     return _DECODERS[tag](body)
+
+
+def _text(body: Any) -> str:
+    if type(body) is not str:
+        raise TypeError(f"a {type(body).__name__} where a name is expected")
+    return body
+
+
+def _decode_int(body: Any) -> int:
+    if len(_text(body)) > _MAX_DIGITS:
+        raise ValueError(f"an integer has {len(body)} hexadecimal digits")
+    return int(body, 16)
 
 
 def _decode_scalar(body: Any) -> Any:
@@ -238,7 +254,7 @@ def _no_array(_: KeyPath, body: Mapping[str, Any]) -> LazyArray:
 
 _DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$str": lambda body: bytes.fromhex(body).decode("utf-8", "surrogatepass"),
-    "$int": lambda body: int(body, 16),
+    "$int": _decode_int,
     "$float": lambda body: struct.unpack(">d", bytes.fromhex(body))[0],
     "$complex": lambda body: complex(*_decode_all(body)),
     "$bytes": lambda body: base64.b64decode(body, validate=True),
@@ -251,7 +267,7 @@ _DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$time": datetime.time.fromisoformat,
     "$timedelta": lambda body: datetime.timedelta(*body),
     "$path": lambda body: (PureWindowsPath if body[0] == "windows" else PurePosixPath)(body[1]),
-    "$global": Global,
+    "$global": lambda body: Global(_text(body)),
     "$alias": lambda body: Alias(parse_path(body)),
     "$slice": lambda body: slice(*_decode_all(body)),
     "$range": lambda body: range(*body),

@@ -11,7 +11,7 @@ from ckpt_core.backend import Holds, Stored
 from ckpt_core.bytewise import from_bytes
 from ckpt_core.errors import CheckpointError
 from ckpt_core.kinds import word_of
-from ckpt_core.tree import KeyPath, flatten, render_path
+from ckpt_core.tree import Alias, KeyPath, flatten, get, render_path, walk
 
 __all__ = ["unfit"]
 
@@ -32,7 +32,6 @@ def unfit(stored: Stored, holds: Holds | None) -> tuple[Stored, tuple[tuple[KeyP
     if document is None:
         return stored, ()
     attributes = {key: value for key, value in stored.attributes.items() if key != neutral.DOCUMENT}
-    attributes.update(document.get("attributes", {}))
     is_flat = holds is not None and not holds.containers
     leaves = {
         str(path[0]) if is_flat else render_path(path): leaf
@@ -50,7 +49,9 @@ def unfit(stored: Stored, holds: Holds | None) -> tuple[Stored, tuple[tuple[KeyP
         return from_bytes(found, body["dtype"]) if "dtype" in body else found
 
     try:
+        attributes |= dict(document.get("attributes", {}))
         tree = neutral.decode(document["tree"], array)
+        _check_aliases(tree)
         if set(leaves) - set(used) - set(document.get("copies", ())):
             raise ValueError("there are arrays that it does not describe")
         tied = tuple(tuple(used[name] for name in group) for group in document.get("tied", ()))
@@ -58,3 +59,10 @@ def unfit(stored: Stored, holds: Holds | None) -> tuple[Stored, tuple[tuple[KeyP
         note = f"the description that a conversion left here does not match the arrays and is set aside ({error})"
         return Stored(stored.tree, attributes, (*stored.notes, note)), ()
     return Stored(tree, attributes, stored.notes), tied
+
+
+def _check_aliases(tree: Any) -> None:
+    """Raise KeyError unless every alias leads to a container."""
+    for _, node in walk(tree):
+        if isinstance(node, Alias) and not isinstance(get(tree, node.path), (dict, list, tuple)):
+            raise KeyError(f"{render_path(node.path)} is no container")

@@ -200,7 +200,7 @@ def _leading_to_arrays(tree: Any) -> set[int]:
             inner = _resolved(tree, child)
             if array_of(inner) is not None:
                 below.append(node)
-            elif children(inner):
+            elif isinstance(inner, (dict, list, tuple)):
                 holders.setdefault(id(inner), []).append(node)
     found: set[int] = set()
     while below:

@@ -131,6 +131,9 @@ def _match_headers(headers: list[_Header], limit: int, read: Callable[[int, int]
             n_name,
             n_extra,
         ) = unpack(data)
+        if _FULL32 in (local_size, local_compressed) and not flags & _HAS_DESCRIPTOR:
+            extra = read(offset + width + n_name, n_extra)
+            local_size, local_compressed, _, _ = _zip64(extra, local_size, local_compressed, 0, 0)
         agrees = (
             magic == b"PK\x03\x04" and data[width:] == raw and n_name == len(raw) and local_method == method
         )
@@ -139,8 +142,7 @@ def _match_headers(headers: list[_Header], limit: int, read: Callable[[int, int]
         elif (
             local_crc != crc
             or local_flags & _HAS_DESCRIPTOR
-            or local_size not in (size, _FULL32)
-            or local_compressed not in (compressed, _FULL32)
+            or (local_size, local_compressed) != (size, compressed)
         ):
             agrees = False
         if not agrees or local_flags & _ENCRYPTED:

@@ -11,7 +11,10 @@ namespace. A comment on the line before a fence changes how it is treated:
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
+import dataclasses
+import inspect
 import io
 import pickle
 import re
@@ -24,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ckpt_core import hookspecs
+from ckpt_core.backend import Backend, Holds
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -274,3 +280,54 @@ def test_the_outputs_of_two_runs_agree() -> None:
     assert agrees(shown, printed)
     assert not agrees(shown.replace("35", "36"), printed)
     assert agrees("...\n35 arrays, 120 kB in 31 ms (3.9 MB/s)\n...", printed)
+
+
+# docs/write-a-backend.md says what a plugin implements, exactly.
+
+GUIDE = ROOT / "docs/write-a-backend.md"
+EXAMPLE = ROOT / "examples/third_party_backend/ckpt_npz_example.py"
+
+
+def signature_of(function: Any) -> str:
+    """A function's name and signature as its source spells them."""
+    return function.__name__ + re.sub("'([^']*)'", r"\1", str(inspect.signature(function)))
+
+
+def headings(text: str) -> set[str]:
+    """The headings that are one piece of code."""
+    return set(re.findall(r"^#+ `(.+)`$", text, re.MULTILINE))
+
+
+def test_every_hook_is_documented_with_its_signature() -> None:
+    hooks = {name: getattr(hookspecs, name) for name in hookspecs.__all__ if name != "hookimpl"}
+    assert {name for name in vars(hookspecs) if name.startswith("ckpt_core_")} == set(hooks)
+    wanted = {signature_of(hook) for hook in hooks.values()}
+    assert {heading for heading in headings(GUIDE.read_text()) if heading.startswith("ckpt_core_")} == wanted
+
+
+def test_every_method_of_a_backend_is_documented_with_its_signature() -> None:
+    methods = [
+        member for name, member in vars(Backend).items() if inspect.isfunction(member) and name[0] != "_"
+    ]
+    wanted = {signature_of(method) for method in methods}
+    assert {heading for heading in headings(GUIDE.read_text()) if "(self" in heading} == wanted
+
+
+def test_every_attribute_of_a_backend_is_documented() -> None:
+    text = GUIDE.read_text()
+    rows = {
+        name
+        for row in re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert set(inspect.get_annotations(Backend)) <= rows
+    assert {field.name for field in dataclasses.fields(Holds)} <= rows
+
+
+def test_the_guide_shows_the_code_of_the_example() -> None:
+    text, source = GUIDE.read_text(), EXAMPLE.read_text()
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            assert "\n".join(lines[first - 1 : node.end_lineno]) in text, node.name

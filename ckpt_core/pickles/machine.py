@@ -113,6 +113,7 @@ class Machine:
         self._chunk = _SMALL_CHUNK
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
+        self.framed = 0  # where the last frame ends
         self.memo: dict[int, Any] = {}
         self.replaced: dict[int, tuple[Any, Record]] = {}
         self.globals: dict[tuple[str, str], Global] = {}
@@ -343,9 +344,11 @@ class Machine:
                 elif op == 0x4E:  # NONE
                     stack.append(None)
                 elif op == 0x2E:  # STOP
+                    self.pos = pos
                     if self.outer or len(stack) != 1:
-                        self.pos = pos
                         self.fail("the pickle stops with more or less than one value")
+                    if self.position < self.framed:
+                        self.fail("the pickle stops before its last frame ends")
                     return stack[0]
                 else:
                     self.pos = pos

@@ -245,7 +245,9 @@ def proto(m: Machine) -> None:
 
 
 def frame(m: Machine) -> None:
-    m.need(struct.unpack("<Q", m.take(8))[0])
+    length = struct.unpack("<Q", m.take(8))[0]
+    m.need(length)
+    m.framed = m.position + length
 
 
 def nothing(m: Machine) -> None:

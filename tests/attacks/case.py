@@ -26,6 +26,8 @@ class Case:
         make: writes it at the path that it is given.
         expect: OPENS, REFUSED, EITHER or INERT.
         check: is given the tree of a file that opened.
+        options: what `open_checkpoint` is given besides the path.
+        light: one of very many of its kind, of which only some are inspected and converted too.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Case:
     expect: str
     check: Callable[[Any], None] | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    light: bool = False
 
 
 def data(name: str, content: bytes, expect: str, check: Callable[[Any], None] | None = None) -> Case:

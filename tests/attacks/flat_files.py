@@ -76,7 +76,7 @@ def _documents() -> Iterator[Any]:
     for tree in (
         None, {}, 1, {"w": {"$array": {}}}, {"w": {"$array": {"name": "v"}}}, {"w": {"$array": {"name": 7}}}, {"w": {"$array": []}}, {"w": {"$array": None}},
         {"a": {"$array": {"name": "w"}}, "b": {"$array": {"name": "w"}}}, {"w": {"$array": {"dtype": "float64"}}}, {"w": {"$array": {"dtype": "x"}}},
-        {"w": {"$array": {"lost": True}}}, {"w": {"$alias": ["w"]}}, {"w": {"$alias": "w"}}, {"w": {"$alias": []}}, {"w": {"$alias": 7}},
+        {"w": {"$array": {"lost": True}}}, {"w": {"$alias": ["w"]}}, {"w": {"$alias": "w"}}, {"w": {"$alias": []}}, {"w": {"$alias": 7}}, {"$alias": "nowhere"}, {"$alias": "x"}, {"$alias": ""}, {"$alias": "w"}, {"$alias": "[0]"}, {"$alias": "x/[0]/[0]"},
         {"w": {"$record": "os.system"}}, {"w": {"$record": 7}}, {"w": {"$record": "x", "fields": 1, "args": 2}}, {"w": {"$dict": 1}}, {"w": {"$dict": [1]}},
         {"w": {"$dict": [[{"$dict": []}, 1]]}}, {"w": {"$dict": [["a", 1], ["a", 2]]}}, {"w": {"$tuple": 1}}, {"w": {"$int": "x"}}, {"w": {"$int": 10}},
         {"w": {"$int": "0x" + "f" * 10_000}}, {"w": {"$float": "zz"}}, {"w": {"$float": ""}}, {"w": {"$str": "zz"}}, {"w": {"$bytes": 1}}, {"w": {"$numpy": ["O", "00"]}},
@@ -194,7 +194,7 @@ def _msgpack() -> Iterator[tuple[str, str, bytes]]:
     for code, width in ((0xDC, 2), (0xDD, 4), (0xDE, 2), (0xDF, 4), (0xDA, 2), (0xDB, 4), (0xC5, 2), (0xC6, 4), (0xC8, 2), (0xC9, 4), (0xD9, 1), (0xC4, 1), (0xC7, 1)):
         yield f"length-{code:x}-full", REFUSED, b"\x81\xa1w" + bytes([code]) + b"\xff" * width + b"\x01\x02"
         yield f"length-{code:x}-some", REFUSED, b"\x81\xa1w" + bytes([code]) + (100).to_bytes(width, "big") + b"\x01\x02"
-    yield "many-maps", EITHER, b"\x81\xa1w\xdd\x00\x1e\x84\x80" + b"\x80" * 2_000_000
+    yield "many-maps", EITHER, b"\x81\xa1w\xdd\x00\x03\x0d\x40" + b"\x80" * 200_000
     yield "many-arrays", EITHER, b"\x81\xa1w" + b"\xdc\xff\xff" + b"\x90" * 65_535
     yield "never-used", REFUSED, b"\x81\xa1w\xc1"
     yield "text-not-utf8", REFUSED, b"\x81\xa1w\xa2\xff\xfe"

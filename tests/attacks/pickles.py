@@ -180,6 +180,7 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "buffer-elsewhere", REFUSED, b"\x97"
     yield "proto-6", REFUSED, b"\x80\x06N"
     yield "frame-beyond", REFUSED, b"\x95" + struct.pack("<Q", 1 << 40) + b"N"
+    yield "frame-beyond-stop", REFUSED, b"\x95" + struct.pack("<Q", 3) + b"N.N"
     yield "frame-inside", EITHER, b"\x95" + struct.pack("<Q", 1) + b"N"
     yield "extension-zero", EITHER, b"\x82\x00"
     # Constructors of the table with arguments that are none.
@@ -252,7 +253,7 @@ def _whole() -> Iterator[tuple[str, str, bytes]]:
     """(name, expectation, the whole file)"""
     good = pickle.dumps({"w": np.arange(6, dtype=np.float32), "n": 1}, 4)
     yield "no-stop", REFUSED, good[:-1]
-    yield "one-byte", EITHER, b"\x80"  # an empty map of msgpack
+    yield "one-byte", REFUSED, b"\x80"
     yield "two-bytes", REFUSED, b"\x80\x04"
     yield "zeros", REFUSED, bytes(1000)
     yield "proto-255", REFUSED, b"\x80\xffN."
@@ -363,6 +364,8 @@ def _benign() -> Iterator[Case]:
             assert found["t"] == tree["t"] and found["b"] == tree["b"] and found["e"].shape == (0, 3)
 
         yield data(f"benign/p{protocol}.pkl", pickle.dumps(tree, protocol), OPENS, check)
-    yield data("benign/trailing.pkl", pickle.dumps(tree, 4) + b"trailing bytes", OPENS)
+    yield data("benign/padded.pkl", pickle.dumps(tree, 4) + bytes(100), OPENS)
+    yield data("benign/two.pkl", pickle.dumps(tree, 2) + pickle.dumps(tree, 5), OPENS)
+    yield data("pickle/trailing.pkl", pickle.dumps(tree, 4) + b"trailing bytes", REFUSED)
     yield data("benign/wide.pkl", pickle.dumps(list(range(30_000)), 4), OPENS)
     yield data("benign/keys.pkl", pickle.dumps({(i, str(i)): i for i in range(5000)}, 4), OPENS)

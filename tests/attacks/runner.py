@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 20
+SECONDS = 60
 """A file that was not read in that time hangs."""
 
 START_SECONDS = 120
@@ -70,9 +70,9 @@ def _worker(
                 else:
                     current = message
         except queue.Empty:
+            process.kill()
             if current is None:
                 raise RuntimeError(f"a worker of {suite} made no case: {complaints.read_text()[-2000:]}") from None
-            process.kill()
             return results, {**current, "outcome": "hung", "broken": f"no answer after {seconds} seconds"}
         code = process.wait()
     if current is not None:

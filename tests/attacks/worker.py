@@ -20,7 +20,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from tests.attacks.inspecting import BrokenRuleError, well_formed
 MEMORY = 3 << 29
 """Bytes of address space that reading any file may take, the interpreter and its libraries included."""
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 TARGETS = {"pickle": "out.pkl", "torch": "out.pth", "safetensors": "out.safetensors", "msgpack": "out.msgpack", "orbax": "out"}
 DISGUISED = ("MemoryError", "RecursionError", "SystemError", "AssertionError", "NameError", "UnboundLocalError")
 """Reasons that say only that something went wrong inside, which a check in time would have refused."""
@@ -43,6 +44,8 @@ def main() -> None:
     folder, suite, shard, shards = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     first = int(sys.argv[5]) if len(sys.argv) > 5 else 0
     warnings.simplefilter("error")
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else prints something does not reach the runner
     os.chdir(folder)
     _warm_up(folder)
     gc.freeze()  # what is there by now needs no looking at any more
@@ -56,16 +59,16 @@ def main() -> None:
         path = folder / f"{number}" / case.name.rpartition("/")[2]
         path.parent.mkdir()
         case.make(path)
-        _say({"number": number, "name": case.name})
+        _say(channel, {"number": number, "name": case.name})
         started = time.monotonic()
         result = judge(case, path, guard, number)
         seconds = round(time.monotonic() - started, 2)
-        _say({"number": number, "name": case.name, "expect": case.expect, "seconds": seconds, **result})
+        _say(channel, {"number": number, "name": case.name, "expect": case.expect, "seconds": seconds, **result})
         shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def _say(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)
+def _say(channel: TextIO, line: dict[str, Any]) -> None:
+    print(json.dumps(line), file=channel, flush=True)
 
 
 def _warm_up(folder: Path) -> None:
@@ -84,6 +87,9 @@ def _warm_up(folder: Path) -> None:
         with open_checkpoint(target) as ckpt:
             well_formed(ckpt.tree)
         convert(target, folder / "warm" / f"again-{name}", to=to)
+    for golden in ("0.12.8_keys_ocdbt", "0.12.8_chunked_ocdbt_zarr3", "0.12.8_chunked_zarr2"):
+        with open_checkpoint(GOLDEN / "orbax" / golden) as ckpt:
+            well_formed(ckpt.tree)
     _command(["inspect", str(folder / "nothing")])
     for codec in ("raw_unicode_escape", "unicode_escape", "cp437", "latin_1", "ascii", "utf_16", "utf_32_be", "utf_32_le"):
         importlib.import_module(f"encodings.{codec}")
@@ -102,7 +108,7 @@ def judge(case: Case, path: Path, guard: Guard, number: int) -> dict[str, Any]:
     guard.armed = True
     try:
         result.update(_read(case, path))
-        if case.expect != INERT or number % 20 == 0:
+        if number % 20 == 0 or not (case.light or case.expect == INERT):
             _ask_commands(path, result["outcome"])
             _convert(path, result, number)
     except BrokenRuleError as error:

@@ -25,6 +25,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 from orbax.checkpoint import v1 as ocp1
 
+from ckpt_core import open_checkpoint
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import (
@@ -853,3 +854,34 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("use_zarr3", [False, True])
+def test_frames_decode_the_same_with_and_without_zstandard(tmp_path, monkeypatch, use_zarr3):
+    from ckpt_flax.orbax import zstd
+
+    values = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=use_zarr3)) as checkpointer:
+        checkpointer.save(tmp_path / "x", {"w": values})
+    with open_checkpoint(tmp_path / "x") as ckpt:
+        assert ckpt.params["w"].read().tobytes() == values.tobytes()
+    monkeypatch.setattr(zstd, "_zstandard", lambda: None)
+    with open_checkpoint(tmp_path / "x") as ckpt:
+        assert ckpt.params["w"].read().tobytes() == values.tobytes()
+
+
+def test_a_frame_that_is_no_chunk_is_left_to_tensorstore():
+    import zstandard
+
+    from ckpt_flax.orbax.zstd import decode_frame, is_one_frame
+
+    metadata = {"shape": [4], "compressor": {"id": "zstd"}, "filters": None, "order": "C", "dtype": "<f4"}
+    spec = json.dumps({"driver": "zarr", "metadata": metadata})
+    assert is_one_frame(spec)
+    for changed in ({"order": "F"}, {"dtype": ">f4"}, {"compressor": None}, {"filters": [{"id": "delta"}]}):
+        assert not is_one_frame(json.dumps({"driver": "zarr", "metadata": {**metadata, **changed}}))
+    frame = zstandard.compress(bytes(range(16)))
+    assert bytes(decode_frame(spec, frame, 16, (4,))) == bytes(range(16))
+    assert bytes(decode_frame(spec, frame, 16, (3,))) == bytes(range(12))
+    for bad in (frame[:-1], frame + b"x", zstandard.compress(bytes(17)), zstandard.compress(bytes(15)), b""):
+        assert decode_frame(spec, bad, 16, (4,)) is None

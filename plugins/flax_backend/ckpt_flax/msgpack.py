@@ -41,7 +41,10 @@ class MsgpackBackend(Backend):
     )
 
     def sniff(self, source: Source) -> bool:
-        return not source.is_directory and looks_like_flax(source)
+        if source.is_directory or not looks_like_flax(source):
+            return False
+        # One byte can be an empty map, and more likely is all that is left of a pickle: the name decides.
+        return source.size > 1 or source.name.endswith(self.suffixes)
 
     def open(self, source: Source) -> Stored:
         tree, attributes = _read(source)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from ckpt_core.backend import Backend, Holds, Stored
-from ckpt_core.errors import CheckpointError
+from ckpt_core.errors import CheckpointError, DamagedFileError
 from ckpt_core.pickles import unpickle
 from ckpt_core.registry import registry
 from ckpt_core.sink import Sink
@@ -17,6 +17,13 @@ from ckpt_pickle.save import save_pickle
 from ckpt_pickle.sniff import is_pickle
 
 __all__ = ["PickleBackend"]
+
+
+_MAX_PICKLES: Final = 1000
+"""Pickles in one file, of which the first is read."""
+
+_PADDING: Final = 1 << 16
+"""Zeros or white space that may follow a pickle."""
 
 
 class PickleBackend(Backend):
@@ -46,6 +53,13 @@ class PickleBackend(Backend):
         attributes = _attributes(source, end)
         if attributes is not None:
             return Stored(value, attributes)
+        if not _is_in_order(source, end):
+            raise DamagedFileError(
+                f"the pickle ends at byte {end} of {source.size}, and what follows is no pickle",
+                path=source.path,
+                place=f"byte {end}",
+                remedy="The file is damaged, or is of another format that begins like a pickle.",
+            )
         note = f"The pickle ends at byte {end} of {source.size}; what follows it was not read."
         return Stored(value, notes=(note,))
 
@@ -64,3 +78,16 @@ def _attributes(source: Source, start: int) -> dict[str, Any] | None:
     except (CheckpointError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _is_in_order(source: Source, start: int) -> bool:
+    """Say whether the rest of a file is padding or more pickles: a STOP that damage made has other things behind it."""
+    for _ in range(_MAX_PICKLES):
+        rest = source.read(start, min(source.size - start, _PADDING))
+        if source.size - start <= _PADDING and not rest.strip(b"\0\r\n\t "):
+            return True
+        try:
+            start = unpickle(source, TABLE, start=start).end
+        except CheckpointError:
+            return False
+    return False

@@ -1,7 +1,7 @@
 """Decode the chunks that follow while one is used, when chunks are asked for in their order.
 
-Decoding is slower than everything around it, and a conversion takes one chunk after the other. Only small
-chunks are decoded ahead, a few megabytes in all, so that memory stays bounded by the largest chunk.
+Decoding is slower than everything around it, and a conversion takes one chunk after the other. Only what fits
+a budget is decoded ahead, so that memory stays bounded by the budget or the largest chunk.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Final, NamedTuple
 from ckpt_core.errors import CheckpointError
 from ckpt_core.storage import FileStorage, Storage
 from ckpt_flax.orbax.codec import chunk_decoder
+from ckpt_flax.orbax.zstd import decode_frame, is_one_frame
 
 __all__ = ["Chunk", "Coding"]
 
 _WORKERS: Final = 2
-_BUDGET: Final = 20 << 20
+_BUDGET: Final = 66 << 20
 """Bytes, stored and decoded together, that may be under way or waiting."""
 
 
@@ -67,7 +68,12 @@ class Chunk:
     def decode(self) -> memoryview:
         """Read and decode; raises DamagedFileError that names the chunk."""
         try:
-            return chunk_decoder(self.coding.spec, self.coding.fills).decode(self._read(), self.extent)
+            data = self._read()
+            if is_one_frame(self.coding.spec):
+                decoded = decode_frame(self.coding.spec, data, self.nbytes, self.extent)
+                if decoded is not None:
+                    return decoded
+            return chunk_decoder(self.coding.spec, self.coding.fills).decode(data, self.extent)
         except CheckpointError as error:
             raise error.located(self.coding.path, self.place) from error.__cause__
 

@@ -55,7 +55,16 @@ def measure(tasks: list[str], folder: Path, runs: int, repeats: int) -> list[Fig
     mib = dict.fromkeys(tasks, 0.0)
     for _ in range(runs):
         for task in tasks:
-            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.tasks", task, str(folder), str(repeats)]
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "benchmarks.tasks",
+                task,
+                str(folder),
+                str(repeats),
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{task} failed:\n{done.stderr[-3000:]}")
@@ -67,14 +76,19 @@ def measure(tasks: list[str], folder: Path, runs: int, repeats: int) -> list[Fig
 
 def opening(folder: Path, runs: int, only: str) -> None:
     """Print how fast structure is read, against every peer."""
-    print(f"| open, {folder.name} | ckpt ms | peer | peer ms | peer / ckpt |\n| --- | ---: | --- | ---: | ---: |")
+    print(
+        f"| open, {folder.name} | ckpt ms | peer | peer ms | peer / ckpt |\n| --- | ---: | --- | ---: | ---: |"
+    )
     for name, peers in OPEN_ROWS.items():
         if only not in f"open {name}" or not (folder / NAMES[name]).exists():
             continue
         ours, *theirs = measure([f"ckpt open {name}", *peers], folder, runs, 4)
         for peer, figures in zip(peers, theirs, strict=True):
             ratio = figures.seconds / ours.seconds
-            print(f"| {name} | {ours.seconds * 1e3:.1f} | {peer} | {figures.seconds * 1e3:.1f} | {ratio:.1f} x |", flush=True)
+            print(
+                f"| {name} | {ours.seconds * 1e3:.1f} | {peer} | {figures.seconds * 1e3:.1f} | {ratio:.1f} x |",
+                flush=True,
+            )
     print()
 
 
@@ -88,7 +102,9 @@ def converting(folder: Path, runs: int, only: str) -> None:
         if only not in f"convert {name} {to}" or not (folder / NAMES[name]).exists():
             continue
         row = f"ckpt {name} -> {to}"
-        cp, ours, quick, *theirs = measure([f"cp + sync {name}", row, f"{row}, --no-verify", *peers], folder, runs, 1)
+        cp, ours, quick, *theirs = measure(
+            [f"cp + sync {name}", row, f"{row}, --no-verify", *peers], folder, runs, 1
+        )
         start = (
             f"| {name} -> {to} | {ours.seconds:.2f} | {ours.mib:.0f} | {ours.seconds / cp.seconds:.2f} "
             f"| {quick.seconds / cp.seconds:.2f}"
@@ -127,7 +143,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows that contain this word")
     arguments = parser.parse_args()
     folder, small = arguments.folder.absolute(), arguments.small
-    for name, make in (("big", lambda: big(0.01 if small else 1.0)), ("many", lambda: many(1000 if small else 100_000))):
+    for name, make in (
+        ("big", lambda: big(0.01 if small else 1.0)),
+        ("many", lambda: many(1000 if small else 100_000)),
+    ):
         if not (folder / name / NAMES["orbax"]).exists():
             write_all(folder / name, make())
     opening(folder / "big", arguments.runs, arguments.only)

@@ -51,7 +51,7 @@ def safe_open_shapes() -> Task:
 
     def task(folder: Path) -> object:
         with safe_open(folder / NAMES["safetensors"], "np") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}
+            return {name: file.get_slice(name).get_shape() for name in list(file.keys())}
 
     return task
 
@@ -189,7 +189,9 @@ def torch_to_orbax() -> Task:
     def task(folder: Path) -> object:
         state = torch.load(folder / NAMES["torch"], weights_only=True)
         with ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save((folder / "out").absolute(), {name: tensor.numpy() for name, tensor in state.items()})
+            checkpointer.save(
+                (folder / "out").absolute(), {name: tensor.numpy() for name, tensor in state.items()}
+            )
         return sync(folder / "out")
 
     return task
@@ -218,7 +220,7 @@ def flat(tree: object) -> dict[str, object]:
 
 def sync(path: Path) -> None:
     """Flush a file, or every file of a directory, to disk, as `sync FILE...` does."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*")]
+    files = [path] if path.is_file() else list(path.rglob("*"))
     for file in (*files, path.parent):
         fd = os.open(file, os.O_RDONLY)
         os.fsync(fd)
@@ -249,7 +251,9 @@ for _name in NAMES:
     TASKS[f"cp + sync {_name}"] = lambda name=_name: cp_and_sync(name)
     for _to in ("torch", "safetensors", "pickle", "msgpack", "orbax"):
         TASKS[f"ckpt {_name} -> {_to}"] = lambda name=_name, to=_to: ckpt_convert(name, to)
-        TASKS[f"ckpt {_name} -> {_to}, --no-verify"] = lambda name=_name, to=_to: ckpt_convert(name, to, False)
+        TASKS[f"ckpt {_name} -> {_to}, --no-verify"] = lambda name=_name, to=_to: ckpt_convert(
+            name, to, False
+        )
 
 
 class PrivateMemory(threading.Thread):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ckpt_core.dtypes import ITEMSIZE, itemsize, name_of, to_numpy
 from ckpt_core.errors import DamagedFileError, LimitError, UnsupportedError
 from ckpt_core.regions import Region, basic_index, run_of, split
-from ckpt_core.storage import FileStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
+from ckpt_core.storage import DecodedStorage, FileStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
 from ckpt_core.strided import TILE, contiguous_strides, read_strided
 
 __all__ = ["MAX_DIMENSIONS", "ArraySpec", "LazyArray", "Piece", "contiguous_strides"]
@@ -223,7 +223,13 @@ class LazyArray:
         return self.read().item()
 
     def tiles(self, nbytes: int = TILE) -> Iterator[memoryview]:
-        """Yield the bytes in C order, native byte order, about `nbytes` at a time."""
+        """Yield the bytes in C order, native byte order, about `nbytes` at a time; not to be written to."""
+        storage, offset, strides, _ = self.pieces[0] if self.pieces else Piece(MemoryStorage(b""), 0)
+        if len(self.pieces) == 1 and strides is None and isinstance(storage, (DecodedStorage, MemoryStorage)):
+            data = storage.decoded() if isinstance(storage, DecodedStorage) else storage.data
+            for start in range(offset, offset + self.nbytes, nbytes):
+                yield data[start : min(start + nbytes, offset + self.nbytes)]
+            return
         for region in split(self.shape, ITEMSIZE[self.dtype], nbytes):
             tile = self._gather(region)
             if tile.size:

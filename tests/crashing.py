@@ -23,10 +23,25 @@ from ckpt_core import sink
 from ckpt_core.api import convert
 from ckpt_core.errors import CheckpointError
 
-OPERATIONS = (
-    "open write pwrite writev copy_file_range fsync fdatasync rename replace mkdir makedirs unlink rmdir ftruncate "
-    "link symlink truncate"
-).split()
+OPERATIONS = [
+    "open",
+    "write",
+    "pwrite",
+    "writev",
+    "copy_file_range",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "replace",
+    "mkdir",
+    "makedirs",
+    "unlink",
+    "rmdir",
+    "ftruncate",
+    "link",
+    "symlink",
+    "truncate",
+]
 KILLED = 9
 FAILED = 3
 
@@ -141,9 +156,13 @@ def main() -> None:
         assert status != 0 or found == after, f"operation {at}: exit 0 without the new target"
         if mode.startswith("E"):
             left = [name for name in os.listdir(folder) if name != os.path.basename(target)]
-            assert not left or found == after, f"operation {at}: left {left}"  # the old one's removal may fail
+            assert not left or found == after, (
+                f"operation {at}: left {left}"
+            )  # the old one's removal may fail
         convert(source, target, to=to, force=True)
-        assert os.listdir(folder) == [os.path.basename(target)], f"operation {at}: {os.listdir(folder)} after the next run"
+        assert os.listdir(folder) == [os.path.basename(target)], (
+            f"operation {at}: {os.listdir(folder)} after the next run"
+        )
     print(json.dumps({"tries": tries}))
 
 
@@ -156,7 +175,11 @@ def stable(target: str, found: str) -> str:
         text = json.load(file)
     for key in ("init_timestamp_nsecs", "commit_timestamp_nsecs"):
         text.pop(key, None)
-    names = {name: digest(os.path.join(target, name)) for name in sorted(os.listdir(target)) if not name.startswith("_CHECKPOINT")}
+    names = {
+        name: digest(os.path.join(target, name))
+        for name in sorted(os.listdir(target))
+        if not name.startswith("_CHECKPOINT")
+    }
     return json.dumps([text, names], sort_keys=True)
 
 

@@ -26,7 +26,13 @@ def lazy_of(view: np.ndarray, base: np.ndarray) -> LazyArray:
 
 
 VIEWS = [CUBE.transpose(p) for p in itertools.permutations(range(3))]
-VIEWS += [CUBE[3:9, ::2], CUBE[:, 5], CUBE[..., :1], np.broadcast_to(CUBE[:, :1], CUBE.shape), CUBE[1, 2, 3:4]]
+VIEWS += [
+    CUBE[3:9, ::2],
+    CUBE[:, 5],
+    CUBE[..., :1],
+    np.broadcast_to(CUBE[:, :1], CUBE.shape),
+    CUBE[1, 2, 3:4],
+]
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=[str(i) for i in range(len(VIEWS))])
@@ -35,7 +41,12 @@ def test_strided_windows_read_like_numpy(view):
     assert np.array_equal(lazy.read(), view)
     assert b"".join(map(bytes, lazy.tiles(1000))) == view.tobytes()
     flat = view.reshape(-1)
-    for start, stop in [(0, flat.size), (flat.size // 4, flat.size - 1), (flat.size // 3, flat.size // 2), (2, 2)]:
+    for start, stop in [
+        (0, flat.size),
+        (flat.size // 4, flat.size - 1),
+        (flat.size // 3, flat.size // 2),
+        (2, 2),
+    ]:
         assert np.array_equal(lazy.elements(start, stop), flat[start:stop])
 
 

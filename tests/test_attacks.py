@@ -16,14 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from ckpt_core.pickles import JAX, NUMPY, OPTAX, STDLIB
 from ckpt_pickle.joblib import TABLE
 from ckpt_torch.formats import constructors
+
+from ckpt_core.pickles import JAX, NUMPY, OPTAX, STDLIB
 from tests.attacks import runner
 
 SAFETY = Path(__file__).parents[1] / "docs" / "safety.md"
-SUITES = {"hostile_calls": 800, "pickles": 800, "torch_files": 450, "flat_files": 550, "directories": 450, "damage": 4000}
+SUITES = {
+    "hostile_calls": 800,
+    "pickles": 800,
+    "torch_files": 450,
+    "flat_files": 550,
+    "directories": 450,
+    "damage": 4000,
+}
 """The suites, and at least how many files each has."""
 
 
@@ -60,7 +67,9 @@ def test_the_runner_finds_what_it_looks_for(tmp_path: Path) -> None:
     offenders = importlib.import_module("tests.attacks.offenders").EXPECTED
     assert results.keys() == offenders.keys()
     for name, text in offenders.items():
-        assert re.search(text, results[name]["broken"]) if text else not results[name]["broken"], results[name]
+        assert re.search(text, results[name]["broken"]) if text else not results[name]["broken"], results[
+            name
+        ]
 
 
 # The page about safety.
@@ -68,7 +77,11 @@ def test_the_runner_finds_what_it_looks_for(tmp_path: Path) -> None:
 
 def caps_on_the_page() -> dict[str, int]:
     """{dotted name of a constant: the value that docs/safety.md states}"""
-    rows = re.findall(r"^\| `([\w.]+\.[A-Z_0-9]+)` \| ([\d,]+)(?: << (\d+))?(?: \([^)]*\))? \|", SAFETY.read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([\w.]+\.[A-Z_0-9]+)` \| ([\d,]+)(?: << (\d+))?(?: \([^)]*\))? \|",
+        SAFETY.read_text(),
+        re.MULTILINE,
+    )
     return {name: int(number.replace(",", "")) << int(shift or 0) for name, number, shift in rows}
 
 
@@ -94,17 +107,25 @@ def caps_in_the_code() -> dict[str, int]:
     return found
 
 
-NO_READER = {"ckpt_flax.msgpack_writer.MAX_CHUNK", "ckpt_flax.orbax.writing.MAX_FILES", "ckpt_flax.orbax.writing._MAX_NAME"}
+NO_READER = {
+    "ckpt_flax.msgpack_writer.MAX_CHUNK",
+    "ckpt_flax.orbax.writing.MAX_FILES",
+    "ckpt_flax.orbax.writing._MAX_NAME",
+}
 """What limits how something is written."""
 
 
 def test_the_page_states_every_cap_as_it_is() -> None:
-    assert caps_on_the_page() == {name: value for name, value in caps_in_the_code().items() if name not in NO_READER}
+    assert caps_on_the_page() == {
+        name: value for name, value in caps_in_the_code().items() if name not in NO_READER
+    }
 
 
 def test_the_page_lists_every_constructor() -> None:
     text = SAFETY.read_text()
     named = set(re.findall(r"`([\w.]+)`", text))
     table = {**STDLIB, **NUMPY, **JAX, **TABLE, **constructors(None)}  # type: ignore[arg-type]  # only the names matter
-    missing = {name for name in table if name not in OPTAX and name.replace("numpy._core", "numpy.core") not in named}
+    missing = {
+        name for name in table if name not in OPTAX and name.replace("numpy._core", "numpy.core") not in named
+    }
     assert not missing

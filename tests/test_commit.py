@@ -21,7 +21,13 @@ TREE = {
     "epoch": 3,
     "betas": (0.9, 0.99),
 }
-TARGETS = {"torch": "out.pth", "safetensors": "out.safetensors", "pickle": "out.pkl", "msgpack": "out.msgpack", "orbax": "out"}
+TARGETS = {
+    "torch": "out.pth",
+    "safetensors": "out.safetensors",
+    "pickle": "out.pkl",
+    "msgpack": "out.msgpack",
+    "orbax": "out",
+}
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +132,12 @@ def test_file_names_stay_inside_of_the_target(tmp_path):
 
 
 def test_a_failing_writer_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), Sink(tmp_path / "a") as sink:
-        with sink.file("x/y") as file:
-            file.write(b"1")
-        raise RuntimeError
+    def fail() -> None:
+        with Sink(tmp_path / "a") as sink:
+            with sink.file("x/y") as file:
+                file.write(b"1")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert os.listdir(tmp_path) == []

@@ -92,7 +92,11 @@ def test_there_and_back_is_the_same(tmp_path, first, second):
     there = convert(source, tmp_path / "there", to=second)
     back = convert(tmp_path / "there", tmp_path / "back", to=first)
     assert there.losses == back.losses == ()
-    with open_checkpoint(source) as a, open_checkpoint(tmp_path / "there") as b, open_checkpoint(tmp_path / "back") as c:
+    with (
+        open_checkpoint(source) as a,
+        open_checkpoint(tmp_path / "there") as b,
+        open_checkpoint(tmp_path / "back") as c,
+    ):
         assert (a.format, b.format, c.format) == (first, second, first)
         assert same(a.tree, b.tree)
         assert same(a.tree, c.tree)
@@ -121,11 +125,20 @@ def test_random_trees_return_from_every_format(tmp_path, to, tree):
 @pytest.mark.parametrize("dtype", sorted(ITEMSIZE))
 def test_every_dtype_is_kept_bit_for_bit_or_named(tmp_path, to, dtype):
     bits = np.random.default_rng(5).bytes(ITEMSIZE[dtype] * 6)
-    if dtype == "bool":
+    if dtype == "bool" or dtype in {
+        "int4",
+        "uint4",
+        "int2",
+        "uint2",
+        "float4_e2m1fn",
+        "float6_e2m3fn",
+        "float6_e3m2fn",
+    }:
         bits = bytes([0, 1, 1, 0, 1, 0])
-    elif dtype in {"int4", "uint4", "int2", "uint2", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"}:
-        bits = bytes([0, 1, 1, 0, 1, 0])
-    tree = {"w": LazyArray((2, 3), dtype, MemoryStorage(bits)), "scalar": LazyArray((), dtype, MemoryStorage(bits))}
+    tree = {
+        "w": LazyArray((2, 3), dtype, MemoryStorage(bits)),
+        "scalar": LazyArray((), dtype, MemoryStorage(bits)),
+    }
     fitted = save_checkpoint(tmp_path / "x", tree, to=to)
     with open_checkpoint(tmp_path / "x") as ckpt:
         assert ckpt.tree["w"].dtype == dtype
@@ -159,7 +172,9 @@ def test_less_can_be_asked_for_and_what_is_left_is_said(tmp_path):
     receipt = convert(source, tmp_path / "a.safetensors", only="params", select="layers/**", cast="bf16")
     with open_checkpoint(tmp_path / "a.safetensors") as ckpt:
         assert {leaf.dtype for _, leaf in flatten(ckpt.tree)} == {"bfloat16"}
-        assert list(ckpt.tree) == [f"layers.{i}.{name}" for i in range(2) for name in ("weight", "bias", "scale")]
+        assert list(ckpt.tree) == [
+            f"layers.{i}.{name}" for i in range(2) for name in ("weight", "bias", "scale")
+        ]
     left = {remark.path for remark in receipt.left}
     assert {"epoch", "args/lr", "model_state_dict/layers.0.running_mean"} <= left
     assert receipt.arrays == 6
@@ -189,7 +204,9 @@ def test_the_target_format_comes_from_the_name_or_is_asked_for(tmp_path):
 
 def test_two_writers_of_one_suffix_must_be_told_apart(tmp_path):
     source = file_of(tmp_path, "pickle")
-    clashing = {s for _, b in registry().backends for s in b.suffixes if len(registry().for_suffix(f"x{s}")) > 1}
+    clashing = {
+        s for _, b in registry().backends for s in b.suffixes if len(registry().for_suffix(f"x{s}")) > 1
+    }
     for suffix in clashing:
         with pytest.raises(AmbiguousFormatError, match="both write such names"):
             convert(source, tmp_path / f"a{suffix}")
@@ -219,7 +236,9 @@ def test_contradicting_requests_are_refused(tmp_path):
 def test_progress_reaches_the_end(tmp_path):
     source = file_of(tmp_path, "pickle")
     seen: list[tuple[int, int]] = []
-    receipt = convert(source, tmp_path / "x", to="torch", progress=lambda done, total: seen.append((done, total)))
+    receipt = convert(
+        source, tmp_path / "x", to="torch", progress=lambda done, total: seen.append((done, total))
+    )
     assert seen[-1][0] == seen[-1][1] == receipt.nbytes
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 

@@ -20,7 +20,9 @@ from ckpt_core.tree import Alias, Part, Record, children, flatten, unshare
 from ckpt_core.unfit import unfit
 
 FLAT = Holds(attributes="text", reserved=frozenset({"__metadata__"}))
-JSONISH = Holds(values=frozenset({"None", "bool", "int", "float", "str"}), containers=frozenset({"dict", "list"}))
+JSONISH = Holds(
+    values=frozenset({"None", "bool", "int", "float", "str"}), containers=frozenset({"dict", "list"})
+)
 PICKLISH = Holds(
     values=frozenset({"None", "bool", "int", "float", "complex", "str", "bytes", "scalar"}),
     containers=frozenset({"dict", "list", "tuple", "OrderedDict"}),
@@ -42,8 +44,10 @@ def check_native(tree, holds: Holds) -> None:
         node = stack.pop()
         pairs = children(node)
         if pairs is None:
-            assert isinstance(node, LazyArray) or type(node).__name__.replace("NoneType", "None") in holds.values or (
-                isinstance(node, np.generic) and "scalar" in holds.values
+            assert (
+                isinstance(node, LazyArray)
+                or type(node).__name__.replace("NoneType", "None") in holds.values
+                or (isinstance(node, np.generic) and "scalar" in holds.values)
             )
             continue
         kind = "OrderedDict" if isinstance(node, Record) else type(node).__name__
@@ -108,7 +112,10 @@ def test_names_that_collide_are_kept_apart():
 
 def test_unknown_dtypes_are_losses_that_still_come_back():
     holds = Holds(dtypes=frozenset({"uint8", "float32"}), attributes="text")
-    tree = {"w": LazyArray((2, 3), "complex128", MemoryStorage(np.random.default_rng(0).bytes(96))), "v": array(1)}
+    tree = {
+        "w": LazyArray((2, 3), "complex128", MemoryStorage(np.random.default_rng(0).bytes(96))),
+        "v": array(1),
+    }
     fitted = fit(Stored(tree), holds)
     assert [str(loss) for loss in fitted.losses] == [
         "dtype complex128 is unknown to the target; the bytes are written as uint8 @ w"

@@ -20,19 +20,30 @@ from ckpt_core.tree import Alias, Record
 
 
 def test_torch_tensors_of_every_dtype_and_their_ties(tmp_path):
-    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3, bias=False))
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3, bias=False)
+    )
     model[2].weight = model[0].weight
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.randn(4, 3)).sum().backward()
     optimizer.step()
-    tree = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "half": torch.ones(2).bfloat16()}
+    tree = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "half": torch.ones(2).bfloat16(),
+    }
     save_checkpoint(tmp_path / "a.pth", tree)
     loaded = torch.load(tmp_path / "a.pth", weights_only=True)
     assert loaded["half"].dtype == torch.bfloat16
     assert loaded["model"]["0.weight"].data_ptr() == loaded["model"]["2.weight"].data_ptr()
-    other = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3, bias=False))
+    other = torch.nn.Sequential(
+        torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3, bias=False)
+    )
     other.load_state_dict(loaded["model"])
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True)
+    )
     other[2].weight = other[0].weight
     torch.optim.AdamW(other.parameters()).load_state_dict(loaded["optimizer"])
     assert loaded["model"]._metadata == model.state_dict()._metadata

@@ -13,7 +13,12 @@ from ckpt_core import convert, open_checkpoint
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_a_state_dict_pickled_without_torch_save(tmp_path, protocol):
     tensor = torch.randn(30, 4)
-    state = {"a.weight": tensor, "a.tied": tensor, "a.bias": torch.ones(4).bfloat16(), "n": torch.nn.Parameter(tensor)}
+    state = {
+        "a.weight": tensor,
+        "a.tied": tensor,
+        "a.bias": torch.ones(4).bfloat16(),
+        "n": torch.nn.Parameter(tensor),
+    }
     path = tmp_path / "model.pkl"
     path.write_bytes(pickle.dumps({"model": state, "epoch": 3}, protocol=protocol))
     with open_checkpoint(path) as ckpt:

@@ -25,9 +25,20 @@ def test_reading_by_position(folder):
     with Source(folder / "a") as source:
         assert source.read(10, 5) == bytes(range(10, 15))
         window = source.window(50, 20)
-        assert (window.size, window.read(0, 3), window.head) == (20, bytes([50, 51, 52]), bytes(range(50, 70)))
+        assert (window.size, window.read(0, 3), window.head) == (
+            20,
+            bytes([50, 51, 52]),
+            bytes(range(50, 70)),
+        )
         for part in (source, window):
-            for offset, length in [(0, part.size + 1), (-1, 2), (part.size, 1), (0, 2**62), (2**62, 1), (0, -1)]:
+            for offset, length in [
+                (0, part.size + 1),
+                (-1, 2),
+                (part.size, 1),
+                (0, 2**62),
+                (2**62, 1),
+                (0, -1),
+            ]:
                 with pytest.raises(DamagedFileError, match="are declared"):
                     part.read(offset, length)
         with pytest.raises(DamagedFileError):
@@ -62,7 +73,19 @@ def test_members_stay_inside(folder):
         assert source.members() == ("a", "near", "out", "sub", "up")
         assert source.member("sub/b").read(0, 1) == b"b"
         assert source.member("near").read(0, 1) == b"b"
-        for name in ["../outside", "/etc/passwd", "sub/../a", "", ".", "a//b", "x\0", "sub\\b", "out", "up", "up/outside"]:
+        for name in [
+            "../outside",
+            "/etc/passwd",
+            "sub/../a",
+            "",
+            ".",
+            "a//b",
+            "x\0",
+            "sub\\b",
+            "out",
+            "up",
+            "up/outside",
+        ]:
             with pytest.raises(UnsafePathError):
                 source.member(name)
         with pytest.raises(CheckpointNotFoundError):

@@ -37,7 +37,9 @@ VALUES = st.one_of(
     st.datetimes(),
     st.dates(),
     st.timedeltas(),
-    st.sampled_from([PurePosixPath("/a/b"), PureWindowsPath("C:/x"), Global("torch.float32"), {1, "a"}, frozenset({2})]),
+    st.sampled_from(
+        [PurePosixPath("/a/b"), PureWindowsPath("C:/x"), Global("torch.float32"), {1, "a"}, frozenset({2})]
+    ),
 )
 KEYS = st.one_of(
     st.text(max_size=3),
@@ -70,7 +72,11 @@ def same(a, b) -> bool:
         return isinstance(b, LazyArray) and a.spec == b.spec and a.read().tobytes() == b.read().tobytes()
     pairs, others = children(a), children(b)
     if pairs is not None:
-        if type(a) is not type(b) or others is None or [repr(k) for k, _ in pairs] != [repr(k) for k, _ in others]:
+        if (
+            type(a) is not type(b)
+            or others is None
+            or [repr(k) for k, _ in pairs] != [repr(k) for k, _ in others]
+        ):
             return False
         if isinstance(a, Record) and a.type_name != b.type_name:
             return False

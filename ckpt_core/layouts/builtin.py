@@ -11,7 +11,16 @@ from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling
 from ckpt_core.layouts.values import has_array, is_module, is_state_dict, is_weights
 from ckpt_core.tree import KeyPath, flatten
 
-__all__ = ["BUILTIN", "Items", "ModuleLayout", "StateDict", "StateMetadata", "TrainState", "TrainingDict", "Variables"]
+__all__ = [
+    "BUILTIN",
+    "Items",
+    "ModuleLayout",
+    "StateDict",
+    "StateMetadata",
+    "TrainState",
+    "TrainingDict",
+    "Variables",
+]
 
 
 class StateMetadata(Layout):

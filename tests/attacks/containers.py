@@ -40,7 +40,9 @@ class Member:
         self.central = {**fields, "disk": 0, "comment": b"", "offset": None, **(central or {})}
 
 
-def zip_bytes(members: list[Member], *, comment: bytes = b"", end: dict[str, Any] | None = None, before: bytes = b"") -> bytes:
+def zip_bytes(
+    members: list[Member], *, comment: bytes = b"", end: dict[str, Any] | None = None, before: bytes = b""
+) -> bytes:
     """Return an archive; `end` replaces fields of its last record, `before` stands before the first member."""
     out = io.BytesIO()
     out.write(before)
@@ -84,16 +86,30 @@ def zip_bytes(members: list[Member], *, comment: bytes = b"", end: dict[str, Any
 # torch
 
 
-def storage(key: str = "0", numel: Any = 6, kind: str = "FloatStorage", module: str = "torch", *more: Any) -> bytes:
+def storage(
+    key: str = "0", numel: Any = 6, kind: str = "FloatStorage", module: str = "torch", *more: Any
+) -> bytes:
     """The persistent id of a storage."""
     return op.value(("storage", op.Raw(op.global_(module, kind, 2)), key, "cpu", numel, *more), 2) + b"Q"
 
 
 def tensor(
-    stored: bytes | None = None, offset: Any = 0, size: Any = (2, 3), stride: Any = (3, 1), *more: Any, v3: Any = None
+    stored: bytes | None = None,
+    offset: Any = 0,
+    size: Any = (2, 3),
+    stride: Any = (3, 1),
+    *more: Any,
+    v3: Any = None,
 ) -> bytes:
     """A call on `_rebuild_tensor_v2` (or `_v3` with a dtype)."""
-    args = [op.Raw(stored or storage()), offset, size, stride, False, op.Raw(op.call("collections", "OrderedDict", protocol=2))]
+    args = [
+        op.Raw(stored or storage()),
+        offset,
+        size,
+        stride,
+        False,
+        op.Raw(op.call("collections", "OrderedDict", protocol=2)),
+    ]
     if v3 is not None:
         args.append(op.Raw(op.global_("torch", v3, 2)))
     name = "_rebuild_tensor_v3" if v3 is not None else "_rebuild_tensor_v2"
@@ -113,19 +129,36 @@ def torch_zip(
 ) -> bytes:
     """A torch archive around the opcodes of its data.pkl (without protocol and STOP)."""
     members = [Member("archive/data.pkl", op.pickled(body, 2)), Member("archive/byteorder", byteorder)]
-    members += [Member(f"archive/data/{key}", raw) for key, raw in ({"0": FLOATS} if storages is None else storages).items()]
+    members += [
+        Member(f"archive/data/{key}", raw)
+        for key, raw in ({"0": FLOATS} if storages is None else storages).items()
+    ]
     members += [Member("archive/version", b"3\n"), *(more or [])]
     return zip_bytes(members, **options)
 
 
 def torch_legacy(
-    body: bytes, keys: Any = ("0",), storages: bytes | None = None, *, magic: int = 0x1950A86A20F9469CFC6C, version: int = 1001
+    body: bytes,
+    keys: Any = ("0",),
+    storages: bytes | None = None,
+    *,
+    magic: int = 0x1950A86A20F9469CFC6C,
+    version: int = 1001,
 ) -> bytes:
     """A file of torch before 1.6 around the opcodes of its object."""
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    system = {
+        "protocol_version": 1001,
+        "little_endian": True,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }
     head = b"".join(op.pickled(op.value(item, 2), 2) for item in (magic, version, system))
     keys_pickle = op.pickled(op.value(list(keys) if isinstance(keys, tuple) else keys, 2), 2)
-    return head + op.pickled(body, 2) + keys_pickle + (struct.pack("<q", 6) + FLOATS if storages is None else storages)
+    return (
+        head
+        + op.pickled(body, 2)
+        + keys_pickle
+        + (struct.pack("<q", 6) + FLOATS if storages is None else storages)
+    )
 
 
 # safetensors
@@ -149,7 +182,13 @@ def mp(value: Any) -> bytes:
     if isinstance(value, bool):
         return b"\xc3" if value else b"\xc2"
     if isinstance(value, int):
-        return bytes([value]) if 0 <= value < 128 else b"\xcf" + struct.pack(">Q", value) if value > 0 else b"\xd3" + struct.pack(">q", value)
+        return (
+            bytes([value])
+            if 0 <= value < 128
+            else b"\xcf" + struct.pack(">Q", value)
+            if value > 0
+            else b"\xd3" + struct.pack(">q", value)
+        )
     if isinstance(value, float):
         return b"\xcb" + struct.pack(">d", value)
     if isinstance(value, str):
@@ -164,7 +203,9 @@ def mp(value: Any) -> bytes:
 
 def ext(code: int, payload: bytes, length: int | None = None) -> op.Raw:
     """An extension value; `length` may lie."""
-    return op.Raw(b"\xc9" + struct.pack(">I", len(payload) if length is None else length) + bytes([code]) + payload)
+    return op.Raw(
+        b"\xc9" + struct.pack(">I", len(payload) if length is None else length) + bytes([code]) + payload
+    )
 
 
 def flax_array(shape: Any = (2, 3), dtype: Any = "float32", raw: Any = FLOATS, code: int = 1) -> op.Raw:

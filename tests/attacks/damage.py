@@ -23,7 +23,12 @@ from tests.attacks.inspecting import BrokenRuleError, well_formed
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FLIPS = 60
-TREE = {"model": {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float16)}, "epoch": 3, "note": "a text", "t": (1, None, 2.5)}
+TREE = {
+    "model": {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float16)},
+    "epoch": 3,
+    "note": "a text",
+    "t": (1, None, 2.5),
+}
 
 
 @functools.cache
@@ -31,7 +36,12 @@ def samples() -> dict[str, bytes]:
     """Small real files, by file name."""
     found: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for to, name in {"torch": "torch.pth", "pickle": "pickle.pkl", "safetensors": "safetensors.safetensors", "msgpack": "msgpack.msgpack"}.items():
+        for to, name in {
+            "torch": "torch.pth",
+            "pickle": "pickle.pkl",
+            "safetensors": "safetensors.safetensors",
+            "msgpack": "msgpack.msgpack",
+        }.items():
             path = Path(folder) / name
             save_checkpoint(path, TREE, to=to)
             found[name] = path.read_bytes()
@@ -39,8 +49,15 @@ def samples() -> dict[str, bytes]:
         found[f"numpy{protocol}.pkl"] = pickle.dumps(TREE, protocol)
     body = b"(X\x01\x00\x00\x00w" + tensor() + b"d"
     found["by-hand.pth"] = torch_zip(body)
-    found["legacy.pth"] = torch_legacy(body.replace(b"X\x03\x00\x00\x00cpuK\x06t", b"X\x03\x00\x00\x00cpuK\x06Nt"))
-    for name in ("pickle/small.pkl.gz", "pickle/small.pkl.bz2", "pickle/small.pkl.xz", "safetensors/numpy.safetensors"):
+    found["legacy.pth"] = torch_legacy(
+        body.replace(b"X\x03\x00\x00\x00cpuK\x06t", b"X\x03\x00\x00\x00cpuK\x06Nt")
+    )
+    for name in (
+        "pickle/small.pkl.gz",
+        "pickle/small.pkl.bz2",
+        "pickle/small.pkl.xz",
+        "safetensors/numpy.safetensors",
+    ):
         path = GOLDEN / name
         if path.exists():
             found[path.name] = path.read_bytes()
@@ -80,7 +97,11 @@ def _writer(content: bytes) -> Any:
 
 def _cut(name: str) -> Iterator[Case]:
     content = samples()[name]
-    lengths = range(len(content)) if len(content) < 1500 else sorted(random.Random(name).sample(range(len(content)), 400))
+    lengths = (
+        range(len(content))
+        if len(content) < 1500
+        else sorted(random.Random(name).sample(range(len(content)), 400))
+    )
     for length in lengths:
         yield Case(f"cut/{length}/{name}", _writer(content[:length]), EITHER, same_as(name), light=True)
 
@@ -95,4 +116,3 @@ def _flipped(name: str) -> Iterator[Case]:
             damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
         check = same_as(name) if is_checked else None
         yield Case(f"flip/{number}/{name}", _writer(bytes(damaged)), EITHER, check, light=True)
-

@@ -32,7 +32,13 @@ ZARR3: dict[str, Any] = {
 
 def leaf(*names: Any, value_type: Any = "np.ndarray", **more: Any) -> dict[str, Any]:
     keys = [{"key": name, "key_type": 2} for name in names]
-    return {str(tuple(names)): {"key_metadata": keys, "value_metadata": {"value_type": value_type, "skip_deserialize": False}, **more}}
+    return {
+        str(tuple(names)): {
+            "key_metadata": keys,
+            "value_metadata": {"value_type": value_type, "skip_deserialize": False},
+            **more,
+        }
+    }
 
 
 def orbax(
@@ -52,7 +58,10 @@ def orbax(
         "store_array_data_equal_to_fill_value": True, "custom_metadata": None, **(metadata if isinstance(metadata, dict) else {}),
     }  # fmt: skip
     _write(path / "_METADATA", metadata if isinstance(metadata, bytes) else whole)
-    _write(path / "_CHECKPOINT_METADATA", {"item_handlers": "x", "commit_timestamp_nsecs": 1, "custom_metadata": {}})
+    _write(
+        path / "_CHECKPOINT_METADATA",
+        {"item_handlers": "x", "commit_timestamp_nsecs": 1, "custom_metadata": {}},
+    )
     (path / name).mkdir()
     document = ZARRAY if document is None else document
     is_3 = isinstance(document, dict) and document.get("zarr_format") == 3
@@ -84,9 +93,20 @@ def _orbax() -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "good-3", OPENS, {"document": ZARR3, "metadata": {"use_zarr3": True}}
     for version, base in (("2", ZARRAY), ("3", ZARR3)):
         for key in base:
-            for kind, value in (("none", None), ("number", -1), ("text", "x"), ("list", [[]]), ("object", {}), ("huge", HUGE)):
+            for kind, value in (
+                ("none", None),
+                ("number", -1),
+                ("text", "x"),
+                ("list", [[]]),
+                ("object", {}),
+                ("huge", HUGE),
+            ):
                 yield f"zarr{version}-{key}-{kind}", EITHER, {"document": {**base, key: value}}
-            yield f"zarr{version}-{key}-missing", EITHER, {"document": {k: v for k, v in base.items() if k != key}}
+            yield (
+                f"zarr{version}-{key}-missing",
+                EITHER,
+                {"document": {k: v for k, v in base.items() if k != key}},
+            )
         yield f"zarr{version}-shape-differs", REFUSED, {"document": {**base, "shape": [2, 3, 1]}}
     for number, (shape, chunks) in enumerate(
         (
@@ -95,16 +115,59 @@ def _orbax() -> Iterator[tuple[str, str, dict[str, Any]]]:
             ([2, 3], [2, 3, 1]), ([1 << 22], [1]), ([100, 3], [100, 3]), (["2", 3], [2, 3]), ([10**30, 0], [1, 1]),
         )
     ):  # fmt: skip
-        yield f"sizes-{number}", EITHER if number in (10, 18) else REFUSED, {"document": {**ZARRAY, "shape": shape, "chunks": chunks}}
+        yield (
+            f"sizes-{number}",
+            EITHER if number in (10, 18) else REFUSED,
+            {"document": {**ZARRAY, "shape": shape, "chunks": chunks}},
+        )
     yield "sizes-empty-huge", EITHER, {"document": {**ZARRAY, "shape": [0, HUGE], "chunks": [1, 1]}}
     for number, dtype in enumerate(
-        ("O", "|O", "<O8", "<f5", "<f3", "f4", "<M8[ns]", "|V4", "<U1", "|S4", [["a", "<f4"]], {"x": 1}, "<f400", "float32", "bfloat16", "int4", "uint4", ">f4", "|f4", "=f4", "<i8", "<c16", "")
+        (
+            "O",
+            "|O",
+            "<O8",
+            "<f5",
+            "<f3",
+            "f4",
+            "<M8[ns]",
+            "|V4",
+            "<U1",
+            "|S4",
+            [["a", "<f4"]],
+            {"x": 1},
+            "<f400",
+            "float32",
+            "bfloat16",
+            "int4",
+            "uint4",
+            ">f4",
+            "|f4",
+            "=f4",
+            "<i8",
+            "<c16",
+            "",
+        )
     ):
         yield f"dtype-{number}", EITHER, {"document": {**ZARRAY, "dtype": dtype}}
     for number, compressor in enumerate(
-        ({"id": "zstd", "level": 1}, {"id": "blosc"}, {"id": "gzip", "level": 99}, {"id": "zlib", "level": 1}, {"id": "os.system"}, {"id": 7}, [], "zstd", 1, {"id": "bz2", "level": 1})
+        (
+            {"id": "zstd", "level": 1},
+            {"id": "blosc"},
+            {"id": "gzip", "level": 99},
+            {"id": "zlib", "level": 1},
+            {"id": "os.system"},
+            {"id": 7},
+            [],
+            "zstd",
+            1,
+            {"id": "bz2", "level": 1},
+        )
     ):
-        yield f"compressor-{number}", REFUSED if number not in (6,) else EITHER, {"document": {**ZARRAY, "compressor": compressor}}
+        yield (
+            f"compressor-{number}",
+            REFUSED if number not in (6,) else EITHER,
+            {"document": {**ZARRAY, "compressor": compressor}},
+        )
     yield "filters", EITHER, {"document": {**ZARRAY, "filters": [{"id": "delta", "dtype": "<f4"}]}}
     for number, codecs in enumerate(
         (
@@ -114,14 +177,31 @@ def _orbax() -> Iterator[tuple[str, str, dict[str, Any]]]:
             [{"name": "bytes"}] * 1000,
         )
     ):  # fmt: skip
-        yield f"codecs-{number}", EITHER if number in (0, 3) else REFUSED, {"document": {**ZARR3, "codecs": codecs}}
+        yield (
+            f"codecs-{number}",
+            EITHER if number in (0, 3) else REFUSED,
+            {"document": {**ZARR3, "codecs": codecs}},
+        )
     yield "chunk-missing", REFUSED, {"chunk": None}
     yield "chunk-missing-3", REFUSED, {"chunk": None, "document": ZARR3}
     for cut in (b"", FLOATS[:-1], FLOATS + b"x"):
         yield f"chunk-{len(cut)}", REFUSED, {"chunk": cut}
         yield f"chunk-3-{len(cut)}", REFUSED, {"chunk": cut, "document": ZARR3}
     yield "chunk-is-a-folder", REFUSED, {"chunk": None, "files": {"w/0.0/x": b""}}
-    for number, text in enumerate((b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b'{"shape": NaN}', b'{"zarr_format": 2, "zarr_format": 2}', bytes(2 << 20))):
+    for number, text in enumerate(
+        (
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"[" * 100_000,
+            b'{"a":' * 100_000,
+            b"\xff",
+            b'{"shape": NaN}',
+            b'{"zarr_format": 2, "zarr_format": 2}',
+            bytes(2 << 20),
+        )
+    ):
         yield f"document-{number}", REFUSED, {"document": text}
         yield f"metadata-{number}", REFUSED, {"metadata": text}
     for number, tree in enumerate(
@@ -140,10 +220,22 @@ def _orbax() -> Iterator[tuple[str, str, dict[str, Any]]]:
     ):  # fmt: skip
         yield f"tree-{number}", EITHER, {"tree": tree}
     for key in ("use_ocdbt", "use_zarr3", "store_array_data_equal_to_fill_value", "custom_metadata"):
-        for kind, value in (("none", None), ("true", True), ("number", 7), ("text", "x"), ("list", []), ("object", {"ckpt_core": "{"}), ("deep", {"ckpt_core": "[" * 50_000})):
+        for kind, value in (
+            ("none", None),
+            ("true", True),
+            ("number", 7),
+            ("text", "x"),
+            ("list", []),
+            ("object", {"ckpt_core": "{"}),
+            ("deep", {"ckpt_core": "[" * 50_000}),
+        ):
             yield f"{key}-{kind}", EITHER, {"metadata": {key: value}}
     for number, strings in enumerate((b"{", [], {"w": 7}, {"s": "x"}, {"w": "x"}, b"[" * 100_000)):
-        yield f"strings-{number}", EITHER, {"files": {"_strings.json": strings}, "tree": leaf("w", value_type="string")}
+        yield (
+            f"strings-{number}",
+            EITHER,
+            {"files": {"_strings.json": strings}, "tree": leaf("w", value_type="string")},
+        )
     yield "sharding", EITHER, {"files": {"_sharding": {"dw==": "{"}}}
     yield "sharding-odd", EITHER, {"files": {"_sharding": b"\xff"}}
     yield "checkpoint-metadata", EITHER, {"files": {"_CHECKPOINT_METADATA": b"["}}
@@ -151,8 +243,24 @@ def _orbax() -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "manifest-too", EITHER, {"files": {"manifest.ocdbt": b"garbage"}}
     bomb = _zstd_bomb()
     if bomb:
-        yield "chunk-bomb", REFUSED, {"document": {**ZARRAY, "compressor": {"id": "zlib", "level": 1}, "shape": [1 << 36], "chunks": [1 << 36]}, "chunk": bomb}
-    yield "chunk-lies", REFUSED, {"document": {**ZARRAY, "compressor": {"id": "zlib", "level": 1}}, "chunk": bomb}
+        yield (
+            "chunk-bomb",
+            REFUSED,
+            {
+                "document": {
+                    **ZARRAY,
+                    "compressor": {"id": "zlib", "level": 1},
+                    "shape": [1 << 36],
+                    "chunks": [1 << 36],
+                },
+                "chunk": bomb,
+            },
+        )
+    yield (
+        "chunk-lies",
+        REFUSED,
+        {"document": {**ZARRAY, "compressor": {"id": "zlib", "level": 1}}, "chunk": bomb},
+    )
 
 
 def _zstd_bomb() -> bytes:
@@ -175,7 +283,19 @@ def _links() -> Iterator[Case]:
         return make
 
     for name in ("w", "w/0.0", "w/.zarray", "_METADATA"):
-        for number, target in enumerate(("/etc/passwd", "/etc", "..", "../..", "/", "/dev/zero", "/proc/self/environ", "nowhere", name.rpartition("/")[2])):
+        for number, target in enumerate(
+            (
+                "/etc/passwd",
+                "/etc",
+                "..",
+                "../..",
+                "/",
+                "/dev/zero",
+                "/proc/self/environ",
+                "nowhere",
+                name.rpartition("/")[2],
+            )
+        ):
             expect = REFUSED if name != "_METADATA" else EITHER
             yield Case(f"links/{name.replace('/', '-')}-{number}", linked(name, target), expect)
 
@@ -223,10 +343,13 @@ def _special_files() -> Iterator[Case]:
     yield Case("special/fifo", os.mkfifo, REFUSED)
     yield Case("special/socket", bind, REFUSED)
     for device in ("zero", "null", "urandom", "full", "tty"):
-        yield Case(f"special/{device}", lambda path, device=device: path.symlink_to(f"/dev/{device}"), REFUSED)
+        yield Case(
+            f"special/{device}", lambda path, device=device: path.symlink_to(f"/dev/{device}"), REFUSED
+        )
     yield Case("special/proc", lambda path: path.symlink_to("/proc/self/mem"), REFUSED)
     yield Case("special/nothing", lambda path: None, REFUSED)
     yield Case("special/empty", lambda path: path.write_bytes(b""), REFUSED)
+
     def sparse(path: Path) -> None:
         path.write_bytes(b"\x80\x04")
         os.truncate(path, 1 << 40)
@@ -241,7 +364,15 @@ def _special_files() -> Iterator[Case]:
 
         return make
 
-    for name in ("w/0.0", "w/.zarray", "_METADATA", "_CHECKPOINT_METADATA", "_strings.json", "_sharding", "other"):
+    for name in (
+        "w/0.0",
+        "w/.zarray",
+        "_METADATA",
+        "_CHECKPOINT_METADATA",
+        "_strings.json",
+        "_sharding",
+        "other",
+    ):
         expect = REFUSED if name in ("w/0.0", "w/.zarray") else EITHER
         yield Case(f"special/fifo-{name.replace('/', '-')}", inside(name), expect)
 
@@ -280,14 +411,22 @@ def _odd_directories() -> Iterator[Case]:
         path.mkdir()
         orbax(path / "1.orbax-checkpoint-tmp")
 
-    for name, make in {"deep": deep, "steps-in-steps": steps_in_steps, "looped": looped, "many": many, "unfinished": unfinished}.items():
+    for name, make in {
+        "deep": deep,
+        "steps-in-steps": steps_in_steps,
+        "looped": looped,
+        "many": many,
+        "unfinished": unfinished,
+    }.items():
         yield Case(f"folders/{name}", make, EITHER)
 
 
 def _ocdbt() -> Iterator[Case]:
     """A golden OCDBT directory with one of its files damaged."""
     golden = GOLDEN / "orbax" / "0.12.8_keys_ocdbt"
-    names = sorted(str(path.relative_to(golden)) for path in golden.rglob("*") if path.is_file() and path.stat().st_size)
+    names = sorted(
+        str(path.relative_to(golden)) for path in golden.rglob("*") if path.is_file() and path.stat().st_size
+    )
     rng = np.random.default_rng(5)
 
     def damaged(name: str, change: Callable[[bytes], bytes | None]) -> Callable[[Path], None]:
@@ -303,7 +442,13 @@ def _ocdbt() -> Iterator[Case]:
 
     for number, name in enumerate(names):
         size = (golden / name).stat().st_size
-        changes: list[Callable[[bytes], bytes | None]] = [lambda raw: None, lambda raw: b"", lambda raw: raw[: len(raw) // 2], lambda raw: raw[:-1], lambda raw: raw + b"x"]
+        changes: list[Callable[[bytes], bytes | None]] = [
+            lambda raw: None,
+            lambda raw: b"",
+            lambda raw: raw[: len(raw) // 2],
+            lambda raw: raw[:-1],
+            lambda raw: raw + b"x",
+        ]
         for at in rng.integers(0, size, 6):
             changes.append(lambda raw, at=int(at): raw[:at] + bytes([raw[at] ^ 0x5A]) + raw[at + 1 :])
         for kind, change in enumerate(changes):

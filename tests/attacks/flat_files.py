@@ -38,7 +38,21 @@ def _headers() -> Iterator[tuple[str, str, bytes]]:
     yield "good-spaces", OPENS, safetensors(raw + b" " * 100, FLOATS)
     yield "good-empty", OPENS, safetensors({})
     yield "good-metadata", OPENS, safetensors({"__metadata__": {"a": "b"}, **GOOD}, FLOATS)
-    for length in (0, 1, len(raw) - 1, len(raw) + 1, len(raw) + 24, len(raw) + 25, 1 << 20, 1 << 27, 1 << 31, HUGE, 2**63 - 1, 2**63, 2**64 - 1):
+    for length in (
+        0,
+        1,
+        len(raw) - 1,
+        len(raw) + 1,
+        len(raw) + 24,
+        len(raw) + 25,
+        1 << 20,
+        1 << 27,
+        1 << 31,
+        HUGE,
+        2**63 - 1,
+        2**63,
+        2**64 - 1,
+    ):
         yield f"length-{length}", REFUSED, safetensors(GOOD, FLOATS, length=length)
     yield "length-alone", REFUSED, struct.pack("<Q", 2)
     yield "length-cut", REFUSED, b"\x02\0\0\0"
@@ -86,7 +100,16 @@ def _documents() -> Iterator[Any]:
     ):  # fmt: skip
         yield {"ckpt_core": 1, "tree": tree}
         yield {"ckpt_core": 1, "tree": {"w": {"$array": {}}, "x": tree}}
-    for more in ({"tied": 1}, {"tied": [["w", "v"]]}, {"tied": [[1]]}, {"copies": 1}, {"copies": ["w"]}, {"copies": [1]}, {"attributes": 1}, {"attributes": {"a": []}}):
+    for more in (
+        {"tied": 1},
+        {"tied": [["w", "v"]]},
+        {"tied": [[1]]},
+        {"copies": 1},
+        {"copies": ["w"]},
+        {"copies": [1]},
+        {"attributes": 1},
+        {"attributes": {"a": []}},
+    ):
         yield {"ckpt_core": 1, "tree": {"w": {"$array": {}}}, **more}
 
 
@@ -114,34 +137,126 @@ def _fields() -> Iterator[tuple[str, str, bytes]]:
     ):  # fmt: skip
         expect = EITHER if offsets == [False, 24] else REFUSED
         yield f"offsets-{number}", expect, one(data_offsets=offsets)
-    for number, dtype in enumerate(("F31", "", None, 7, [], "f32", "O", "float32", "F32 ", "BF16", "F64", "I8", "BOOL", "F8_E4M3", "U128", "x" * 10_000, "C64", "F4", "F6_E2M3", "E8M0")):
+    for number, dtype in enumerate(
+        (
+            "F31",
+            "",
+            None,
+            7,
+            [],
+            "f32",
+            "O",
+            "float32",
+            "F32 ",
+            "BF16",
+            "F64",
+            "I8",
+            "BOOL",
+            "F8_E4M3",
+            "U128",
+            "x" * 10_000,
+            "C64",
+            "F4",
+            "F6_E2M3",
+            "E8M0",
+        )
+    ):
         yield f"dtype-{number}", REFUSED, one(dtype=dtype)
     yield "dtype-narrow", OPENS, one(dtype="BF16", shape=[2, 6])
     for missing in ("dtype", "shape", "data_offsets"):
-        yield f"no-{missing}", REFUSED, safetensors({"w": {key: value for key, value in GOOD["w"].items() if key != missing}}, FLOATS)
+        yield (
+            f"no-{missing}",
+            REFUSED,
+            safetensors({"w": {key: value for key, value in GOOD["w"].items() if key != missing}}, FLOATS),
+        )
     for number, info in enumerate((None, 1, "x", [], [1, 2, 3], {}, [["dtype", "F32"]])):
         yield f"info-{number}", REFUSED, safetensors({"w": info}, FLOATS)
     yield "extra-field", EITHER, one(extra=1)
     yield "trailing", REFUSED, safetensors(GOOD, FLOATS + b"x")
     yield "missing", REFUSED, safetensors(GOOD, FLOATS[:-1])
     part = {"dtype": "F32", "shape": [3]}
-    yield "two", OPENS, safetensors({"a": {**part, "data_offsets": [0, 12]}, "b": {**part, "data_offsets": [12, 24]}}, FLOATS)
-    yield "two-swapped", OPENS, safetensors({"a": {**part, "data_offsets": [12, 24]}, "b": {**part, "data_offsets": [0, 12]}}, FLOATS)
-    yield "two-same", REFUSED, safetensors({"a": {**part, "data_offsets": [0, 12]}, "b": {**part, "data_offsets": [0, 12]}}, FLOATS[:12])
-    yield "two-overlap", REFUSED, safetensors({"a": {**part, "data_offsets": [0, 12]}, "b": {**part, "data_offsets": [8, 20]}}, FLOATS[:20])
-    yield "two-hole", REFUSED, safetensors({"a": {**part, "data_offsets": [0, 12]}, "b": {**part, "data_offsets": [16, 28]}}, FLOATS + b"abcd")
+    yield (
+        "two",
+        OPENS,
+        safetensors(
+            {"a": {**part, "data_offsets": [0, 12]}, "b": {**part, "data_offsets": [12, 24]}}, FLOATS
+        ),
+    )
+    yield (
+        "two-swapped",
+        OPENS,
+        safetensors(
+            {"a": {**part, "data_offsets": [12, 24]}, "b": {**part, "data_offsets": [0, 12]}}, FLOATS
+        ),
+    )
+    yield (
+        "two-same",
+        REFUSED,
+        safetensors(
+            {"a": {**part, "data_offsets": [0, 12]}, "b": {**part, "data_offsets": [0, 12]}}, FLOATS[:12]
+        ),
+    )
+    yield (
+        "two-overlap",
+        REFUSED,
+        safetensors(
+            {"a": {**part, "data_offsets": [0, 12]}, "b": {**part, "data_offsets": [8, 20]}}, FLOATS[:20]
+        ),
+    )
+    yield (
+        "two-hole",
+        REFUSED,
+        safetensors(
+            {"a": {**part, "data_offsets": [0, 12]}, "b": {**part, "data_offsets": [16, 28]}},
+            FLOATS + b"abcd",
+        ),
+    )
     yield "hole-in-front", REFUSED, safetensors({"a": {**part, "data_offsets": [4, 16]}}, FLOATS[:16])
-    for name in ("", ".", "..", "../x", "/", "a/b", "a\0b", "\u202e", "x" * 100_000, "__metadata__x", "a.b", "a", "__proto__", "\x1b[31m"):
+    for name in (
+        "",
+        ".",
+        "..",
+        "../x",
+        "/",
+        "a/b",
+        "a\0b",
+        "\u202e",
+        "x" * 100_000,
+        "__metadata__x",
+        "a.b",
+        "a",
+        "__proto__",
+        "\x1b[31m",
+    ):
         yield f"name-{name.encode()[:10].hex()}-{len(name)}", OPENS, safetensors({name: GOOD["w"]}, FLOATS)
-    yield "names-that-nest", OPENS, safetensors({"a": {**part, "data_offsets": [0, 12]}, "a.b": {**part, "data_offsets": [12, 24]}}, FLOATS)
+    yield (
+        "names-that-nest",
+        OPENS,
+        safetensors(
+            {"a": {**part, "data_offsets": [0, 12]}, "a.b": {**part, "data_offsets": [12, 24]}}, FLOATS
+        ),
+    )
     yield "name-that-nests-deep", OPENS, safetensors({".".join("a" * 3000): GOOD["w"]}, FLOATS)
-    yield "many", OPENS, safetensors({f"t{n}": {"dtype": "U8", "shape": [1], "data_offsets": [n, n + 1]} for n in range(20_000)}, bytes(20_000))
+    yield (
+        "many",
+        OPENS,
+        safetensors(
+            {f"t{n}": {"dtype": "U8", "shape": [1], "data_offsets": [n, n + 1]} for n in range(20_000)},
+            bytes(20_000),
+        ),
+    )
 
 
 def _indexes() -> Iterator[Case]:
     shard = safetensors(GOOD, FLOATS)
 
-    def made(name: str, expect: str, index: Any, files: dict[str, bytes] | None = None, links: dict[str, str] | None = None) -> Case:
+    def made(
+        name: str,
+        expect: str,
+        index: Any,
+        files: dict[str, bytes] | None = None,
+        links: dict[str, str] | None = None,
+    ) -> Case:
         def make(path: Path) -> None:
             path.mkdir()
             for file, content in {"a.safetensors": shard, **(files or {})}.items():
@@ -156,7 +271,9 @@ def _indexes() -> Iterator[Case]:
         return Case(f"index/{name}", make, expect)
 
     yield made("good", OPENS, {"metadata": {"total_size": 24}, "weight_map": {"w": "a.safetensors"}})
-    yield made("link-inside", OPENS, {"weight_map": {"w": "b.safetensors"}}, links={"b.safetensors": "a.safetensors"})
+    yield made(
+        "link-inside", OPENS, {"weight_map": {"w": "b.safetensors"}}, links={"b.safetensors": "a.safetensors"}
+    )
     for number, file in enumerate(
         (
             "../a.safetensors", "/etc/passwd", "/a.safetensors", "./a.safetensors", "x/../a.safetensors", "..", ".", "", "a.safetensors/", "//a.safetensors",
@@ -191,34 +308,111 @@ def _msgpack() -> Iterator[tuple[str, str, bytes]]:
         yield f"deep-list-{depth}", REFUSED, b"\x81\xa1w" + b"\x91" * depth + b"\xc0"
         yield f"deep-map-{depth}", REFUSED, b"\x81\xa1w" * depth + b"\xc0"
         yield f"deep-cut-{depth}", REFUSED, b"\x81\xa1w" * depth
-    for code, width in ((0xDC, 2), (0xDD, 4), (0xDE, 2), (0xDF, 4), (0xDA, 2), (0xDB, 4), (0xC5, 2), (0xC6, 4), (0xC8, 2), (0xC9, 4), (0xD9, 1), (0xC4, 1), (0xC7, 1)):
+    for code, width in (
+        (0xDC, 2),
+        (0xDD, 4),
+        (0xDE, 2),
+        (0xDF, 4),
+        (0xDA, 2),
+        (0xDB, 4),
+        (0xC5, 2),
+        (0xC6, 4),
+        (0xC8, 2),
+        (0xC9, 4),
+        (0xD9, 1),
+        (0xC4, 1),
+        (0xC7, 1),
+    ):
         yield f"length-{code:x}-full", REFUSED, b"\x81\xa1w" + bytes([code]) + b"\xff" * width + b"\x01\x02"
-        yield f"length-{code:x}-some", REFUSED, b"\x81\xa1w" + bytes([code]) + (100).to_bytes(width, "big") + b"\x01\x02"
+        yield (
+            f"length-{code:x}-some",
+            REFUSED,
+            b"\x81\xa1w" + bytes([code]) + (100).to_bytes(width, "big") + b"\x01\x02",
+        )
     yield "many-maps", EITHER, b"\x81\xa1w\xdd\x00\x03\x0d\x40" + b"\x80" * 200_000
     yield "many-arrays", EITHER, b"\x81\xa1w" + b"\xdc\xff\xff" + b"\x90" * 65_535
     yield "never-used", REFUSED, b"\x81\xa1w\xc1"
     yield "text-not-utf8", REFUSED, b"\x81\xa1w\xa2\xff\xfe"
     yield "key-not-utf8", REFUSED, b"\x81\xa2\xff\xfe\xc0"
     yield "key-twice", REFUSED, b"\x82\xa1w\xc0\xa1w\xc0"
-    for number, key in enumerate((b"\x90", b"\x80", b"\xc0", b"\x01", b"\xcb\x7f\xf8\0\0\0\0\0\0", b"\xc4\x01a", flax_array().code)):
+    for number, key in enumerate(
+        (b"\x90", b"\x80", b"\xc0", b"\x01", b"\xcb\x7f\xf8\0\0\0\0\0\0", b"\xc4\x01a", flax_array().code)
+    ):
         yield f"key-{number}", EITHER, b"\x82\xa1w\xc0" + key + b"\xc0"
-    for number, shape in enumerate(((3, 3), (7,), (5,), (1 << 31,), (HUGE,), (1 << 32, 1 << 32), (2**64 - 1,), (0, HUGE), (0,), (-2, -3), (-6,), (1,) * 65 + (6,), (2.0, 3), ("6",), (None,), (True, 6))):
+    for number, shape in enumerate(
+        (
+            (3, 3),
+            (7,),
+            (5,),
+            (1 << 31,),
+            (HUGE,),
+            (1 << 32, 1 << 32),
+            (2**64 - 1,),
+            (0, HUGE),
+            (0,),
+            (-2, -3),
+            (-6,),
+            (1,) * 65 + (6,),
+            (2.0, 3),
+            ("6",),
+            (None,),
+            (True, 6),
+        )
+    ):
         yield f"shape-{number}", REFUSED if number not in (7, 15) else EITHER, mp({"w": flax_array(shape)})
     for number, shape in enumerate((6, None, "6", {}, [[6]], 1.5)):
         yield f"shape-odd-{number}", REFUSED, mp({"w": flax_array(shape)})
-    for number, dtype in enumerate(("float31", "", "O", "object", "V4", "S4", "f4", "<f4", ">f4", "float64", "bfloat16", "float8_e4m3fn", "int4", 7, None, [], "x" * 2000, "float32\0", b"float32", "M8[ns]", "U1")):
+    for number, dtype in enumerate(
+        (
+            "float31",
+            "",
+            "O",
+            "object",
+            "V4",
+            "S4",
+            "f4",
+            "<f4",
+            ">f4",
+            "float64",
+            "bfloat16",
+            "float8_e4m3fn",
+            "int4",
+            7,
+            None,
+            [],
+            "x" * 2000,
+            "float32\0",
+            b"float32",
+            "M8[ns]",
+            "U1",
+        )
+    ):
         yield f"dtype-{number}", EITHER, mp({"w": flax_array(dtype=dtype)})
     for number, raw in enumerate((b"", FLOATS[:-1], FLOATS + b"x", "text", 7, None, [], "x" * 24)):
         yield f"bytes-{number}", EITHER if number == 7 else REFUSED, mp({"w": flax_array(raw=raw)})
     whole = mp([[2, 3], "float32", FLOATS])
-    for number, payload in enumerate((b"", b"\xc0", mp([]), mp([[2, 3], "float32"]), mp([[2, 3], "float32", FLOATS, 1]), mp({}), whole + b"x", whole[:-1], whole[:3])):
+    for number, payload in enumerate(
+        (
+            b"",
+            b"\xc0",
+            mp([]),
+            mp([[2, 3], "float32"]),
+            mp([[2, 3], "float32", FLOATS, 1]),
+            mp({}),
+            whole + b"x",
+            whole[:-1],
+            whole[:3],
+        )
+    ):
         for code in (1, 3):
             yield f"extension-{code}-{number}", REFUSED, mp({"w": ext(code, payload)})
     for length in (0, 5, 10_000, 2**32 - 1):
         yield f"extension-length-{length}", REFUSED, mp({"w": ext(1, whole, length)})
     for code in (0, 4, 5, 127, 128, 255):
         yield f"extension-code-{code}", EITHER, mp({"w": ext(code, b"abc")})
-    for number, payload in enumerate((mp([1.0, 2.0]), mp([1.0]), mp([1.0, "x"]), mp(1.0), b"", mp([True, False]), mp([1 << 63, 0]))):
+    for number, payload in enumerate(
+        (mp([1.0, 2.0]), mp([1.0]), mp([1.0, "x"]), mp(1.0), b"", mp([True, False]), mp([1 << 63, 0]))
+    ):
         yield f"complex-{number}", EITHER, mp({"w": ext(2, payload)})
     scalar = [[], "float32", FLOATS[:4]]
     yield "scalar", OPENS, mp({"w": ext(3, mp(scalar))})
@@ -239,16 +433,32 @@ def _msgpack() -> Iterator[tuple[str, str, bytes]]:
         )
     ):  # fmt: skip
         yield f"chunks-{number}", REFUSED, chunked(shape, chunks)
-    for number, text in enumerate(("", "{", "[]", "[" * 100_000, '{"ckpt_core": 7}', '{"ckpt_core": "{"}', '{"a": NaN}')):
+    for number, text in enumerate(
+        ("", "{", "[]", "[" * 100_000, '{"ckpt_core": 7}', '{"ckpt_core": "{"}', '{"a": NaN}')
+    ):
         yield f"metadata-{number}", EITHER, b"\x82\xa1w" + mp("ckpt_core:" + text) + b"\xa1w\xc0"
         yield f"metadata-alone-{number}", EITHER, mp({"ckpt_core": "ckpt_core:" + text})
-    yield "metadata-thrice", REFUSED, b"\x83\xa1w" + mp("ckpt_core:{}") + b"\xa1w" + mp("ckpt_core:{}") + b"\xa1w\xc0"
-    yield "numbers", OPENS, mp({"a": 2**63, "b": -(2**63), "c": float("nan"), "d": None, "e": b"", "f": "", "g": {}, "h": []})
+    yield (
+        "metadata-thrice",
+        REFUSED,
+        b"\x83\xa1w" + mp("ckpt_core:{}") + b"\xa1w" + mp("ckpt_core:{}") + b"\xa1w\xc0",
+    )
+    yield (
+        "numbers",
+        OPENS,
+        mp({"a": 2**63, "b": -(2**63), "c": float("nan"), "d": None, "e": b"", "f": "", "g": {}, "h": []}),
+    )
 
 
 def _compressed() -> Iterator[tuple[str, str, bytes]]:
     good = op.pickled(op.dict_({"w": op.ndarray(FLOATS, (2, 3))}))
-    packers = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zlib": zlib.compress, "lzma": lambda raw: lzma.compress(raw, lzma.FORMAT_ALONE)}
+    packers = {
+        "gz": gzip.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+        "zlib": zlib.compress,
+        "lzma": lambda raw: lzma.compress(raw, lzma.FORMAT_ALONE),
+    }
     for name, pack in packers.items():
         packed = pack(good)
         yield f"good.pkl.{name}", OPENS, packed

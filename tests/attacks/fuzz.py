@@ -24,7 +24,28 @@ from tests.attacks.case import EITHER, Case
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROUND = 2000
 LARGEST = 60_000
-INTERESTING = (0, 1, 2, 3, 4, 7, 8, 16, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1)
+INTERESTING = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    7,
+    8,
+    16,
+    127,
+    128,
+    255,
+    256,
+    32767,
+    65535,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**62,
+    2**63 - 1,
+    2**64 - 1,
+)
 OPCODES = b"().012FGIJKLMNPQRSTUVX]abcdeghijloqprstu}" + bytes(range(0x80, 0x99))
 
 
@@ -33,7 +54,12 @@ def seeds() -> tuple[tuple[str, bytes], ...]:
     """Golden files that are single files, and not too long."""
     found = []
     for path in sorted(GOLDEN.rglob("*")):
-        if path.is_file() and path.suffix != ".json" and "orbax" not in path.parts and "generate" not in path.parts:
+        if (
+            path.is_file()
+            and path.suffix != ".json"
+            and "orbax" not in path.parts
+            and "generate" not in path.parts
+        ):
             if 0 < path.stat().st_size <= LARGEST:
                 found.append((path.name, path.read_bytes()))
     return tuple(found)
@@ -161,7 +187,9 @@ def cases() -> Iterator[Case]:
             yield Case(f"fuzz/{seed}-{index}", _directory(f"{seed} {index}"), EITHER, light=index % 40 != 0)
             continue
         name, raw = rng.choice(seeds())
-        yield Case(f"fuzz/{seed}-{index}-{name}", _file(f"{seed} {index} bytes", raw), EITHER, light=index % 20 != 0)
+        yield Case(
+            f"fuzz/{seed}-{index}-{name}", _file(f"{seed} {index} bytes", raw), EITHER, light=index % 20 != 0
+        )
 
 
 def _file(seed: str, raw: bytes) -> Callable[[Path], None]:

@@ -225,7 +225,12 @@ def _newobj(module: str, name: str, args: tuple[Any, ...], protocol: int) -> byt
 
 
 def _newobj_ex(module: str, name: str, args: tuple[Any, ...], protocol: int) -> bytes:
-    return op.global_(module, name, protocol) + op.value(args, protocol) + op.value({"shell": True}, protocol) + b"\x92"
+    return (
+        op.global_(module, name, protocol)
+        + op.value(args, protocol)
+        + op.value({"shell": True}, protocol)
+        + b"\x92"
+    )
 
 
 def _inst(module: str, name: str, args: tuple[Any, ...], protocol: int) -> bytes:
@@ -256,11 +261,23 @@ def _getattr(module: str, name: str, args: tuple[Any, ...], protocol: int) -> by
 
 def _attrgetter(module: str, name: str, args: tuple[Any, ...], protocol: int) -> bytes:
     getter = op.call("operator", "attrgetter", op.text(name, protocol), protocol=protocol)
-    return getter + op.tuple_(op.global_(module, "__spec__", protocol)) + op.REDUCE + op.value(args, protocol) + op.REDUCE
+    return (
+        getter
+        + op.tuple_(op.global_(module, "__spec__", protocol))
+        + op.REDUCE
+        + op.value(args, protocol)
+        + op.REDUCE
+    )
 
 
 def _partial(module: str, name: str, args: tuple[Any, ...], protocol: int) -> bytes:
-    partial = op.call("functools", "partial", op.global_(module, name, protocol), *_arguments(args, protocol), protocol=protocol)
+    partial = op.call(
+        "functools",
+        "partial",
+        op.global_(module, name, protocol),
+        *_arguments(args, protocol),
+        protocol=protocol,
+    )
     return partial + b")" + op.REDUCE
 
 
@@ -271,13 +288,27 @@ def _reconstructor(module: str, name: str, args: tuple[Any, ...], protocol: int)
 
 
 def _copyreg_newobj(module: str, name: str, args: tuple[Any, ...], protocol: int) -> bytes:
-    return op.call("copyreg", "__newobj__", op.global_(module, name, protocol), *_arguments(args, protocol), protocol=protocol)
+    return op.call(
+        "copyreg",
+        "__newobj__",
+        op.global_(module, name, protocol),
+        *_arguments(args, protocol),
+        protocol=protocol,
+    )
 
 
 def _rebuilt_type(module: str, name: str, args: tuple[Any, ...], protocol: int) -> bytes:
     """torch's _rebuild_from_type_v2(FUNCTION, type, args, state), which calls what it is given."""
     function, kind = op.global_(module, name, protocol), op.global_("torch", "Tensor", protocol)
-    return op.call("torch._tensor", "_rebuild_from_type_v2", function, kind, op.value(args, protocol), b"}", protocol=protocol)
+    return op.call(
+        "torch._tensor",
+        "_rebuild_from_type_v2",
+        function,
+        kind,
+        op.value(args, protocol),
+        b"}",
+        protocol=protocol,
+    )
 
 
 def _appended(module: str, name: str, args: tuple[Any, ...], protocol: int) -> bytes:
@@ -300,7 +331,14 @@ def _state_setter(module: str, name: str, args: tuple[Any, ...], protocol: int) 
 def _in_a_subclass(module: str, name: str, args: tuple[Any, ...], protocol: int) -> bytes:
     """numpy's _reconstruct(CLASS, ...)."""
     target = op.global_(module, name, protocol)
-    return op.call("numpy.core.multiarray", "_reconstruct", target, op.value((0,), protocol), op.value(b"b", protocol), protocol=protocol)
+    return op.call(
+        "numpy.core.multiarray",
+        "_reconstruct",
+        target,
+        op.value((0,), protocol),
+        op.value(b"b", protocol),
+        protocol=protocol,
+    )
 
 
 FORMS: dict[str, tuple[Form, tuple[int, ...]]] = {
@@ -344,7 +382,9 @@ def check(tree: Any) -> None:
     assert (w.shape, w.dtype) == ((2, 3), "float32"), w
     assert w.read().tobytes() == FLOATS
     assert tree["epoch"] == 3 and tree["after"] == [1, "x"]
-    assert any(isinstance(node, (Record, Global)) for _, node in walk(tree["payload"])) or _is_known(tree["payload"])
+    assert any(isinstance(node, (Record, Global)) for _, node in walk(tree["payload"])) or _is_known(
+        tree["payload"]
+    )
 
 
 def _is_known(value: Any) -> bool:
@@ -371,7 +411,13 @@ def _containers(name: str, call: bytes, protocol: int, number: int) -> Iterator[
 
 def _joblib_array() -> bytes:
     descr = op.call("numpy", "dtype", op.text("f4", 2), b"I00\n", b"I01\n", protocol=2)
-    state = {"subclass": op.name("numpy.ndarray"), "shape": (2, 3), "order": "C", "dtype": op.Raw(descr), "allow_mmap": True}
+    state = {
+        "subclass": op.name("numpy.ndarray"),
+        "shape": (2, 3),
+        "order": "C",
+        "dtype": op.Raw(descr),
+        "allow_mmap": True,
+    }
     wrapper = op.global_("joblib.numpy_pickle", "NumpyArrayWrapper", 2) + b")\x81"
     return wrapper + op.value(state, 2) + op.BUILD + FLOATS
 
@@ -401,9 +447,16 @@ def _others() -> Iterator[Case]:
     """What is no call on a name of the file's choice, and could be."""
     for width, code in ((b"\x82", b"\x07"), (b"\x83", b"\x07\x01"), (b"\x84", b"\x07\x00\x00\x01")):
         call = width + code + op.value((TOUCH,), 2) + op.REDUCE
-        yield data(f"calls/extension-{len(code)}.pkl", op.pickled(_tree(op.ndarray(FLOATS, (2, 3)), call, 4)), INERT, check)
+        yield data(
+            f"calls/extension-{len(code)}.pkl",
+            op.pickled(_tree(op.ndarray(FLOATS, (2, 3)), call, 4)),
+            INERT,
+            check,
+        )
     persistent = op.text("os.system") + b"Q"
-    yield data("calls/persistent.pkl", op.pickled(_tree(op.ndarray(FLOATS, (2, 3)), persistent, 4)), INERT, check)
+    yield data(
+        "calls/persistent.pkl", op.pickled(_tree(op.ndarray(FLOATS, (2, 3)), persistent, 4)), INERT, check
+    )
     line = op.pickled(_tree(op.ndarray(FLOATS, (2, 3), protocol=0), b"Pos.system\n", 0), 0)
     yield data("calls/persistent-p0.pkl", line, INERT, check)
     dotted = op.text("os") + op.text("path.os.system") + b"\x93" + op.value((TOUCH,)) + op.REDUCE
@@ -411,7 +464,12 @@ def _others() -> Iterator[Case]:
     memo = op.text("os") + b"\x94" + op.text("system") + b"\x94\x93" + op.value((TOUCH,)) + op.REDUCE
     yield data("calls/memoized.pkl", op.pickled(_tree(op.ndarray(FLOATS, (2, 3)), memo, 4)), INERT, check)
     made = op.call("builtins", "tuple", op.value([TOUCH])) + op.REDUCE
-    yield data("calls/made-arguments.pkl", op.pickled(_tree(op.ndarray(FLOATS, (2, 3)), op.global_("os", "system") + made, 4)), INERT, check)
+    yield data(
+        "calls/made-arguments.pkl",
+        op.pickled(_tree(op.ndarray(FLOATS, (2, 3)), op.global_("os", "system") + made, 4)),
+        INERT,
+        check,
+    )
     dropped = _reduce("os", "system", (TOUCH,), 4) + b"0N"
     tree = _tree(op.ndarray(FLOATS, (2, 3)), op.name("os.system").code + dropped + b"0", 4)
     yield data("calls/dropped.pkl", op.pickled(tree), INERT, check)

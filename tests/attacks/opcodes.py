@@ -26,8 +26,18 @@ def text(value: str, protocol: int = 4) -> bytes:
 def binary(value: bytes, protocol: int = 4) -> bytes:
     """Bytes, which protocols before 3 spell as a call."""
     if protocol >= 3:
-        return b"C" + bytes([len(value)]) + value if len(value) < 256 else b"B" + struct.pack("<I", len(value)) + value
-    return call("_codecs", "encode", text(value.decode("latin1"), protocol), text("latin1", protocol), protocol=protocol)
+        return (
+            b"C" + bytes([len(value)]) + value
+            if len(value) < 256
+            else b"B" + struct.pack("<I", len(value)) + value
+        )
+    return call(
+        "_codecs",
+        "encode",
+        text(value.decode("latin1"), protocol),
+        text("latin1", protocol),
+        protocol=protocol,
+    )
 
 
 def integer(value: int, protocol: int = 4) -> bytes:
@@ -70,7 +80,9 @@ def value(item: Any, protocol: int = 4) -> bytes:
     if item is None:
         return b"N"
     if isinstance(item, bool):
-        return b"I01\n" if item and protocol < 2 else b"I00\n" if protocol < 2 else b"\x88" if item else b"\x89"
+        return (
+            b"I01\n" if item and protocol < 2 else b"I00\n" if protocol < 2 else b"\x88" if item else b"\x89"
+        )
     if isinstance(item, int):
         return integer(item, protocol)
     if isinstance(item, float):
@@ -113,6 +125,13 @@ def ndarray(raw: bytes, shape: tuple[Any, ...], dtype: str = "f4", protocol: int
     if parts is not None:
         descr += value(parts, protocol) + BUILD
     code = global_("numpy.core.multiarray", "_reconstruct", protocol)
-    code += tuple_(global_("numpy", "ndarray", protocol), tuple_(integer(0, protocol)), binary(b"b", protocol)) + REDUCE
+    code += (
+        tuple_(global_("numpy", "ndarray", protocol), tuple_(integer(0, protocol)), binary(b"b", protocol))
+        + REDUCE
+    )
     content = state.get("content", binary(raw, protocol))
-    return code + tuple_(integer(1, protocol), value(shape, protocol), descr, state.get("order", b"I00\n"), content) + BUILD
+    return (
+        code
+        + tuple_(integer(1, protocol), value(shape, protocol), descr, state.get("order", b"I00\n"), content)
+        + BUILD
+    )

@@ -43,11 +43,23 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "deep-marks-frozenset", REFUSED, b"(" * DEEP + b"\x91" * DEEP
     yield "marks-only", REFUSED, b"(" * (2 << 20)
     yield "deep-calls", REFUSED, b"c__main__\nX\n" + b")R" * DEEP
-    yield "deep-arguments", REFUSED, b"c__main__\nX\nq\x00)R" + (b"\x85h\x00h\x00R" + b"0") * 10 + b"\x85" * DEEP
+    yield (
+        "deep-arguments",
+        REFUSED,
+        b"c__main__\nX\nq\x00)R" + (b"\x85h\x00h\x00R" + b"0") * 10 + b"\x85" * DEEP,
+    )
     yield "deep-call-arguments", REFUSED, (b"c__main__\nX\n" * 300 + b")" + b"R\x85" * 300) * 1
     yield "deep-build", REFUSED, b"c__main__\nX\n)R" + b"c__main__\nX\n)R" * 9000 + b"b" * 9000
-    yield "deep-reduce-tuple1", REFUSED, b"c__main__\nX\nq\x00" + b")Rq\x01" + b"0h\x00h\x01\x85Rq\x01" * 100_000
-    yield "deep-ordered-dict", REFUSED, b"ccollections\nOrderedDict\nq\x00)R" + b"h\x00)R" * 9000 + b"K\x00" * 0 + b"\x85" * 600
+    yield (
+        "deep-reduce-tuple1",
+        REFUSED,
+        b"c__main__\nX\nq\x00" + b")Rq\x01" + b"0h\x00h\x01\x85Rq\x01" * 100_000,
+    )
+    yield (
+        "deep-ordered-dict",
+        REFUSED,
+        b"ccollections\nOrderedDict\nq\x00)R" + b"h\x00)R" * 9000 + b"K\x00" * 0 + b"\x85" * 600,
+    )
     yield "deep-newobj", REFUSED, b"c__main__\nX\n" + b")\x81" * 1000
     yield "deep-persistent", REFUSED, b"N" + b"Q" * DEEP
     yield "deep-key", REFUSED, b"}" + b")" + b"\x85" * DEEP + b"Ns"
@@ -61,12 +73,32 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "depth-allowed", OPENS, b"]" * 450 + b"a" * 449
     # Sharing that grows exponentially when it is written out.
     yield "billion-laughs-list", EITHER, _laughs(b"]", b"(", b"e")
-    yield "billion-laughs-tuple", EITHER, b")q\x00" + b"".join(b"(" + b"h\x00" * 10 + b"tq\x00" for _ in range(60)) + b"h\x00\x86"
+    yield (
+        "billion-laughs-tuple",
+        EITHER,
+        b")q\x00" + b"".join(b"(" + b"h\x00" * 10 + b"tq\x00" for _ in range(60)) + b"h\x00\x86",
+    )
     yield "billion-laughs-dup", EITHER, b"N" + b"2\x86" * 400
     yield "billion-laughs-dup-3", EITHER, b"N" + b"22\x87" * 400
-    yield "billion-laughs-call", EITHER, b"c__main__\nX\nq\x00" + b"h\x00" + (b"q\x01\x86" * 0) + b"N\x85Rq\x01" + b"0h\x00h\x01h\x01\x86Rq\x01" * 200
-    yield "billion-laughs-ordered", EITHER, b"ccollections\nOrderedDict\nq\x00)R" + b"q\x010h\x00]]K\x00ah\x01aa\x85R" * 100
-    yield "billion-laughs-state", EITHER, b"c__main__\nX\nq\x000" + b"h\x00)Rq\x01" + b"0h\x00)Rh\x01h\x01\x86bq\x01" * 200
+    yield (
+        "billion-laughs-call",
+        EITHER,
+        b"c__main__\nX\nq\x00"
+        + b"h\x00"
+        + (b"q\x01\x86" * 0)
+        + b"N\x85Rq\x01"
+        + b"0h\x00h\x01h\x01\x86Rq\x01" * 200,
+    )
+    yield (
+        "billion-laughs-ordered",
+        EITHER,
+        b"ccollections\nOrderedDict\nq\x00)R" + b"q\x010h\x00]]K\x00ah\x01aa\x85R" * 100,
+    )
+    yield (
+        "billion-laughs-state",
+        EITHER,
+        b"c__main__\nX\nq\x000" + b"h\x00)Rq\x01" + b"0h\x00)Rh\x01h\x01\x86bq\x01" * 200,
+    )
     yield "billion-laughs-key", EITHER, b"}" + b"N" + b"2\x86" * 7 + b"Ns"
     yield "dup-bomb", EITHER, b"]" + b"N" * 0 + b"(" + b"N" + b"2" * 100_000 + b"e"
     yield "memo-bomb", EITHER, b"N" + b"".join(b"r" + struct.pack("<I", n) for n in range(MANY))
@@ -79,13 +111,25 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "memo-missing-text", REFUSED, b"g123\n"
     yield "memoize-nothing", REFUSED, b"\x94N"
     yield "copy-bomb", EITHER, _copy_bomb()
-    yield "copy-bomb-set", EITHER, b"](" + b"".join(op.integer(n) for n in range(3000)) + b"eq\x00(" + b"cbuiltins\nset\nh\x00\x85R" * 3000 + b"l"
+    yield (
+        "copy-bomb-set",
+        EITHER,
+        b"]("
+        + b"".join(op.integer(n) for n in range(3000))
+        + b"eq\x00("
+        + b"cbuiltins\nset\nh\x00\x85R" * 3000
+        + b"l",
+    )
     yield "copy-bomb-frozen-dict", EITHER, _copies("flax.core.frozen_dict", "FrozenDict")
     yield "copy-bomb-counter", EITHER, _copies("collections", "Counter")
     yield "copy-bomb-reconstructor", EITHER, _reconstructor_bomb()
     yield "copy-bomb-newobj-ex", EITHER, _newobj_ex_bomb()
     yield "copy-bomb-build", EITHER, _build_bomb()
-    yield "appends-to-shared", EITHER, b"]q\x00" + b"(" + b"h\x00" * 1000 + b"e" + (b"(" + b"h\x00" * 1000 + b"e") * 50
+    yield (
+        "appends-to-shared",
+        EITHER,
+        b"]q\x00" + b"(" + b"h\x00" * 1000 + b"e" + (b"(" + b"h\x00" * 1000 + b"e") * 50,
+    )
     # Cycles.
     yield "list-in-itself", OPENS, b"]q\x00h\x00a"
     yield "dict-in-itself", OPENS, b"}q\x00K\x00h\x00s"
@@ -93,8 +137,16 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "state-is-itself", OPENS, b"c__main__\nX\n)Rq\x00h\x00b"
     yield "tuple-around-itself", OPENS, b"]q\x00h\x00\x85a"
     yield "object-array-in-itself", EITHER, _self_array()
-    yield "dtype-in-itself", EITHER, b"cnumpy\ndtype\n(X\x02\x00\x00\x00V4I00\nI01\ntRq\x00(K\x03X\x01\x00\x00\x00|Nh\x00\x85}X\x01\x00\x00\x00ah\x00K\x00\x86sK\x04K\x01K\x00tb"
-    yield "frozen-dict-in-itself", EITHER, b"cflax.core.frozen_dict\nFrozenDict\n)Rq\x00}X\x05\x00\x00\x00_dicth\x00sb"
+    yield (
+        "dtype-in-itself",
+        EITHER,
+        b"cnumpy\ndtype\n(X\x02\x00\x00\x00V4I00\nI01\ntRq\x00(K\x03X\x01\x00\x00\x00|Nh\x00\x85}X\x01\x00\x00\x00ah\x00K\x00\x86sK\x04K\x01K\x00tb",
+    )
+    yield (
+        "frozen-dict-in-itself",
+        EITHER,
+        b"cflax.core.frozen_dict\nFrozenDict\n)Rq\x00}X\x05\x00\x00\x00_dicth\x00sb",
+    )
     yield "ordered-dict-in-itself", EITHER, b"ccollections\nOrderedDict\n)Rq\x00h\x00b"
     # Numbers.
     yield "long4-huge", REFUSED, b"\x8b" + struct.pack("<i", 1_000_000) + b"\x7f" * 1_000_000
@@ -114,8 +166,20 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "float-text-nan", OPENS, b"Fnan\n"
     yield "long-text-no-digits", REFUSED, b"LL\n"
     # Lengths.
-    for code, width in ((b"X", "<I"), (b"B", "<I"), (b"T", "<i"), (b"\x8d", "<Q"), (b"\x8e", "<Q"), (b"\x96", "<Q"), (b"\x95", "<Q")):
-        for length in (100, 2**31 - 1, *((1 << 40, HUGE, 2**63 - 1, 2**63, 2**64 - 1) if width == "<Q" else ())):
+    for code, width in (
+        (b"X", "<I"),
+        (b"B", "<I"),
+        (b"T", "<i"),
+        (b"\x8d", "<Q"),
+        (b"\x8e", "<Q"),
+        (b"\x96", "<Q"),
+        (b"\x95", "<Q"),
+    ):
+        for length in (
+            100,
+            2**31 - 1,
+            *((1 << 40, HUGE, 2**63 - 1, 2**63, 2**64 - 1) if width == "<Q" else ()),
+        ):
             yield f"length-{code.hex()}-{length}", REFUSED, code + struct.pack(width, length) + b"abc"
     yield "length-54-negative", REFUSED, b"T" + struct.pack("<i", -5) + b"abc"
     yield "short-string-cut", REFUSED, b"U\xffabc"
@@ -133,7 +197,11 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "string-long-bad-escape", EITHER, b"S'" + b"\\x" * 2000 + b"'\n"
     # Names.
     yield "name-huge", REFUSED, b"c" + b"a" * 1_000_000 + b"\nb\n"
-    yield "name-huge-stack", REFUSED, op.text("m") + b"X" + struct.pack("<I", 100_000) + b"b" * 100_000 + b"\x93"
+    yield (
+        "name-huge-stack",
+        REFUSED,
+        op.text("m") + b"X" + struct.pack("<I", 100_000) + b"b" * 100_000 + b"\x93",
+    )
     yield "name-long", REFUSED, b"c" + b"a" * 5000 + b"\nb\n"
     yield "name-not-text", REFUSED, b"K\x01K\x02\x93"
     yield "name-not-utf8", REFUSED, b"c\xff\xfe\nb\n"
@@ -174,9 +242,23 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "key-wide-tuple", REFUSED, b"}(" + b"N" * 1000 + b"tNs"
     yield "element-list", REFUSED, b"\x8f(]\x90"
     yield "keys-colliding", REFUSED, _collisions()
-    yield "keys-colliding-in-a-set", REFUSED, b"\x8f(" + b"".join(op.integer(n * (2**61 - 1)) for n in range(1, 3000)) + b"\x90"
-    yield "keys-colliding-tuples", EITHER, b"}(" + b"".join(op.integer(n * (2**61 - 1)) + b"\x85N" for n in range(1, 3000)) + b"u"
-    yield "keys-colliding-floats", EITHER, b"}(" + b"".join(b"G" + struct.pack(">d", float(2**61 - 1) * n) + b"N" for n in range(1, 3000)) + b"u"
+    yield (
+        "keys-colliding-in-a-set",
+        REFUSED,
+        b"\x8f(" + b"".join(op.integer(n * (2**61 - 1)) for n in range(1, 3000)) + b"\x90",
+    )
+    yield (
+        "keys-colliding-tuples",
+        EITHER,
+        b"}(" + b"".join(op.integer(n * (2**61 - 1)) + b"\x85N" for n in range(1, 3000)) + b"u",
+    )
+    yield (
+        "keys-colliding-floats",
+        EITHER,
+        b"}("
+        + b"".join(b"G" + struct.pack(">d", float(2**61 - 1) * n) + b"N" for n in range(1, 3000))
+        + b"u",
+    )
     yield "buffer-elsewhere", REFUSED, b"\x97"
     yield "proto-6", REFUSED, b"\x80\x06N"
     yield "frame-beyond", REFUSED, b"\x95" + struct.pack("<Q", 1 << 40) + b"N"
@@ -244,8 +326,18 @@ def _collisions() -> bytes:
 
 
 def _self_array() -> bytes:
-    dtype = op.global_("numpy", "dtype") + op.tuple_(op.text("O8"), b"I00\n", b"I01\n") + b"R(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb"
-    made = op.call("numpy.core.multiarray", "_reconstruct", op.global_("numpy", "ndarray"), op.value((0,)), op.value(b"b"))
+    dtype = (
+        op.global_("numpy", "dtype")
+        + op.tuple_(op.text("O8"), b"I00\n", b"I01\n")
+        + b"R(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb"
+    )
+    made = op.call(
+        "numpy.core.multiarray",
+        "_reconstruct",
+        op.global_("numpy", "ndarray"),
+        op.value((0,)),
+        op.value(b"b"),
+    )
     return made + b"q\x00(K\x01K\x01\x85" + dtype + b"I00\n]h\x00atb"
 
 
@@ -278,13 +370,33 @@ def _arrays() -> Iterator[tuple[str, str, bytes]]:
         "minus-one": (-1,), "bools": (True, 6), "floats": (2.0, 3), "texts": ("2", 3), "nones": (None,), "nested": ((2, 3),),
         "many-dimensions": (1,) * 65 + (6,), "very-many-dimensions": (1,) * 100_000,
     }.items():  # fmt: skip
-        yield f"shape-{name}", EITHER if name in ("bools", "huge-and-empty-2", "floats", "texts", "nones", "nested", "many-dimensions", "very-many-dimensions") else REFUSED, op.ndarray(FLOATS, shape)
+        yield (
+            f"shape-{name}",
+            EITHER
+            if name
+            in (
+                "bools",
+                "huge-and-empty-2",
+                "floats",
+                "texts",
+                "nones",
+                "nested",
+                "many-dimensions",
+                "very-many-dimensions",
+            )
+            else REFUSED,
+            op.ndarray(FLOATS, shape),
+        )
     for dtype in (
         "O", "O8", "V4", "V1000000000", "S1000000000", "U1000000000", "S0", "V0", "f4,f4", "2f4", "(2,3)f4", "f4=", "f999", "i3",
         "c16", "c32", "f16", "g", "m8", "M8[ns]", "object", "float32", "void", "", " ", "f4\0", "bfloat16", "float8_e4m3fn", "int4",
         "{'names': ['a'], 'formats': ['f4']}", "x" * 100_000, "<f4", ">f4", "|f4", "=f4", "?", "b", "B", "p", "P", "longdouble", "a8", "T",
     ):  # fmt: skip
-        yield f"dtype-{''.join(s if s.isalnum() else '_' for s in dtype[:20])}-{len(dtype)}-{dtype[:1].encode().hex()}", EITHER, op.ndarray(FLOATS, (2, 3), dtype)
+        yield (
+            f"dtype-{''.join(s if s.isalnum() else '_' for s in dtype[:20])}-{len(dtype)}-{dtype[:1].encode().hex()}",
+            EITHER,
+            op.ndarray(FLOATS, (2, 3), dtype),
+        )
     for name, state in {
         "none": None, "empty": (), "short": (3, "<"), "long": (3, "<", None, None, None, -1, -1, 0, None, None, None),
         "order": (3, "x", None, None, None, -1, -1, 0), "order-number": (3, 7, None, None, None, -1, -1, 0),
@@ -318,22 +430,59 @@ def _arrays() -> Iterator[tuple[str, str, bytes]]:
     yield "scalar", OPENS, op.call(*scalar, dtype, op.binary(b"abcd"))
     yield "scalar-short", REFUSED, op.call(*scalar, dtype, op.binary(b"abc"))
     yield "scalar-empty", REFUSED, op.call(*scalar, dtype, op.binary(b""))
-    yield "scalar-object", EITHER, op.call(*scalar, op.call("numpy", "dtype", op.text("O8")), op.call("os", "abort"))
-    yield "scalar-wide", EITHER, op.call(*scalar, op.call("numpy", "dtype", op.text("S1000000000")), op.binary(b"abc"))
-    yield "scalar-text", EITHER, op.call(*scalar, op.call("numpy", "dtype", op.text("U1")), op.binary(b"\xff\xff\xff\xff"))
+    yield (
+        "scalar-object",
+        EITHER,
+        op.call(*scalar, op.call("numpy", "dtype", op.text("O8")), op.call("os", "abort")),
+    )
+    yield (
+        "scalar-wide",
+        EITHER,
+        op.call(*scalar, op.call("numpy", "dtype", op.text("S1000000000")), op.binary(b"abc")),
+    )
+    yield (
+        "scalar-text",
+        EITHER,
+        op.call(*scalar, op.call("numpy", "dtype", op.text("U1")), op.binary(b"\xff\xff\xff\xff")),
+    )
     for order in ("C", "F", "K", "A", "x"):
         for axes in ((), (b"(K\x01K\x00t",), (b"(K\x05K\x00t",), (b"(K\x00K\x00t",), (op.value((-1, 0)),)):
-            code = op.call("numpy._core.numeric", "_frombuffer", op.binary(FLOATS), dtype, op.value((2, 3)), op.text(order), *axes)
+            code = op.call(
+                "numpy._core.numeric",
+                "_frombuffer",
+                op.binary(FLOATS),
+                dtype,
+                op.value((2, 3)),
+                op.text(order),
+                *axes,
+            )
             yield f"frombuffer-{order}-{len(axes)}-{len(b''.join(axes))}-{b''.join(axes).hex()}", EITHER, code
-    yield "frombuffer-short", REFUSED, op.call("numpy._core.numeric", "_frombuffer", op.binary(FLOATS), dtype, op.value((20, 3)), op.text("C"))
+    yield (
+        "frombuffer-short",
+        REFUSED,
+        op.call(
+            "numpy._core.numeric", "_frombuffer", op.binary(FLOATS), dtype, op.value((20, 3)), op.text("C")
+        ),
+    )
 
 
 def _wrapper(raw: bytes = FLOATS, pad: bytes | None = None, **state: Any) -> bytes:
     descr = op.call("numpy", "dtype", op.text(state.pop("descr", "f4")), b"I00\n", b"I01\n")
-    fields = {"subclass": op.name("numpy.ndarray"), "shape": (2, 3), "order": "C", "dtype": op.Raw(descr), "allow_mmap": True}
+    fields = {
+        "subclass": op.name("numpy.ndarray"),
+        "shape": (2, 3),
+        "order": "C",
+        "dtype": op.Raw(descr),
+        "allow_mmap": True,
+    }
     if pad is not None:
         fields["numpy_array_alignment_bytes"] = 16
-    wrapper = op.global_("joblib.numpy_pickle", "NumpyArrayWrapper") + b")\x81" + op.value({**fields, **state}) + op.BUILD
+    wrapper = (
+        op.global_("joblib.numpy_pickle", "NumpyArrayWrapper")
+        + b")\x81"
+        + op.value({**fields, **state})
+        + op.BUILD
+    )
     return op.pickled(b"(" + op.text("w") + wrapper + (pad or b"") + raw + op.text("n") + b"K\x01d")
 
 
@@ -346,7 +495,11 @@ def _joblib() -> Iterator[tuple[str, str, bytes]]:
     for name, shape in {"huge": (HUGE,), "wraps": (1 << 32, 1 << 32, 6), "negative": (-2, -3), "floats": (2.0, 3), "list": [2, 3], "none": None,
                         "deep": (1,) * 1000, "beyond": (1 << 70, 0)}.items():  # fmt: skip
         yield f"shape-{name}", REFUSED, _wrapper(shape=shape)
-    yield "objects-inside", EITHER, _wrapper(op.pickled(op.ndarray(b"", (2,), "O8", content=op.value([1, 2]))), descr="O8")
+    yield (
+        "objects-inside",
+        EITHER,
+        _wrapper(op.pickled(op.ndarray(b"", (2,), "O8", content=op.value([1, 2]))), descr="O8"),
+    )
     yield "objects-nested", EITHER, _wrapper(_wrapper(descr="O8"), descr="O8")
     yield "no-dtype", REFUSED, _wrapper(dtype=None)
     yield "order-odd", EITHER, _wrapper(order="x")
@@ -357,10 +510,23 @@ def _joblib() -> Iterator[tuple[str, str, bytes]]:
 def _benign() -> Iterator[Case]:
     """What looks odd and is in order."""
     rng = np.random.default_rng(0)
-    tree = {"w": rng.normal(size=(3, 4)), "b": np.float32(1.5), "e": np.zeros((0, 3)), "n": None, "t": (1, (2, 3)), 7: "seven", "big": 1 << 2000}
+    tree = {
+        "w": rng.normal(size=(3, 4)),
+        "b": np.float32(1.5),
+        "e": np.zeros((0, 3)),
+        "n": None,
+        "t": (1, (2, 3)),
+        7: "seven",
+        "big": 1 << 2000,
+    }
     for protocol in range(6):
+
         def check(found: Any) -> None:
-            assert found["w"].read().tobytes() == tree["w"].tobytes() and found["big"] == tree["big"] and found[7] == "seven"
+            assert (
+                found["w"].read().tobytes() == tree["w"].tobytes()
+                and found["big"] == tree["big"]
+                and found[7] == "seven"
+            )
             assert found["t"] == tree["t"] and found["b"] == tree["b"] and found["e"].shape == (0, 3)
 
         yield data(f"benign/p{protocol}.pkl", pickle.dumps(tree, protocol), OPENS, check)

@@ -45,12 +45,20 @@ def _worker(
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Run one worker to its end; returns its results, and the case at which it died or hung."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(place)}
+    environment = {
+        **os.environ,
+        "MALLOC_ARENA_MAX": "2",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TMPDIR": str(place),
+    }
     command = [sys.executable, "-m", "tests.attacks.worker", str(place), suite, *numbers]
     complaints = place / "stderr"
     with (
         complaints.open("w") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=ROOT, text=True) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=ROOT, text=True
+        ) as process,
     ):
         assert process.stdout is not None
         lines: queue.Queue[str | None] = queue.Queue()
@@ -72,7 +80,9 @@ def _worker(
         except queue.Empty:
             process.kill()
             if current is None:
-                raise RuntimeError(f"a worker of {suite} made no case: {complaints.read_text()[-2000:]}") from None
+                raise RuntimeError(
+                    f"a worker of {suite} made no case: {complaints.read_text()[-2000:]}"
+                ) from None
             return results, {**current, "outcome": "hung", "broken": f"no answer after {seconds} seconds"}
         code = process.wait()
     if current is not None:
@@ -97,7 +107,9 @@ def main() -> None:
     for suite in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as folder:
             results = run(suite, Path(folder))
-        print(suite, len(results), dict(collections.Counter((r.get("expect"), r["outcome"]) for r in results)))
+        print(
+            suite, len(results), dict(collections.Counter((r.get("expect"), r["outcome"]) for r in results))
+        )
         for result in results:
             if result["broken"]:
                 print("BROKEN", result["name"], result["outcome"], result["broken"])

@@ -7,7 +7,6 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tests.attacks import opcodes as op
@@ -66,15 +65,56 @@ def _tensors() -> Iterator[tuple[str, str, bytes]]:
         yield f"numel-{numel}", REFUSED, tensor(storage(numel=numel))
     for name, numel in {"none": None, "float": 6.0, "text": "6", "list": [6]}.items():
         yield f"numel-{name}", REFUSED, tensor(storage(numel=numel))
-    for key in ("1", "", "../data.pkl", "../../x", "/etc/passwd", "0/0", ".", "0\0", "x" * 10_000, "\u202e", "00"):
+    for key in (
+        "1",
+        "",
+        "../data.pkl",
+        "../../x",
+        "/etc/passwd",
+        "0/0",
+        ".",
+        "0\0",
+        "x" * 10_000,
+        "\u202e",
+        "00",
+    ):
         yield f"key-{key.encode()[:8].hex()}", REFUSED, tensor(storage(key))
     for name, odd in {"number": 0, "none": None, "list": ["0"], "tuple": ("0",)}.items():
         yield f"key-{name}", EITHER, tensor(storage(odd))  # type: ignore[arg-type]  # that is the attack
-    for kind in ("DoubleStorage", "BoolStorage", "ByteStorage", "UntypedStorage", "ComplexFloatStorage", "QInt8Storage", "QUInt4x2Storage"):
+    for kind in (
+        "DoubleStorage",
+        "BoolStorage",
+        "ByteStorage",
+        "UntypedStorage",
+        "ComplexFloatStorage",
+        "QInt8Storage",
+        "QUInt4x2Storage",
+    ):
         yield f"kind-{kind}", EITHER, tensor(storage(kind=kind))
-    for module, kind in (("os", "system"), ("torch", "NoStorage"), ("torch", ""), ("builtins", "eval"), ("torch.cuda", "FloatStorage")):
-        yield f"kind-{module}-{kind}", REFUSED if module != "torch.cuda" else EITHER, tensor(storage(kind=kind, module=module))
-    for dtype in ("float32", "uint8", "bfloat16", "float8_e4m3fn", "complex128", "quint4x2", "bits8", "nothing", "int4", "uint1"):
+    for module, kind in (
+        ("os", "system"),
+        ("torch", "NoStorage"),
+        ("torch", ""),
+        ("builtins", "eval"),
+        ("torch.cuda", "FloatStorage"),
+    ):
+        yield (
+            f"kind-{module}-{kind}",
+            REFUSED if module != "torch.cuda" else EITHER,
+            tensor(storage(kind=kind, module=module)),
+        )
+    for dtype in (
+        "float32",
+        "uint8",
+        "bfloat16",
+        "float8_e4m3fn",
+        "complex128",
+        "quint4x2",
+        "bits8",
+        "nothing",
+        "int4",
+        "uint1",
+    ):
         yield f"dtype-{dtype}", EITHER, tensor(storage(kind="UntypedStorage", numel=24), v3=dtype)
     yield "dtype-untyped-short", REFUSED, tensor(storage(kind="UntypedStorage", numel=23), v3="float32")
     yield "dtype-untyped-offset", REFUSED, tensor(storage(kind="UntypedStorage", numel=24), 1, v3="float32")
@@ -85,8 +125,25 @@ def _tensors() -> Iterator[tuple[str, str, bytes]]:
     yield "no-arguments", EITHER, made + b")R"
     yield "few-arguments", EITHER, made + b"(" + storage() + b"tR"
     yield "storage-alone", EITHER, storage()
-    yield "storage-of-itself", EITHER, made + op.value((op.Raw(tensor()), 0, (2, 3), (3, 1), False, {}), 2) + b"R"
-    for number, pid in enumerate((None, 7, "storage", (), ("storage",), ("storage", 1, 2, 3, 4), ("x",) * 5, ("storage", None, "0", "cpu", 6), ["storage"] * 5, ("storage",) * 500)):
+    yield (
+        "storage-of-itself",
+        EITHER,
+        made + op.value((op.Raw(tensor()), 0, (2, 3), (3, 1), False, {}), 2) + b"R",
+    )
+    for number, pid in enumerate(
+        (
+            None,
+            7,
+            "storage",
+            (),
+            ("storage",),
+            ("storage", 1, 2, 3, 4),
+            ("x",) * 5,
+            ("storage", None, "0", "cpu", 6),
+            ["storage"] * 5,
+            ("storage",) * 500,
+        )
+    ):
         yield f"persistent-{number}", REFUSED, op.value(pid, 2) + b"Q"
     again = storage(numel=3)
     yield "two-lengths", EITHER, op.list_(tensor(), tensor(again, size=(3,), stride=(1,)))
@@ -103,11 +160,21 @@ def _tensors() -> Iterator[tuple[str, str, bytes]]:
         yield f"size-{number}", EITHER, size + op.value((arg,), 2) + b"R"
     sparse = op.global_("torch._utils", "_rebuild_sparse_tensor", 2)
     layout = op.global_("torch", "sparse_coo", 2)
-    yield "sparse-huge", EITHER, sparse + op.value((op.Raw(layout), (op.Raw(tensor()), op.Raw(tensor()), (HUGE, HUGE), True)), 2) + b"R"
+    yield (
+        "sparse-huge",
+        EITHER,
+        sparse
+        + op.value((op.Raw(layout), (op.Raw(tensor()), op.Raw(tensor()), (HUGE, HUGE), True)), 2)
+        + b"R",
+    )
     yield "sparse-odd", EITHER, sparse + op.value((op.Raw(layout), 7), 2) + b"R"
     kind = op.global_("torch._tensor", "_rebuild_from_type_v2", 2)
     inner = kind
-    yield "from-type-of-itself", EITHER, inner + op.value((op.Raw(kind), op.Raw(kind), (op.Raw(kind),), {}), 2) + b"R"
+    yield (
+        "from-type-of-itself",
+        EITHER,
+        inner + op.value((op.Raw(kind), op.Raw(kind), (op.Raw(kind),), {}), 2) + b"R",
+    )
 
 
 def _shared() -> Iterator[Case]:
@@ -116,10 +183,23 @@ def _shared() -> Iterator[Case]:
         expect = REFUSED if nbytes < 24 else EITHER
         yield data(f"torch/member-{nbytes}.pth", torch_zip(tree(tensor()), {"0": bytes(nbytes)}), expect)
     for order in (b"big", b"little", b"", b"middle", b"BIG", b"\xff\xfe", b"little" * 1000):
-        yield data(f"torch/byteorder-{order[:8].hex()}-{len(order)}.pth", torch_zip(tree(tensor()), byteorder=order), EITHER)
+        yield data(
+            f"torch/byteorder-{order[:8].hex()}-{len(order)}.pth",
+            torch_zip(tree(tensor()), byteorder=order),
+            EITHER,
+        )
     inner = torch_zip(tree(tensor()))
     for depth in range(1, 12):
-        inner = torch_zip(tree(op.call("torch.storage", "_load_from_bytes", b"B" + struct.pack("<I", len(inner)) + inner, protocol=2)))
+        inner = torch_zip(
+            tree(
+                op.call(
+                    "torch.storage",
+                    "_load_from_bytes",
+                    b"B" + struct.pack("<I", len(inner)) + inner,
+                    protocol=2,
+                )
+            )
+        )
         yield data(f"torch/nested-{depth}.pth", inner, EITHER)
 
 
@@ -146,7 +226,17 @@ def _zips() -> Iterator[tuple[str, str, bytes]]:
     yield "after", REFUSED, _good() + b"trailing"
     yield "after-zeros", REFUSED, _good() + bytes(100_000)
     yield "twice", EITHER, _good() + _good()
-    yield "deflated", EITHER, zip_bytes([Member("archive/data.pkl", pkl, method=8), Member("archive/data/0", FLOATS, method=8), Member("archive/version", b"3\n")])
+    yield (
+        "deflated",
+        EITHER,
+        zip_bytes(
+            [
+                Member("archive/data.pkl", pkl, method=8),
+                Member("archive/data/0", FLOATS, method=8),
+                Member("archive/version", b"3\n"),
+            ]
+        ),
+    )
     for name in (
         "archive/../evil", "../evil", "../../../../etc/passwd", "/etc/passwd", "\\evil", "C:\\evil", "C:evil", "archive\\..\\..\\evil",
         "archive/data/..", "", "archive/\0evil", "..",
@@ -160,35 +250,108 @@ def _zips() -> Iterator[tuple[str, str, bytes]]:
     yield "duplicate", REFUSED, _two(Member("archive/data/0", b"y" * 24))
     yield "duplicate-pickle", REFUSED, _two(Member("archive/data.pkl", pkl))
     yield "two-roots", REFUSED, _two(Member("other/data.pkl", pkl))
-    yield "no-pickle", REFUSED, zip_bytes([Member("archive/version", b"3\n"), Member("archive/data/0", FLOATS)])
+    yield (
+        "no-pickle",
+        REFUSED,
+        zip_bytes([Member("archive/version", b"3\n"), Member("archive/data/0", FLOATS)]),
+    )
     yield "empty-archive", REFUSED, zip_bytes([])
-    yield "member-is-a-folder", REFUSED, zip_bytes([Member("archive/data.pkl/", b""), Member("archive/version", b"3\n")])
+    yield (
+        "member-is-a-folder",
+        REFUSED,
+        zip_bytes([Member("archive/data.pkl/", b""), Member("archive/version", b"3\n")]),
+    )
     for flag in (0x1, 0x40, 0x2000, 0x41):
         yield f"encrypted-{flag:x}", REFUSED, _two(Member("archive/x", b"x", flags=flag))
         yield f"encrypted-local-{flag:x}", REFUSED, _two(Member("archive/x", b"x", local={"flags": flag}))
-        yield f"encrypted-pickle-{flag:x}", REFUSED, zip_bytes([Member("archive/data.pkl", pkl, flags=flag), Member("archive/data/0", FLOATS), Member("archive/version", b"3")])
+        yield (
+            f"encrypted-pickle-{flag:x}",
+            REFUSED,
+            zip_bytes(
+                [
+                    Member("archive/data.pkl", pkl, flags=flag),
+                    Member("archive/data/0", FLOATS),
+                    Member("archive/version", b"3"),
+                ]
+            ),
+        )
     for method in (1, 9, 12, 14, 93, 95, 99, 0xFFFF):
         yield f"method-{method}", REFUSED, _two(Member("archive/x", b"x", method=method))
     yield "method-differs", REFUSED, _two(Member("archive/x", b"x" * 100, method=8, local={"method": 0}))
     for field in ("crc", "compressed", "size"):
         for name, value in {"zero": 0, "one": 1, "more": 1000, "max": 0xFFFFFFFE, "full": 0xFFFFFFFF}.items():
             for place in ("local", "central"):
-                yield f"{field}-{place}-{name}", REFUSED, _two(Member("archive/x", b"some bytes", **{place: {field: value}}))
+                yield (
+                    f"{field}-{place}-{name}",
+                    REFUSED,
+                    _two(Member("archive/x", b"some bytes", **{place: {field: value}})),
+                )
             if value != 0xFFFFFFFF and field != "crc":
-                yield f"{field}-both-{name}", REFUSED, _two(Member("archive/x", b"some bytes", **{field: value}))
-    yield "crc-of-storage", REFUSED, torch_zip(tree(tensor()), {}, more=[Member("archive/data/0", FLOATS, crc=1)])
-    yield "crc-of-pickle", REFUSED, zip_bytes([Member("archive/data.pkl", pkl, crc=1), Member("archive/data/0", FLOATS), Member("archive/version", b"3")])
+                yield (
+                    f"{field}-both-{name}",
+                    REFUSED,
+                    _two(Member("archive/x", b"some bytes", **{field: value})),
+                )
+    yield (
+        "crc-of-storage",
+        REFUSED,
+        torch_zip(tree(tensor()), {}, more=[Member("archive/data/0", FLOATS, crc=1)]),
+    )
+    yield (
+        "crc-of-pickle",
+        REFUSED,
+        zip_bytes(
+            [
+                Member("archive/data.pkl", pkl, crc=1),
+                Member("archive/data/0", FLOATS),
+                Member("archive/version", b"3"),
+            ]
+        ),
+    )
     for offset in (0, 1, 10, 1 << 20, 0xFFFFFFFE, 0xFFFFFFFF):
-        yield f"offset-{offset}", REFUSED, _two(Member("archive/x", b"some bytes", central={"offset": offset}))
+        yield (
+            f"offset-{offset}",
+            REFUSED,
+            _two(Member("archive/x", b"some bytes", central={"offset": offset})),
+        )
     yield "disk", REFUSED, _two(Member("archive/x", b"x", central={"disk": 1}))
     yield "disk-full", REFUSED, _two(Member("archive/x", b"x", central={"disk": 0xFFFF}))
     yield "extra-beyond", EITHER, _two(Member("archive/x", b"x", extra=b"\x01\x00\xff\xff"))
     yield "extra-odd", EITHER, _two(Member("archive/x", b"x", extra=b"\x01"))
     for name, wide in {"huge": (HUGE, HUGE, HUGE), "max": (2**64 - 1,) * 3, "right": (10, 10, 0)}.items():
         extra = struct.pack("<HH3Q", 1, 24, *wide)
-        yield f"zip64-{name}", REFUSED, _two(Member("archive/x", b"some bytes", central={"extra": extra, "size": 0xFFFFFFFF, "compressed": 0xFFFFFFFF, "offset": 0xFFFFFFFF}))
-    yield "zip64-short", REFUSED, _two(Member("archive/x", b"x", central={"extra": struct.pack("<HHQ", 1, 8, 1), "size": 0xFFFFFFFF, "compressed": 0xFFFFFFFF}))
-    yield "zip64-missing", REFUSED, _two(Member("archive/x", b"x", central={"size": 0xFFFFFFFF, "compressed": 0xFFFFFFFF}))
+        yield (
+            f"zip64-{name}",
+            REFUSED,
+            _two(
+                Member(
+                    "archive/x",
+                    b"some bytes",
+                    central={
+                        "extra": extra,
+                        "size": 0xFFFFFFFF,
+                        "compressed": 0xFFFFFFFF,
+                        "offset": 0xFFFFFFFF,
+                    },
+                )
+            ),
+        )
+    yield (
+        "zip64-short",
+        REFUSED,
+        _two(
+            Member(
+                "archive/x",
+                b"x",
+                central={"extra": struct.pack("<HHQ", 1, 8, 1), "size": 0xFFFFFFFF, "compressed": 0xFFFFFFFF},
+            )
+        ),
+    )
+    yield (
+        "zip64-missing",
+        REFUSED,
+        _two(Member("archive/x", b"x", central={"size": 0xFFFFFFFF, "compressed": 0xFFFFFFFF})),
+    )
     yield "descriptor", EITHER, _two(Member("archive/x", b"x", flags=8))
     yield "descriptor-local", REFUSED, _two(Member("archive/x", b"x", local={"flags": 8}))
     for field in ("here", "count"):
@@ -213,7 +376,11 @@ def _zips() -> Iterator[tuple[str, str, bytes]]:
         locator = end64 + struct.pack("<4sLQL", b"PK\x06\x07", 0, start + size, 1)
         full = {"here": 0xFFFF, "count": 0xFFFF, "size": 0xFFFFFFFF, "start": 0xFFFFFFFF}
         yield f"end64-{name}", OPENS if name == "right" else REFUSED, _good(end={"locator": locator, **full})
-        yield f"end64-disagrees-{name}", OPENS if name == "right" else REFUSED, _good(end={"locator": locator})
+        yield (
+            f"end64-disagrees-{name}",
+            OPENS if name == "right" else REFUSED,
+            _good(end={"locator": locator}),
+        )
     yield "no-end", REFUSED, whole[:-22]
     yield "no-directory", REFUSED, whole[:start]
     yield "end-only", REFUSED, whole[-22:]
@@ -233,7 +400,11 @@ def _overlaps(pkl: bytes) -> Iterator[tuple[str, str, bytes]]:
     same = [Member(f"archive/x{n}", b"y" * 1000, central={"offset": 0}) for n in range(50)]
     yield "overlap-quoted", REFUSED, zip_bytes([first, *same])
     grown = Member("archive/x", b"y" * 100, compressed=400, size=400, crc=zlib.crc32(b"y" * 100))
-    yield "overlap-next", REFUSED, zip_bytes([first, grown, Member("archive/z", b"z" * 1000), Member("archive/version", b"3")])
+    yield (
+        "overlap-next",
+        REFUSED,
+        zip_bytes([first, grown, Member("archive/z", b"z" * 1000), Member("archive/version", b"3")]),
+    )
     yield "overlap-directory", REFUSED, zip_bytes([first, Member("archive/version", b"3"), grown])
 
 
@@ -252,9 +423,17 @@ def _inflation(pkl: bytes) -> Iterator[tuple[str, str, bytes]]:
     }.items():  # fmt: skip
         member = Member("archive/data/0", FLOATS, method=8, **fields)
         yield f"inflate-{name}", REFUSED, zip_bytes([Member("archive/data.pkl", pkl), member, version])
-    for name, fields in {"says-less": {"size": len(pkl) - 1}, "says-huge": {"size": 0xFFFFFFF0}, "garbage": {"packed": b"\xff" * 20}}.items():
+    for name, fields in {
+        "says-less": {"size": len(pkl) - 1},
+        "says-huge": {"size": 0xFFFFFFF0},
+        "garbage": {"packed": b"\xff" * 20},
+    }.items():
         member = Member("archive/data.pkl", pkl, method=8, **fields)
-        yield f"inflate-pickle-{name}", REFUSED, zip_bytes([member, Member("archive/data/0", FLOATS), version])
+        yield (
+            f"inflate-pickle-{name}",
+            REFUSED,
+            zip_bytes([member, Member("archive/data/0", FLOATS), version]),
+        )
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     zeros = bytes(1 << 20)
     bomb = b"".join(deflater.compress(zeros) for _ in range(1024)) + deflater.flush()
@@ -272,14 +451,29 @@ def _legacy() -> Iterator[tuple[str, str, bytes]]:
     yield "whole", OPENS, torch_legacy(good)
     yield "wrong-magic", REFUSED, torch_legacy(good, magic=0x1950A86A20F9469CFC6D)
     yield "wrong-version", REFUSED, torch_legacy(good, version=1002)
-    for number, keys in enumerate(((), ("1",), ("0", "0"), ("0", "1"), (0,), (None,), (["0"],), None, 7, {"0": 1}, ("0",) * 100_000)):
+    for number, keys in enumerate(
+        ((), ("1",), ("0", "0"), ("0", "1"), (0,), (None,), (["0"],), None, 7, {"0": 1}, ("0",) * 100_000)
+    ):
         yield f"keys-{number}", REFUSED, torch_legacy(good, keys)
     for count in (0, 5, 7, -1, 1 << 31, HUGE, -(1 << 63)):
         yield f"count-{count}", REFUSED, torch_legacy(good, storages=struct.pack("<q", count) + FLOATS)
     yield "cut", REFUSED, torch_legacy(good, storages=struct.pack("<q", 6) + FLOATS[:-1])
     yield "no-storages", REFUSED, torch_legacy(good, storages=b"")
     yield "trailing", EITHER, torch_legacy(good, storages=struct.pack("<q", 6) + FLOATS + b"trailing")
-    for number, view in enumerate((("v", 0, 6), ("v", 3, 3), ("v", 3, 6), ("v", -1, 3), ("v", HUGE, 3), ("v", 0, HUGE), ("v", 0), 5, ("v", 0.0, 1), ("v", None, None))):
+    for number, view in enumerate(
+        (
+            ("v", 0, 6),
+            ("v", 3, 3),
+            ("v", 3, 6),
+            ("v", -1, 3),
+            ("v", HUGE, 3),
+            ("v", 0, HUGE),
+            ("v", 0),
+            5,
+            ("v", 0.0, 1),
+            ("v", None, None),
+        )
+    ):
         code = tree(tensor(storage("0", 6, "FloatStorage", "torch", view), size=(3,), stride=(1,)))
         yield f"view-{number}", OPENS if number < 2 else REFUSED, torch_legacy(code)
 
@@ -307,7 +501,13 @@ def _tars() -> Iterator[tuple[str, str, bytes]]:
     kind = op.Raw(op.global_("torch", "FloatStorage", 2))
     storages = pickles(1, (7, "cpu", kind)) + struct.pack("<q", 6) + FLOATS + pickles([])
     float_tensor = op.Raw(op.global_("torch", "FloatTensor", 2))
-    geometry = struct.pack("<i", 2) + bytes(4) + struct.pack("<2q", 2, 3) + struct.pack("<2q", 3, 1) + struct.pack("<q", 0)
+    geometry = (
+        struct.pack("<i", 2)
+        + bytes(4)
+        + struct.pack("<2q", 2, 3)
+        + struct.pack("<2q", 3, 1)
+        + struct.pack("<q", 0)
+    )
     tensors = pickles(1, (1, 7, float_tensor)) + geometry
     body = op.pickled(op.dict_({"w": op.value(1, 2) + b"Q"}, 2), 2)
     whole = {"sys_info": pickles({}), "storages": storages, "tensors": tensors, "pickle": body}
@@ -322,10 +522,33 @@ def _tars() -> Iterator[tuple[str, str, bytes]]:
     yield "many-storages", REFUSED, _tar({**whole, "storages": pickles(HUGE)})
     yield "negative-storages", REFUSED, _tar({**whole, "storages": pickles(-1)})
     yield "many-tensors", REFUSED, _tar({**whole, "tensors": pickles(HUGE)})
-    yield "huge-storage", REFUSED, _tar({**whole, "storages": pickles(1, (7, "cpu", kind)) + struct.pack("<q", HUGE) + FLOATS})
-    yield "many-dimensions", REFUSED, _tar({**whole, "tensors": pickles(1, (1, 7, float_tensor)) + struct.pack("<i", 2**31 - 1)})
-    yield "huge-dimensions", REFUSED, _tar({**whole, "tensors": pickles(1, (1, 7, float_tensor)) + struct.pack("<ii", 2, 0) + struct.pack("<5q", HUGE, HUGE, 3, 1, 0)})
-    yield "outside", REFUSED, _tar({**whole, "tensors": pickles(1, (1, 7, float_tensor)) + geometry[:-8] + struct.pack("<q", 1)})
+    yield (
+        "huge-storage",
+        REFUSED,
+        _tar({**whole, "storages": pickles(1, (7, "cpu", kind)) + struct.pack("<q", HUGE) + FLOATS}),
+    )
+    yield (
+        "many-dimensions",
+        REFUSED,
+        _tar({**whole, "tensors": pickles(1, (1, 7, float_tensor)) + struct.pack("<i", 2**31 - 1)}),
+    )
+    yield (
+        "huge-dimensions",
+        REFUSED,
+        _tar(
+            {
+                **whole,
+                "tensors": pickles(1, (1, 7, float_tensor))
+                + struct.pack("<ii", 2, 0)
+                + struct.pack("<5q", HUGE, HUGE, 3, 1, 0),
+            }
+        ),
+    )
+    yield (
+        "outside",
+        REFUSED,
+        _tar({**whole, "tensors": pickles(1, (1, 7, float_tensor)) + geometry[:-8] + struct.pack("<q", 1)}),
+    )
     good = bytearray(_tar(whole))
     good[124:136] = b"77777777777\0"
     yield "member-beyond", REFUSED, bytes(good)
@@ -334,5 +557,3 @@ def _tars() -> Iterator[tuple[str, str, bytes]]:
     good[124:136] = b"\x80" + b"\xff" * 11
     yield "member-binary", REFUSED, bytes(good)
     yield "dots", REFUSED, _tar({"../storages": storages, "../tensors": tensors, "../pickle": body})
-
-

@@ -35,8 +35,21 @@ MEMORY = 3 << 29
 """Bytes of address space that reading any file may take, the interpreter and its libraries included."""
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-TARGETS = {"pickle": "out.pkl", "torch": "out.pth", "safetensors": "out.safetensors", "msgpack": "out.msgpack", "orbax": "out"}
-DISGUISED = ("MemoryError", "RecursionError", "SystemError", "AssertionError", "NameError", "UnboundLocalError")
+TARGETS = {
+    "pickle": "out.pkl",
+    "torch": "out.pth",
+    "safetensors": "out.safetensors",
+    "msgpack": "out.msgpack",
+    "orbax": "out",
+}
+DISGUISED = (
+    "MemoryError",
+    "RecursionError",
+    "SystemError",
+    "AssertionError",
+    "NameError",
+    "UnboundLocalError",
+)
 """Reasons that say only that something went wrong inside, which a check in time would have refused."""
 
 
@@ -63,7 +76,10 @@ def main() -> None:
         started = time.monotonic()
         result = judge(case, path, guard, number)
         seconds = round(time.monotonic() - started, 2)
-        _say(channel, {"number": number, "name": case.name, "expect": case.expect, "seconds": seconds, **result})
+        _say(
+            channel,
+            {"number": number, "name": case.name, "expect": case.expect, "seconds": seconds, **result},
+        )
         shutil.rmtree(path.parent, ignore_errors=True)
 
 
@@ -91,7 +107,16 @@ def _warm_up(folder: Path) -> None:
         with open_checkpoint(GOLDEN / "orbax" / golden) as ckpt:
             well_formed(ckpt.tree)
     _command(["inspect", str(folder / "nothing")])
-    for codec in ("raw_unicode_escape", "unicode_escape", "cp437", "latin_1", "ascii", "utf_16", "utf_32_be", "utf_32_le"):
+    for codec in (
+        "raw_unicode_escape",
+        "unicode_escape",
+        "cp437",
+        "latin_1",
+        "ascii",
+        "utf_16",
+        "utf_32_be",
+        "utf_32_le",
+    ):
         importlib.import_module(f"encodings.{codec}")
     for name in ("ckpt_core", "ckpt_torch", "ckpt_flax", "ckpt_pickle", "ckpt_safetensors"):
         package = importlib.import_module(name)
@@ -115,7 +140,7 @@ def judge(case: Case, path: Path, guard: Guard, number: int) -> dict[str, Any]:
         result["broken"] = str(error)
     except AssertionError as error:
         result["broken"] = f"the check of the case failed: {error!r:.500}"
-    except BaseException as error:  # noqa: BLE001  # any other exception is what this is here to find
+    except BaseException as error:  # any other exception is what this is here to find
         import traceback
 
         guard.armed = False
@@ -123,7 +148,12 @@ def judge(case: Case, path: Path, guard: Guard, number: int) -> dict[str, Any]:
     guard.armed = False
     if guard.seen:
         result["broken"] = f"ran or imported something: {guard.seen[:3]} {result['broken']}"
-    wanted = {OPENS: ("opened",), REFUSED: ("refused",), EITHER: ("opened", "refused"), INERT: ("opened", "refused")}
+    wanted = {
+        OPENS: ("opened",),
+        REFUSED: ("refused",),
+        EITHER: ("opened", "refused"),
+        INERT: ("opened", "refused"),
+    }
     if not result["broken"] and result["outcome"] not in wanted[case.expect]:
         result["broken"] = f"{result['outcome']} instead of {case.expect}: {result.get('reason', '')}"
     return result
@@ -163,7 +193,7 @@ def _command(arguments: list[str]) -> tuple[int, str, str]:
             code = cli.ckpt.main(arguments, prog_name="ckpt", standalone_mode=False) or 0
         except SystemExit as stop:
             code = int(stop.code or 0)
-        except Exception as error:  # noqa: BLE001  # click's own exceptions carry the code
+        except Exception as error:  # click's own exceptions carry the code
             code = getattr(error, "exit_code", 70)
     return code, out.getvalue(), err.getvalue()
 

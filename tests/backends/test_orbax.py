@@ -872,7 +872,6 @@ def test_frames_decode_the_same_with_and_without_zstandard(tmp_path, monkeypatch
 
 def test_a_frame_that_is_no_chunk_is_left_to_tensorstore():
     import zstandard
-
     from ckpt_flax.orbax.zstd import decode_frame, is_one_frame
 
     metadata = {"shape": [4], "compressor": {"id": "zstd"}, "filters": None, "order": "C", "dtype": "<f4"}

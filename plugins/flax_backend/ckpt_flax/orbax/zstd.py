@@ -54,7 +54,9 @@ def decode_frame(spec: str, data: bytes, nbytes: int, extent: tuple[int, ...]) -
     try:
         if zstandard.frame_content_size(data) not in {-1, nbytes}:
             return None
-        decoded = zstandard.ZstdDecompressor().decompress(data, max_output_size=nbytes, allow_extra_data=False)
+        decoded = zstandard.ZstdDecompressor().decompress(
+            data, max_output_size=nbytes, allow_extra_data=False
+        )
     except (zstandard.ZstdError, MemoryError):
         return None
     if len(decoded) != nbytes:

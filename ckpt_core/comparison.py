@@ -162,12 +162,14 @@ def _by_meaning(ckpt: Checkpoint) -> Iterator[tuple[str, Any]]:
         yield from ((f"ema/{name}/{leaf_name}", leaf) for leaf_name, leaf in tree.leaves())
     for state in ckpt.opt_states.values():
         yield from _named("opt_state", state.native)
-    for section in ("step", "epoch"):
+    for section in ("step", "epoch", "timestamp"):
         if getattr(ckpt, section) is not None:
             yield section, getattr(ckpt, section)
     for section in ("metrics", "config", "schedulers", "rng"):
         if getattr(ckpt, section):  # one that is not there is no leaf
             yield from _named(section, getattr(ckpt, section))
+    if ckpt.scaler is not None:
+        yield from _named("scaler", ckpt.scaler)
     for path, node in ckpt.metadata.extra.items():
         yield from _named(path or "extra", node)
 

@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 
-_MAX_TEXT: Final = 1000
-"""Characters of a place or a reason that are printed."""
+_MAX_TEXT: Final = 4096
+"""Characters of a path, a place or a reason that are printed."""
 
 
 class CheckpointError(Exception):
@@ -68,7 +68,7 @@ class CheckpointError(Exception):
         super().__init__(reason)
 
     def __str__(self) -> str:
-        where = ": ".join(part for part in (self.path, _shortened(self.place)) if part)
+        where = ": ".join(filter(None, (_shortened(self.path), _shortened(self.place))))
         text = f"{where}: {_shortened(self.reason)}" if where else _shortened(self.reason)
         return f"{text}\n  {self.remedy}" if self.remedy else text
 

@@ -21,6 +21,7 @@ from ckpt_core.backend import Holds, Stored
 from ckpt_core.bytewise import as_bytes
 from ckpt_core.errors import CheckpointError
 from ckpt_core.kinds import describe, describe_key, kind_name, kind_of, kind_of_key, span_of, word_of
+from ckpt_core.named_keys import name_keys
 from ckpt_core.tree import (
     Alias,
     Global,
@@ -97,6 +98,10 @@ class _Fitting:
     tied: list[list[str]] = field(default_factory=list)
 
     def run(self) -> Fitted:
+        named, paths = name_keys(self.source.tree)
+        self.source = Stored(named, self.source.attributes, self.source.notes)
+        for path in paths:
+            self.lose(path, "a key that is an object, written as its text")
         tree = self._flat() if not self.holds.containers else self._nested()
         self._sharing()
         attributes = self._attributes()

@@ -15,7 +15,7 @@ from ckpt_core.backend import Stored
 from ckpt_core.errors import UsageError
 from ckpt_core.layouts.base import Roles
 from ckpt_core.layouts.spelling import CONFIG_KEYS
-from ckpt_core.layouts.values import number
+from ckpt_core.layouts.values import is_optimizer, number
 from ckpt_core.optimizers import OptimizerState, read_optimizer
 from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath, Record, children, flatten, get, map_with_path, plain, render_path
@@ -122,7 +122,9 @@ class Checkpoint:
         found: dict[str, OptimizerState] = {}
         for name, path in self.roles.opt_states.items():
             node = self._at(path)
-            if isinstance(node, list) and node and all(isinstance(item, Mapping) for item in node):
+            if isinstance(node, Mapping) and node and all(is_optimizer(item) for item in node.values()):
+                found.update({f"{name}[{key}]": read_optimizer(item) for key, item in node.items()})
+            elif isinstance(node, list) and node and all(isinstance(item, Mapping) for item in node):
                 if len(node) == 1:
                     found[name] = read_optimizer(node[0])
                 else:
@@ -184,27 +186,15 @@ class Checkpoint:
     @functools.cached_property
     def metrics(self) -> Mapping[str, Any]:
         """Losses, accuracies and the like, as Python numbers."""
-        found: dict[str, Any] = {}
-        for name, path in self.roles.metrics.items():
-            value = as_plain(self._at(path))
-            if isinstance(value, Mapping):
-                found.update(value)
-            else:
-                found[name] = value
-        return found
+        values = {name: as_plain(self._at(path)) for name, path in self.roles.metrics.items()}
+        return _spread(values, {name for name, value in values.items() if isinstance(value, Mapping)})
 
     @functools.cached_property
     def config(self) -> Mapping[str, Any]:
         """The saved hyperparameters as plain data; empty when none were saved."""
         values = {name: as_plain(self._at(path)) for name, path in self.roles.config.items()}
-        groups = {
-            name: value for name, value in values.items() if name in CONFIG_KEYS and isinstance(value, dict)
-        }
-        if len(groups) != 1:
-            return values
-        (name, group), *_ = groups.items()
-        beside = {key: value for key, value in values.items() if key != name}
-        return {**beside, **group}
+        groups = {name for name, value in values.items() if name in CONFIG_KEYS and isinstance(value, dict)}
+        return _spread(values, groups) if len(groups) == 1 else values
 
     @functools.cached_property
     def metadata(self) -> Metadata:
@@ -322,6 +312,17 @@ def as_plain(node: Any) -> Any:
         return number(value) if isinstance(value, (np.generic, LazyArray)) and _is_single(value) else value
 
     return map_with_path(leaf, plain(_unwrapped(node)))
+
+
+def _spread(values: Mapping[str, Any], groups: set[str]) -> Mapping[str, Any]:
+    """Put the entries of groups beside the other values, unless two would have one name."""
+    names = [key for name, value in values.items() for key in (value if name in groups else (name,))]
+    if len(set(names)) < len(names):
+        return values
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found.update(value if name in groups else {name: value})
+    return found
 
 
 def _is_single(value: Any) -> bool:

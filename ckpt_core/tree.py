@@ -34,6 +34,7 @@ __all__ = [
     "render_key",
     "render_path",
     "substitute",
+    "transform",
     "unflatten",
     "unshare",
     "walk",
@@ -206,20 +207,26 @@ def _listed(tree: Tree) -> Tree:
             return [child for _, child in pairs]
         return dict(pairs)
 
-    return _transform(tree, lambda _, leaf: leaf, close)
+    return transform(tree, lambda _, leaf: leaf, close)
 
 
 def map_with_path(function: Callable[[KeyPath, Any], Any], tree: Tree) -> Tree:
     """Return a tree of the same containers with `function(path, leaf)` for each leaf."""
-    return _transform(tree, function, rebuild)
+    return transform(tree, function, rebuild)
 
 
-def _transform(
+def transform(
     tree: Tree,
     on_leaf: Callable[[KeyPath, Any], Any],
     on_close: Callable[[Tree, list[tuple[Key, Tree]]], Tree],
 ) -> Tree:
-    """Rebuild a tree bottom-up without recursion."""
+    """Rebuild a tree bottom-up without recursion.
+
+    Arguments:
+        tree: any tree.
+        on_leaf: called with the path and the leaf; returns what stands in its place.
+        on_close: called with a container and its (key, new child) pairs; returns the new container.
+    """
     done: list[tuple[Key, Tree]] = []
     stack: list[tuple[KeyPath, Tree, list[tuple[Key, Tree]], list[tuple[Key, Tree]] | None]] = [
         ((), tree, done, None)
@@ -368,4 +375,4 @@ def plain(tree: Tree) -> Tree:
             return {key.name if isinstance(key, Part) else key: child for key, child in pairs}
         return rebuild(node, pairs)
 
-    return _transform(tree, lambda _, leaf: leaf, close)
+    return transform(tree, lambda _, leaf: leaf, close)

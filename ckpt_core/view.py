@@ -226,8 +226,18 @@ def _segment(key: Any) -> str:
 
 
 def _unwrapped(weights: Weights) -> Weights:
-    """Drop a last segment that every name has and that only wraps the array."""
-    lasts = {segments[-1] for segments, _, _ in weights if segments}
-    if len(lasts) == 1 and lasts <= _LEAF_SEGMENTS and all(len(segments) > 1 for segments, _, _ in weights):
-        return [(segments[:-1], array, buffer) for segments, array, buffer in weights]
-    return weights
+    """Drop a segment that every name ends with and that only wraps the array (or the words of a random key)."""
+    places = [_wrapper_at(segments) for segments, _, _ in weights]
+    if not any(place == -1 for place in places) or 0 in places:
+        return weights
+    return [
+        (tuple(part for i, part in enumerate(segments, -len(segments)) if i != place), array, buffer)
+        for (segments, array, buffer), place in zip(weights, places, strict=True)
+    ]
+
+
+def _wrapper_at(segments: tuple[str, ...]) -> int:
+    """The place, from the end, of the segment that only wraps an array; 0 where there is none."""
+    if len(segments) > 1 and segments[-1] in _LEAF_SEGMENTS:
+        return -1
+    return -2 if len(segments) > 2 and segments[-1] == "data" and segments[-2] in _LEAF_SEGMENTS else 0

@@ -57,12 +57,13 @@ def write(
         stored = Stored(_retied(stored.tree, ties), stored.attributes)
     fitted = fit(stored, backend.holds)
     if strict and fitted.losses:
+        count = len(fitted.losses)
         lines = "\n    ".join(map(str, fitted.losses[:20]))
-        more = f"\n    and {len(fitted.losses) - 20} more" if len(fitted.losses) > 20 else ""
+        more = f"\n    and {count - 20} more" if count > 20 else ""
         raise LossError(
-            f"{backend.name} cannot hold {len(fitted.losses)} things",
+            f"{backend.name} cannot hold {count} thing{'s' if count > 1 else ''}",
             path=target,
-            remedy=f"They are:\n    {lines}{more}",
+            remedy=f"Not held:\n    {lines}{more}",
         )
     if force:
         _check_replaceable(target)

@@ -190,3 +190,25 @@ def test_extended_dtypes_return_as_scalars():
     back = unfit(fit(Stored({"x": value, "w": array(1)}), FLAT).stored, FLAT)[0].tree
     assert type(back["x"]) is type(value)
     assert back["x"] == value
+
+
+@pytest.mark.parametrize("name", sorted(CONTAINERS))
+def test_keys_that_are_objects_are_written_as_their_text_and_named(name):
+    """A pickled optimizer holds its state by live parameters."""
+    first, second = (LazyArray.from_numpy(np.full(2, fill, np.float32)) for fill in (1, 2))
+    mode = Record("app.Mode", args=("train",))
+    shared = {"exp_avg": first}
+    tree = {"state": {first: shared, second: {"exp_avg": second}, ("a", mode): [1], 3: (2,)}, "again": shared}
+    holds = CONTAINERS[name]
+    fitted = fit(Stored(unshare(tree)), holds)
+    assert [str(remark.text) for remark in fitted.losses] == [
+        "a key that is an object, written as its text"
+    ] * 3
+    check_native(fitted.stored.tree, holds)
+    back, _ = unfit(fitted.stored, holds)
+    assert not back.notes
+    assert [type(key) for key in back.tree["state"]] == [str, str, str, int]
+    kept = list(back.tree["state"].values())
+    assert [slot["exp_avg"].read().tolist() for slot in kept[:2]] == [[1, 1], [2, 2]]
+    assert kept[2:] == [[1], (2,)]
+    assert unshare(back.tree)["again"] == Alias(("state", next(iter(back.tree["state"]))))

@@ -337,3 +337,12 @@ def test_a_step_of_a_checkpoint_manager_with_metrics(inner):
     assert ckpt.step == (9 if inner == "train_state" else None)
     assert ckpt.metrics == {"val_loss": 0.5}
     assert [name for name, _ in ckpt.params.leaves()] == ["Conv_0/kernel", "Conv_0/bias", "Dense_0/kernel"]
+
+
+def test_a_nested_tree_of_weights_alone_is_whole():
+    tree = {"wte": {"weight": array(2)}, "h": {"0": {"attn": {"weight": array(2)}}}, "head": {"weight": array(2)}}
+    assert [name for name, _ in opened(tree).params.leaves()] == ["wte/weight", "h/0/attn/weight", "head/weight"]
+    assert opened(tree).layout == "state_dict"
+    beside = opened({**tree, "epoch": 3})
+    assert [name for name, _ in beside.params.leaves()] == ["wte/weight", "h/0/attn/weight", "head/weight"]
+    assert beside.epoch == 3

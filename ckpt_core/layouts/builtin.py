@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ckpt_core.layouts.base import Layout, Parts, Roles
-from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling
-from ckpt_core.layouts.values import has_array, is_module, is_state_dict, is_weights
-from ckpt_core.tree import KeyPath, flatten
+from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling, claim_by_value, is_spelled
+from ckpt_core.layouts.values import (
+    has_array,
+    is_module,
+    is_plain,
+    is_random_key,
+    is_state_dict,
+    is_weights,
+)
+from ckpt_core.tree import KeyPath, flatten, get
 
 __all__ = [
     "BUILTIN",
@@ -79,7 +86,19 @@ class TrainingDict(Layout):
     def recognise(self, tree: Any) -> Roles | None:
         if not isinstance(tree, Mapping) or is_module(tree) or is_state_dict(tree):
             return None
-        roles = claim_by_spelling(tree)
+        if _is_weights_alone(tree):
+            return None
+        described = _described(tree)
+        roles = claim_by_spelling({key: value for key, value in tree.items() if key not in described})
+        if described:
+            below = [claim_by_spelling(value, (key,)) for key, value in described.items()]
+            roles = _merged(roles, *below)
+        by_value = () if roles.params else claim_by_value(tree, roles)
+        if by_value:
+            keys = ", ".join(str(path[0]) for path in by_value)
+            return dataclasses.replace(
+                roles, params=by_value, notes=(f"weights told by their values, not by their keys: {keys}",)
+            )
         if not roles.params and roles.ema:  # some trainers save the averaged weights alone
             (first, path), *rest = roles.ema.items()
             note = f"the only weights are averaged ones, under {first!r}"
@@ -139,11 +158,7 @@ class StateDict(Layout):
     def recognise(self, tree: Any) -> Roles | None:
         if is_state_dict(tree):
             return Roles(params=((),))
-        if isinstance(tree, Mapping) and has_array(tree) and all(isinstance(key, str) for key in tree):
-            leaves = flatten(tree)
-            if all(leaf is None or not _is_value(leaf) for _, leaf in leaves):
-                return Roles(params=((),))
-        return None
+        return Roles(params=((),)) if _is_weights_alone(tree) else None
 
     def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
         return joined_names(parts.params, parts.buffers), _without(parts, "params buffers")
@@ -189,8 +204,28 @@ def _below(roles: Roles, key: str) -> Roles:
     return Roles(**fields)
 
 
-def _is_value(leaf: Any) -> bool:
-    return isinstance(leaf, (bool, int, float, complex, str, bytes))
+def _is_weights_alone(tree: Any) -> bool:
+    """Say whether it is a model's nested weights: arrays under names of its own, and no value beside them."""
+    if not isinstance(tree, Mapping) or not has_array(tree) or not all(isinstance(key, str) for key in tree):
+        return False
+    if any(is_spelled(key, value) for key, value in tree.items()):
+        return False
+    return not any(_is_value(path, leaf, tree) for path, leaf in flatten(tree))
+
+
+def _is_value(path: KeyPath, leaf: Any, tree: Any) -> bool:
+    """Say whether a leaf is a plain value, the implementation's name in a random key apart."""
+    is_plain_value = isinstance(leaf, (bool, int, float, complex, str, bytes))
+    return is_plain_value and not is_random_key(get(tree, path[:-1]))
+
+
+_DESCRIBING: Final = ("metadata", "meta")
+
+
+def _described(tree: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
+    """The entries that describe the others: dicts of plain values such as epoch and config."""
+    found = {key: tree[key] for key in _DESCRIBING if isinstance(tree.get(key), Mapping)}
+    return {key: value for key, value in found.items() if not has_array(value) or is_plain(value)}
 
 
 def joined_names(*trees: Any) -> dict[str, Any]:
@@ -207,8 +242,8 @@ BUILTIN: Final[tuple[Layout, ...]] = (
     StateMetadata(),
     TrainState(),
     Variables(),
-    TrainingDict(),
     Items(),
+    TrainingDict(),
     StateDict(),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,17 +11,15 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Roles
 from ckpt_core.layouts.values import (
     has_array,
-    is_module,
     is_numeric,
     is_optimizer,
     is_plain,
     is_scalar,
-    is_state_dict,
     is_weights,
 )
 from ckpt_core.tree import KeyPath, Record
 
-__all__ = ["COLLECTIONS", "CONFIG_KEYS", "claim_by_spelling"]
+__all__ = ["COLLECTIONS", "CONFIG_KEYS", "claim_by_spelling", "claim_by_value"]
 
 COLLECTIONS: Final = frozenset(
     {"batch_stats", "cache", "buffers", "intermediates", "spectral_stats", "ema_stats"}
@@ -58,8 +56,9 @@ _METRIC: Final = re.compile(
 )
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def _words(text: str) -> dict[str, int]:
+    """Each word with its rank: of several that could play a role of one place, the first is it."""
+    return {word: rank for rank, word in enumerate(text.split())}
 
 
 def _is_settings(value: Any) -> bool:
@@ -79,7 +78,9 @@ def _is_optimizer_like(value: Any) -> bool:
 
 
 def _is_counter(value: Any) -> bool:
-    """A number, or one copy of it per device."""
+    """A number, or one copy of it per device, or an NNX variable of one."""
+    if isinstance(value, Mapping) and list(value) == ["value"]:
+        value = value["value"]
     return is_scalar(value) or (isinstance(value, LazyArray) and value.ndim == 1)
 
 
@@ -90,7 +91,7 @@ def _is_moment(value: Any) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Row:
     role: str
-    keys: frozenset[str]
+    keys: Collection[str]
     fits: Callable[[Any], bool]
 
 
@@ -143,7 +144,10 @@ _ROWS: Final = (
     ),
     _Row(
         "step",
-        _words("step global_step iter iteration num_updates global_steps it steps num_steps"),
+        _words(
+            "global_step step iteration iter it iter_num n_iter current_step current_iter cur_step cur_iter "
+            "train_step train_steps global_steps num_updates steps num_steps"
+        ),
         _is_counter,
     ),
     _Row("epoch", _words("epoch epochs_done current_epoch last_epoch"), is_scalar),
@@ -156,15 +160,18 @@ _ROWS: Final = (
     ),
 )
 
-_SINGLE: Final = ("scaler", "step", "epoch", "timestamp")
+_SINGLE: Final = {
+    row.role: row.keys
+    for row in _ROWS
+    if row.role in ("scaler", "step", "epoch", "timestamp") and isinstance(row.keys, dict)
+}
 
 
 def claim_by_spelling(tree: Mapping[Any, Any], base: KeyPath = ()) -> Roles:
     """Give each entry of a mapping the role that its key proposes and its value confirms.
 
-    What is an optimizer or a state dict by its value is one under any key. Plain values that no role claims
-    count as config, because hyperparameters are often saved beside the
-    weights; numbers whose name is a metric's count as metrics.
+    What is an optimizer by its value is one under any key. Plain values that no role claims count as config,
+    because hyperparameters are often saved beside the weights; numbers whose name is a metric's count as metrics.
 
     Arguments:
         tree: the mapping.
@@ -172,15 +179,16 @@ def claim_by_spelling(tree: Mapping[Any, Any], base: KeyPath = ()) -> Roles:
     """
     named: dict[str, dict[str, KeyPath]] = {}
     for key, value in tree.items():
-        if not isinstance(key, str):
-            continue
-        role = _role_of(key, value)
-        if role is None:
-            continue
-        if role in _SINGLE and role in named:
-            continue
-        named.setdefault(role, {})[key] = (*base, key)
-    single: dict[str, Any] = {role: next(iter(named.get(role, {}).values()), None) for role in _SINGLE}
+        role = _role_of(key, value) if isinstance(key, str) else None
+        if role is not None:
+            named.setdefault(role, {})[key] = (*base, key)
+    single: dict[str, Any] = {}
+    for role, keys in _SINGLE.items():
+        rivals = named.get(role, {})
+        best = min(rivals, key=keys.__getitem__, default=None)
+        single[role] = None if best is None else rivals[best]
+        beside = {key: path for key, path in rivals.items() if key != best and _is_setting(key, tree[key])}
+        named.setdefault("config", {}).update(beside)
     return Roles(
         params=tuple(named.get("params", {}).values()),
         buffers=tuple(named.get("buffers", {}).values()),
@@ -194,15 +202,29 @@ def claim_by_spelling(tree: Mapping[Any, Any], base: KeyPath = ()) -> Roles:
     )
 
 
+def claim_by_value(tree: Mapping[Any, Any], roles: Roles) -> tuple[KeyPath, ...]:
+    """Return the paths of the weights among the entries of a mapping that have no role, whatever their keys."""
+    taken = {path for named in (roles.ema, roles.opt_states, roles.schedulers, roles.rng) for path in named.values()}
+    taken |= {*roles.buffers, *([roles.scaler] if roles.scaler is not None else [])}
+    return tuple([(key,) for key, value in tree.items() if (key,) not in taken and is_weights(value)])
+
+
+def is_spelled(key: str, value: Any) -> bool:
+    """Say whether a key proposes a role that the value confirms, whatever else the value may be."""
+    return any(key in row.keys and row.fits(value) for row in _ROWS)
+
+
 def _role_of(key: str, value: Any) -> str | None:
     for row in _ROWS:
         if key in row.keys and row.fits(value):
             return row.role
     if is_optimizer(value):
         return "opt_states"
-    if is_module(value) or is_state_dict(value):
-        return "params"
     if _METRIC.search(key) and is_numeric(value):
         return "metrics"
-    is_setting = value is not None and not isinstance(value, Record) and is_plain(value)
-    return "config" if is_setting and not key.startswith("_") else None
+    return "config" if _is_setting(key, value) else None
+
+
+def _is_setting(key: str, value: Any) -> bool:
+    is_private = key.startswith("_")
+    return not is_private and value is not None and not isinstance(value, Record) and is_plain(value)

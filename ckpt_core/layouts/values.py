@@ -19,6 +19,7 @@ __all__ = [
     "is_numeric",
     "is_optimizer",
     "is_plain",
+    "is_random_key",
     "is_scalar",
     "is_state_dict",
     "is_weights",
@@ -82,6 +83,16 @@ def is_weights(node: Any) -> bool:
     if is_module(node):
         return True
     return isinstance(node, Mapping) and bool(node) and not is_optimizer(node) and has_array(node)
+
+
+def is_random_key(node: Any) -> bool:
+    """Say whether it is a typed JAX random key as Orbax keeps it: the implementation's name, and the words."""
+    return (
+        isinstance(node, Mapping)
+        and set(node) == {"impl", "data"}
+        and isinstance(node["impl"], str)
+        and isinstance(node["data"], LazyArray)
+    )
 
 
 def is_scalar(node: Any) -> bool:

@@ -44,7 +44,11 @@ def settle(value: Any, replaced: Replaced) -> Any:
         if not following:
             return unshare(root[0]) if shared else root[0]
         level = following
-    raise LimitError(f"the pickle is nested deeper than {MAX_DEPTH} levels")
+    raise _too_deep()
+
+
+def _too_deep() -> LimitError:
+    return LimitError(f"the pickle is nested deeper than {MAX_DEPTH} levels")
 
 
 def _containers(node: Any, final: Any) -> list[Any]:
@@ -104,16 +108,18 @@ class _Finals:
 
     def _tuple(self, root: tuple[Any, ...]) -> Any:
         """Rebuild a tuple, children first, if there is something to replace in it or in the tuples in it."""
-        stack = [root]
+        stack = [(root, 0)]
         tuples = self.tuples
         while stack:
-            node = stack[-1]
+            node, depth = stack[-1]
             if id(node) in tuples:
                 stack.pop()
                 continue
             waiting = [child for child in node if type(child) is tuple and child and id(child) not in tuples]
             if waiting:
-                stack.extend(waiting)
+                if depth > MAX_DEPTH:
+                    raise _too_deep()
+                stack.extend([(child, depth + 1) for child in waiting])
                 continue
             stack.pop()
             items = [

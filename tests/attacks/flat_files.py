@@ -9,6 +9,7 @@ import lzma
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def cases() -> Iterator[Case]:
     for name, expect, content in _msgpack():
         yield data(f"msgpack/{name}.msgpack", content, expect)
     for name, expect, content in _compressed():
-        yield data(f"compressed/{name}", content, expect)
+        yield replace(data(f"compressed/{name}", content, expect), light="bomb" in name)
 
 
 def _headers() -> Iterator[tuple[str, str, bytes]]:
@@ -329,8 +330,8 @@ def _msgpack() -> Iterator[tuple[str, str, bytes]]:
             REFUSED,
             b"\x81\xa1w" + bytes([code]) + (100).to_bytes(width, "big") + b"\x01\x02",
         )
-    yield "many-maps", EITHER, b"\x81\xa1w\xdd\x00\x03\x0d\x40" + b"\x80" * 200_000
-    yield "many-arrays", EITHER, b"\x81\xa1w" + b"\xdc\xff\xff" + b"\x90" * 65_535
+    yield "many-maps", EITHER, b"\x81\xa1w\xdd\x00\x00\xc3\x50" + b"\x80" * 50_000
+    yield "many-arrays", EITHER, b"\x81\xa1w" + b"\xdc\x40\x00" + b"\x90" * 16_384
     yield "never-used", REFUSED, b"\x81\xa1w\xc1"
     yield "text-not-utf8", REFUSED, b"\x81\xa1w\xa2\xff\xfe"
     yield "key-not-utf8", REFUSED, b"\x81\xa2\xff\xfe\xc0"
@@ -470,7 +471,7 @@ def _compressed() -> Iterator[tuple[str, str, bytes]]:
         yield f"head-only.pkl.{name}", REFUSED, packed[:14]
         yield f"empty-inside.{name}", REFUSED, pack(b"")
         yield f"garbage-inside.{name}", REFUSED, pack(b"this is no checkpoint" * 10)
-        yield f"zeros-inside.{name}", REFUSED, pack(bytes(64 << 20))
+        yield f"zeros-inside.{name}", REFUSED, pack(bytes(16 << 20))
         yield f"twice.pkl.{name}", EITHER, pack(packed)
         yield f"cut-inside.pkl.{name}", REFUSED, pack(good[:-1])
         for at in (len(packed) // 3, len(packed) // 2, len(packed) - 3):
@@ -481,8 +482,8 @@ def _compressed() -> Iterator[tuple[str, str, bytes]]:
     for _ in range(100):
         layers = gzip.compress(layers)
     yield "hundred-layers.gz", EITHER, layers
-    yield "bomb.gz", REFUSED, _gzip_bomb(2048)
-    yield "bomb-pickle.gz", REFUSED, _gzip_bomb(2048, b"\x80\x04B" + struct.pack("<I", 2**31))
+    yield "bomb.gz", REFUSED, _gzip_bomb(512)
+    yield "bomb-pickle.gz", REFUSED, _gzip_bomb(512, b"\x80\x04B" + struct.pack("<I", 2**31))
     header = bytearray(lzma.compress(good, lzma.FORMAT_ALONE))
     header[1:5] = struct.pack("<I", 2**32 - 1)
     yield "huge-dictionary.lzma", REFUSED, bytes(header)

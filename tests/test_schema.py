@@ -340,9 +340,72 @@ def test_a_step_of_a_checkpoint_manager_with_metrics(inner):
 
 
 def test_a_nested_tree_of_weights_alone_is_whole():
-    tree = {"wte": {"weight": array(2)}, "h": {"0": {"attn": {"weight": array(2)}}}, "head": {"weight": array(2)}}
-    assert [name for name, _ in opened(tree).params.leaves()] == ["wte/weight", "h/0/attn/weight", "head/weight"]
+    tree = {
+        "wte": {"weight": array(2)},
+        "h": {"0": {"attn": {"weight": array(2)}}},
+        "head": {"weight": array(2)},
+    }
+    assert [name for name, _ in opened(tree).params.leaves()] == [
+        "wte/weight",
+        "h/0/attn/weight",
+        "head/weight",
+    ]
     assert opened(tree).layout == "state_dict"
     beside = opened({**tree, "epoch": 3})
     assert [name for name, _ in beside.params.leaves()] == ["wte/weight", "h/0/attn/weight", "head/weight"]
     assert beside.epoch == 3
+
+
+def test_nested_weights_alone_are_all_weights():
+    """Blocks of different depth, a typed random key among them: none of it is left out."""
+    key = {
+        "count": {"value": array(dtype="uint32")},
+        "key": {"value": {"impl": "fry", "data": array(2, dtype="uint32")}},
+    }
+    tree = {
+        "head": {"kernel": {"value": array(2, 3)}},
+        "blocks": {"0": {"dense": {"kernel": {"value": array(3, 3)}}}},
+        "dropout": {"rngs": key},
+    }
+    ckpt = opened(tree)
+    assert ckpt.layout == "state_dict"
+    assert [name for name, _ in ckpt.params.leaves()] == [
+        "head/kernel",
+        "blocks/0/dense/kernel",
+        "dropout/rngs/count",
+        "dropout/rngs/key/data",
+    ]
+
+
+def test_of_rival_counters_the_telling_one_counts_and_the_others_are_config():
+    ckpt = opened({"num_steps": 1000, "model": state_dict(), "global_step": 30, "step": 2})
+    assert ckpt.step == 30
+    assert ckpt.config == {"num_steps": 1000, "step": 2}
+    assert ckpt.metadata.extra == {}
+    assert opened({"model": state_dict(), "iter_num": 2000}).step == 2000
+
+
+def test_counters_that_are_nnx_variables():
+    ckpt = opened({"opt_state": adam_state(), "step": {"value": array(fill=4)}, "model": flax_params()})
+    assert ckpt.step == 4
+
+
+def test_entries_beside_a_state_dict_that_describe_it():
+    meta = {"epoch": 12, "iter": 2000, "classes": ("a", "b")}
+    ckpt = opened({"meta": meta, "state_dict": state_dict(), "optimizer": adamw()})
+    assert (ckpt.epoch, ckpt.step, ckpt.config) == (12, 2000, {"classes": ("a", "b")})
+    assert opened({"meta": {"w": array(2)}, "state_dict": state_dict()}).epoch is None
+
+
+def test_metrics_and_settings_of_one_name_stay_apart():
+    train, val = {"loss": 0.5}, {"loss": 0.7}
+    ckpt = opened({"model": state_dict(), "train_metrics": train, "val_metrics": val})
+    assert ckpt.metrics == {"train_metrics": train, "val_metrics": val}
+    args = {"lr": 0.1}
+    assert opened({"model": state_dict(), "lr": 0.2, "args": args}).config == {"lr": 0.2, "args": args}
+
+
+def test_optimizers_in_one_dict_are_told_apart():
+    ckpt = opened({"model": state_dict(), "optimizer": {"adam": adamw(), "muon": adamw()}})
+    assert list(ckpt.opt_states) == ["optimizer[adam]", "optimizer[muon]"]
+    assert all(state.step == 7 for state in ckpt.opt_states.values())

@@ -19,7 +19,7 @@ from ckpt_core.layouts.values import (
 )
 from ckpt_core.tree import KeyPath, Record
 
-__all__ = ["COLLECTIONS", "CONFIG_KEYS", "claim_by_spelling", "claim_by_value"]
+__all__ = ["COLLECTIONS", "CONFIG_KEYS", "claim_by_spelling", "claim_by_value", "is_spelled"]
 
 COLLECTIONS: Final = frozenset(
     {"batch_stats", "cache", "buffers", "intermediates", "spectral_stats", "ema_stats"}
@@ -204,7 +204,11 @@ def claim_by_spelling(tree: Mapping[Any, Any], base: KeyPath = ()) -> Roles:
 
 def claim_by_value(tree: Mapping[Any, Any], roles: Roles) -> tuple[KeyPath, ...]:
     """Return the paths of the weights among the entries of a mapping that have no role, whatever their keys."""
-    taken = {path for named in (roles.ema, roles.opt_states, roles.schedulers, roles.rng) for path in named.values()}
+    taken = {
+        path
+        for named in (roles.ema, roles.opt_states, roles.schedulers, roles.rng)
+        for path in named.values()
+    }
     taken |= {*roles.buffers, *([roles.scaler] if roles.scaler is not None else [])}
     return tuple([(key,) for key, value in tree.items() if (key,) not in taken and is_weights(value)])
 

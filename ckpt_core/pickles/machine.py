@@ -206,6 +206,8 @@ class Machine:
     def call(self, target: Any, args: Any) -> Any:
         """Read a call as data."""
         if type(args) is not tuple:
+            if isinstance(args, Record) and isinstance(target, (Global, Record)):  # made by another call
+                return Record("<call>", args=(target, args))
             self.fail("the arguments of a call are not a tuple")
         for _ in range(4):
             if type(target) is not Global:

@@ -165,7 +165,7 @@ def _orbax() -> Iterator[tuple[str, str, dict[str, Any]]]:
     ):
         yield (
             f"compressor-{number}",
-            REFUSED if number not in (6,) else EITHER,
+            REFUSED if number != 6 else EITHER,
             {"document": {**ZARRAY, "compressor": compressor}},
         )
     yield "filters", EITHER, {"document": {**ZARRAY, "filters": [{"id": "delta", "dtype": "<f4"}]}}

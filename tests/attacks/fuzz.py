@@ -54,14 +54,9 @@ def seeds() -> tuple[tuple[str, bytes], ...]:
     """Golden files that are single files, and not too long."""
     found = []
     for path in sorted(GOLDEN.rglob("*")):
-        if (
-            path.is_file()
-            and path.suffix != ".json"
-            and "orbax" not in path.parts
-            and "generate" not in path.parts
-        ):
-            if 0 < path.stat().st_size <= LARGEST:
-                found.append((path.name, path.read_bytes()))
+        is_other = path.suffix == ".json" or "orbax" in path.parts or "generate" in path.parts
+        if path.is_file() and not is_other and 0 < path.stat().st_size <= LARGEST:
+            found.append((path.name, path.read_bytes()))
     return tuple(found)
 
 

@@ -6,6 +6,7 @@ import pickle
 import random
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ HUGE = 1 << 62
 
 def cases() -> Iterator[Case]:
     for name, expect, body in _machine():
-        yield data(f"pickle/{name}.pkl", op.pickled(body), expect)
+        yield replace(data(f"pickle/{name}.pkl", op.pickled(body), expect), light=name.startswith("deep-"))
     for name, expect, content in _whole():
         yield data(f"pickle/{name}.pkl", content, expect)
     for name, expect, array in _arrays():
@@ -83,11 +84,7 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield (
         "billion-laughs-call",
         EITHER,
-        b"c__main__\nX\nq\x00"
-        + b"h\x00"
-        + (b"q\x01\x86" * 0)
-        + b"N\x85Rq\x01"
-        + b"0h\x00h\x01h\x01\x86Rq\x01" * 200,
+        b"c__main__\nX\nq\x00h\x00N\x85Rq\x01" + b"0h\x00h\x01h\x01\x86Rq\x01" * 200,
     )
     yield (
         "billion-laughs-ordered",
@@ -368,7 +365,7 @@ def _arrays() -> Iterator[tuple[str, str, bytes]]:
         "negative": (-2, -3), "huge": (HUGE,), "huge-2": (1 << 40, 1 << 40), "wraps": (1 << 32, 1 << 32), "wraps-63": (1 << 63, 2),
         "wraps-to-six": ((1 << 64) + 6,), "huge-and-empty": (0, HUGE), "huge-and-empty-2": (1 << 40, 0, 1 << 40), "beyond": (1 << 100,),
         "minus-one": (-1,), "bools": (True, 6), "floats": (2.0, 3), "texts": ("2", 3), "nones": (None,), "nested": ((2, 3),),
-        "many-dimensions": (1,) * 65 + (6,), "very-many-dimensions": (1,) * 100_000,
+        "many-dimensions": (1,) * 65 + (6,), "very-many-dimensions": (1,) * 10_000,
     }.items():  # fmt: skip
         yield (
             f"shape-{name}",

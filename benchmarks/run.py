@@ -137,7 +137,7 @@ def inspecting(folder: Path, runs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(".benchmarks"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("benchmarks/out"))
     parser.add_argument("--small", action="store_true", help="a hundredth of the size, to try the scripts")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="", help="rows that contain this word")

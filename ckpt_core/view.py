@@ -103,7 +103,8 @@ def named_weights(tree: Any, paths: Iterable[KeyPath], is_buffer: bool | None = 
     weights: Weights = []
     for path in paths:
         node = _resolved(tree, get(tree, path))
-        found = _module_weights(node) if is_module(node) else _tree_weights(tree, node, _trail(tree, path))
+        find = _module_weights if is_module(node) else _tree_weights
+        found = find(tree, node, _trail(tree, path))
         prefix = (str(path[-1]),) if len(paths) > 1 and path else ()
         for segments, array, buffer in found:
             weights.append(((*prefix, *segments), array, buffer if is_buffer is None else is_buffer))
@@ -118,26 +119,33 @@ def _resolved(tree: Any, node: Any) -> Any:
     return node
 
 
-def _module_weights(module: Record) -> Weights:
-    """The parameters and buffers of a pickled torch module, in the order of its state dict."""
+def _module_weights(tree: Any, module: Record, above: _Trail) -> Weights:
+    """The parameters and buffers of a pickled torch module, as its state dict names and orders them.
+
+    A submodule or parameter that stands in two places has two names; buffers that the module marks as not
+    persistent are no part of its state.
+    """
     found: Weights = []
-    stack: list[tuple[tuple[str, ...], Any]] = [((), module)]
-    seen: set[int] = set()
+    stack: list[tuple[tuple[str, ...], Any, _Trail, bool]] = [((), module, above, False)]
+    unfolded = 0
     while stack:
-        prefix, node = stack.pop()
-        if not is_module(node) or id(node) in seen:
+        prefix, node, trail, is_shared = stack.pop()
+        if isinstance(node, Alias):
+            node, is_shared = _resolved(tree, node), True
+        if not is_module(node) or _is_above(trail, node):
             continue
-        seen.add(id(node))
-        for key, value in node["_parameters"].items():
-            array = array_of(value)
-            if array is not None:
-                found.append(((*prefix, str(key)), array, False))
-        for key, value in (node.get("_buffers") or {}).items():
-            array = array_of(value)
-            if array is not None:
-                found.append(((*prefix, str(key)), array, True))
+        unfolded += is_shared
+        if unfolded > _MAX_UNFOLDED or len(prefix) > 2 * MAX_DEPTH:
+            raise LimitError("shared modules unfold without end", place="/".join(prefix[:4]))
+        transient = node.get("_non_persistent_buffers_set") or ()
+        for group, is_buffer in (("_parameters", False), ("_buffers", True)):
+            for key, value in (node.get(group) or {}).items():
+                array = array_of(_resolved(tree, value))
+                if array is not None and not (is_buffer and key in transient):
+                    found.append(((*prefix, str(key)), array, is_buffer))
+        below = (node, trail)
         modules = list((node.get("_modules") or {}).items())
-        stack.extend([((*prefix, str(key)), child) for key, child in reversed(modules)])
+        stack.extend([((*prefix, str(key)), child, below, is_shared) for key, child in reversed(modules)])
     return found
 
 

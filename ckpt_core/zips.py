@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import zlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from ckpt_core.errors import DamagedFileError, LimitError
 from ckpt_core.source import Source
@@ -71,6 +72,24 @@ class Zip:
                 f"has {entry.size} bytes, at most {limit} are expected", path=self.source.path, place=name
             )
         return bytes(self.storage(name).read(0, entry.size))
+
+    def read_json(self, name: str, limit: int = 1 << 28) -> dict[str, Any]:
+        """Return a member that is a JSON object; {} when there is no such member.
+
+        Raises:
+            DamagedFileError: it is something else.
+        """
+        if name not in self:
+            return {}
+        try:
+            found = json.loads(self.read(name, limit))
+        except (ValueError, RecursionError) as error:
+            raise DamagedFileError(
+                f"is not valid JSON: {error}", path=self.source.path, place=name
+            ) from error
+        if not isinstance(found, dict):
+            raise DamagedFileError("is no JSON object", path=self.source.path, place=name)
+        return found
 
     def open(self, name: str) -> Source:
         """Return a member as a source of its own, its CRC-32 checked; a deflated one goes through a nameless file."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import UnknownFormatError, UsageError
-from ckpt_core.opening import checkpoint_of
+from ckpt_core.opening import checkpoint_of, open_checkpoint
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import Selection, matches, selected
 from ckpt_core.tree import Global, Record, flatten, unshare
@@ -163,8 +164,8 @@ def test_a_whole_pickled_module():
     inner = module({"weight": array(2, 2), "bias": None}, {"running_scale": array(2)})
     ckpt = opened(module(children={"fc": inner, "again": inner}))
     assert ckpt.layout == "module"
-    assert [name for name, _ in ckpt.params.leaves()] == ["fc/weight"]
-    assert [name for name, _ in ckpt.buffers.leaves()] == ["fc/running_scale"]
+    assert [name for name, _ in ckpt.params.leaves()] == ["fc/weight", "again/weight"]
+    assert [name for name, _ in ckpt.buffers.leaves()] == ["fc/running_scale", "again/running_scale"]
     inside = opened({"model": module({"w": array(1)}), "epoch": 1})
     assert [name for name, _ in inside.params.leaves()] == ["w"]
 
@@ -409,3 +410,45 @@ def test_optimizers_in_one_dict_are_told_apart():
     ckpt = opened({"model": state_dict(), "optimizer": {"adam": adamw(), "muon": adamw()}})
     assert list(ckpt.opt_states) == ["optimizer[adam]", "optimizer[muon]"]
     assert all(state.step == 7 for state in ckpt.opt_states.values())
+
+
+class Sharing(torch.nn.Module):
+    """Modules and parameters that stand in two places, and a buffer that is no part of the state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = torch.nn.Linear(2, 3)
+        self.layers = torch.nn.ModuleList([self.encoder, torch.nn.BatchNorm1d(3)])
+        self.scale = torch.nn.Parameter(torch.ones(2))
+        self.scale.tag = "kept as an attribute"
+        self.again = self.scale
+        self.register_buffer("cache", torch.zeros(1), persistent=False)
+
+
+class Program(torch.nn.Module):
+    """A module whose parts have names that trainers use for whole models."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = torch.nn.Linear(2, 2)
+        self.head = torch.nn.BatchNorm1d(2)
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.steps = 3
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.model(x) * self.scale * self.steps)
+
+
+@pytest.mark.parametrize("kind", ["pickled", "scripted"])
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_whole_modules_have_the_names_of_their_state_dicts(tmp_path, kind):
+    path = tmp_path / "model.pt"
+    model = Sharing() if kind == "pickled" else Program()
+    if kind == "pickled":
+        torch.save(model, path)
+    else:
+        torch.jit.script(model).save(path)
+    with open_checkpoint(path) as ckpt:
+        assert ckpt.layout == "module"
+        names = [name.replace("/", ".") for name, _ in (*ckpt.params.leaves(), *ckpt.buffers.leaves())]
+        assert sorted(names) == sorted(model.state_dict())

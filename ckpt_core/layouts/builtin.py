@@ -13,6 +13,7 @@ from ckpt_core.layouts.values import (
     is_module,
     is_plain,
     is_random_key,
+    is_scripted,
     is_state_dict,
     is_weights,
 )
@@ -140,13 +141,13 @@ class Variables(Layout):
 
 
 class ModuleLayout(Layout):
-    """A whole pickled torch module."""
+    """A whole pickled torch module, or a TorchScript program's."""
 
     name = "module"
-    describes = "a whole pickled torch module"
+    describes = "a whole torch module, pickled or in TorchScript"
 
     def recognise(self, tree: Any) -> Roles | None:
-        return Roles(params=((),)) if is_module(tree) else None
+        return Roles(params=((),)) if is_module(tree) or is_scripted(tree) else None
 
 
 class StateDict(Layout):

@@ -21,6 +21,7 @@ __all__ = [
     "is_plain",
     "is_random_key",
     "is_scalar",
+    "is_scripted",
     "is_state_dict",
     "is_weights",
     "number",
@@ -52,6 +53,11 @@ def has_array(node: Any) -> bool:
         if pairs:
             stack.extend(child for _, child in reversed(pairs))
     return False
+
+
+def is_scripted(node: Any) -> bool:
+    """Say whether it is an object of a TorchScript program, whose attributes are all its own."""
+    return isinstance(node, Record) and node.type_name.startswith("__torch__.")
 
 
 def is_optimizer(node: Any) -> bool:

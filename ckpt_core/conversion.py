@@ -117,7 +117,6 @@ def convert(
         )
         tree, left = selected(ckpt, asked)
         stored = Stored(tree, _labelled(ckpt, backend))
-        notes = ckpt.metadata.notes
         ties = ckpt.declared_ties if tree is ckpt.tree else ()
         fitted = write(
             stored, target, backend, ties=ties, strict=strict, force=force, progress=progress, options=options
@@ -133,7 +132,7 @@ def convert(
             carried=fitted.carried,
             losses=fitted.losses,
             left=left,
-            notes=(*notes, *fitted.notes),
+            notes=(*ckpt.stored.notes, *ckpt.roles.notes, *fitted.notes),
             seconds=time.perf_counter() - started,
         )
     finally:

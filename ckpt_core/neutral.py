@@ -13,6 +13,7 @@ import base64
 import datetime
 import json
 import math
+import operator
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
@@ -22,7 +23,7 @@ import numpy as np
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.dtypes import name_of, to_numpy
-from ckpt_core.errors import DamagedFileError, UnsupportedError
+from ckpt_core.errors import DamagedFileError, UnsupportedError, UsageError
 from ckpt_core.tree import Alias, Global, Index, KeyPath, Part, Record, children, parse_path, render_path
 
 __all__ = ["DOCUMENT", "VERSION", "decode", "encode", "encode_value", "parse"]
@@ -154,6 +155,23 @@ def _encode_path(value: PurePath) -> Any:
     return {"$path": ["windows" if isinstance(value, PureWindowsPath) else "posix", str(value)]}
 
 
+def _encode_keys(path: KeyPath) -> Any:
+    """A key path as text, or as a list of its keys where one of them has a text that is not read back."""
+    text = render_path(path)
+    try:
+        if parse_path(text) == path:
+            return text
+    except UsageError:
+        pass
+    return [_encode_key(key) for key in path]
+
+
+def _encode_key(key: Any) -> Any:
+    if isinstance(key, Index):
+        return {"$index": int(key)}
+    return {"$part": key.name} if isinstance(key, Part) else encode_value(key)
+
+
 _ENCODERS: Final[list[tuple[Any, Callable[[Any], Any]]]] = [
     (bytes, lambda value: {"$bytes": base64.b64encode(value).decode()}),
     (complex, lambda value: {"$complex": [encode_value(value.real), encode_value(value.imag)]}),
@@ -166,7 +184,7 @@ _ENCODERS: Final[list[tuple[Any, Callable[[Any], Any]]]] = [
     (datetime.timedelta, _encode_delta),
     (PurePath, _encode_path),
     (Global, lambda value: {"$global": value.name}),
-    (Alias, lambda value: {"$alias": render_path(value.path)}),
+    (Alias, lambda value: {"$alias": _encode_keys(value.path)}),
     (slice, lambda value: {"$slice": _values([value.start, value.stop, value.step])}),
     (range, lambda value: {"$range": [value.start, value.stop, value.step]}),
 ]
@@ -268,7 +286,9 @@ _DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$timedelta": lambda body: datetime.timedelta(*body),
     "$path": lambda body: (PureWindowsPath if body[0] == "windows" else PurePosixPath)(body[1]),
     "$global": lambda body: Global(_text(body)),
-    "$alias": lambda body: Alias(parse_path(body)),
+    "$alias": lambda body: Alias(tuple(_decode_all(body)) if isinstance(body, list) else parse_path(body)),
+    "$index": lambda body: Index(operator.index(body)),
+    "$part": lambda body: Part(_text(body)),
     "$slice": lambda body: slice(*_decode_all(body)),
     "$range": lambda body: range(*body),
 }

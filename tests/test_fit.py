@@ -212,3 +212,25 @@ def test_keys_that_are_objects_are_written_as_their_text_and_named(name):
     assert [slot["exp_avg"].read().tolist() for slot in kept[:2]] == [[1, 1], [2, 2]]
     assert kept[2:] == [[1], (2,)]
     assert unshare(back.tree)["again"] == Alias(("state", next(iter(back.tree["state"]))))
+
+
+@pytest.mark.parametrize("name", sorted(CONTAINERS))
+@pytest.mark.parametrize(
+    "key", [np.int64(3), datetime.date(2024, 1, 1), ("a", np.float32(0.5)), b"a/b"], ids=str
+)
+def test_shared_containers_are_found_again_below_any_key(name, key):
+    """The text of such a key need not be a literal, so that the path of the alias is none either."""
+    shared = [1, {"x": LazyArray.from_numpy(np.ones(2))}]
+    tree = {
+        "m": Record("app.State", {key: shared}, args=({key: [shared]},)),
+        "again": shared,
+        "inner": shared[1],
+    }
+    stored = Stored(unshare(tree))
+    fitted = fit(stored, CONTAINERS[name])
+    assert not fitted.losses
+    opened = Stored(unshare(fitted.stored.tree), fitted.stored.attributes)  # as a backend returns it
+    back, _ = unfit(opened, CONTAINERS[name])
+    assert not back.notes
+    assert unshare(back.tree)["again"] == Alias(("m", key))
+    assert same(unshare(back.tree), stored.tree)

@@ -452,3 +452,11 @@ def test_whole_modules_have_the_names_of_their_state_dicts(tmp_path, kind):
         assert ckpt.layout == "module"
         names = [name.replace("/", ".") for name, _ in (*ckpt.params.leaves(), *ckpt.buffers.leaves())]
         assert sorted(names) == sorted(model.state_dict())
+
+
+def test_an_optimizer_alone():
+    ckpt = opened(adamw())
+    assert ckpt.layout == "optimizer"
+    assert ckpt.opt_state.kind == ("adamw",)
+    assert ckpt.params == {}
+    assert ckpt.metadata.extra == {}

@@ -11,6 +11,7 @@ from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling, claim_by_
 from ckpt_core.layouts.values import (
     has_array,
     is_module,
+    is_optimizer,
     is_plain,
     is_random_key,
     is_scripted,
@@ -23,6 +24,7 @@ __all__ = [
     "BUILTIN",
     "Items",
     "ModuleLayout",
+    "OptimizerAlone",
     "StateDict",
     "StateMetadata",
     "TrainState",
@@ -150,6 +152,16 @@ class ModuleLayout(Layout):
         return Roles(params=((),)) if is_module(tree) or is_scripted(tree) else None
 
 
+class OptimizerAlone(Layout):
+    """An optimizer's state dict, saved in a file of its own."""
+
+    name = "optimizer"
+    describes = "a torch optimizer's state dict alone"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        return Roles(opt_states={"optimizer": ()}) if is_optimizer(tree) else None
+
+
 class StateDict(Layout):
     """Weights alone: a flat torch state dict, or a nested tree of arrays."""
 
@@ -240,6 +252,7 @@ def joined_names(*trees: Any) -> dict[str, Any]:
 
 BUILTIN: Final[tuple[Layout, ...]] = (
     ModuleLayout(),
+    OptimizerAlone(),
     StateMetadata(),
     TrainState(),
     Variables(),

@@ -23,7 +23,7 @@ from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath
 from ckpt_core.unfit import unfit
 
-__all__ = ["Opened", "open_source"]
+__all__ = ["Opened", "open_source", "paused_collector"]
 
 _MAX_MEMBERS: Final = 100_000
 DIRECTORY: Final = "directory"
@@ -104,7 +104,7 @@ def _sniff(backend: Backend, source: Source) -> bool:
 
 def _open(backend: Backend, source: Source) -> Opened:
     try:
-        with _paused_collector():
+        with paused_collector():
             stored = backend.open(source)
             if not isinstance(stored, Stored):
                 raise BrokenPluginError(
@@ -122,7 +122,7 @@ def _open(backend: Backend, source: Source) -> Opened:
 
 
 @contextmanager
-def _paused_collector() -> Iterator[None]:
+def paused_collector() -> Iterator[None]:
     """Building a large tree makes no garbage, and the collector would walk it again and again."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -130,6 +130,9 @@ def _paused_collector() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():  # what was built is old at once, instead of walked for being young
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

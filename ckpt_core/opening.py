@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ckpt_core.backend import Stored
-from ckpt_core.detect import open_source
+from ckpt_core.detect import open_source, paused_collector
 from ckpt_core.errors import CheckpointError, UnknownFormatError, UsageError
 from ckpt_core.layouts import BUILTIN, Layout, Roles
 from ckpt_core.registry import registry
@@ -71,7 +71,8 @@ def open_checkpoint(
 
 def checkpoint_of(stored: Stored, *, layout: str | None = None, **where: Any) -> Checkpoint:
     """Return the Checkpoint of a tree, its layout recognised or named."""
-    row, roles = _recognise(stored.tree, layout)
+    with paused_collector():
+        row, roles = _recognise(stored.tree, layout)
     return Checkpoint(stored, roles, layout=row.name if row else None, **where)
 
 

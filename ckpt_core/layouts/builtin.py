@@ -10,15 +10,15 @@ from ckpt_core.layouts.base import Layout, Parts, Roles
 from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling, claim_by_value, is_spelled
 from ckpt_core.layouts.values import (
     has_array,
+    has_value,
     is_module,
     is_optimizer,
     is_plain,
-    is_random_key,
     is_scripted,
     is_state_dict,
     is_weights,
 )
-from ckpt_core.tree import KeyPath, flatten, get
+from ckpt_core.tree import KeyPath, flatten
 
 __all__ = [
     "BUILTIN",
@@ -88,8 +88,6 @@ class TrainingDict(Layout):
 
     def recognise(self, tree: Any) -> Roles | None:
         if not isinstance(tree, Mapping) or is_module(tree) or is_state_dict(tree):
-            return None
-        if _is_weights_alone(tree):
             return None
         described = _described(tree)
         roles = claim_by_spelling({key: value for key, value in tree.items() if key not in described})
@@ -223,13 +221,7 @@ def _is_weights_alone(tree: Any) -> bool:
         return False
     if any(is_spelled(key, value) for key, value in tree.items()):
         return False
-    return not any(_is_value(path, leaf, tree) for path, leaf in flatten(tree))
-
-
-def _is_value(path: KeyPath, leaf: Any, tree: Any) -> bool:
-    """Say whether a leaf is a plain value, the implementation's name in a random key apart."""
-    is_plain_value = isinstance(leaf, (bool, int, float, complex, str, bytes))
-    return is_plain_value and not is_random_key(get(tree, path[:-1]))
+    return not has_value(tree)
 
 
 _DESCRIBING: Final = ("metadata", "meta")
@@ -257,8 +249,8 @@ BUILTIN: Final[tuple[Layout, ...]] = (
     TrainState(),
     Variables(),
     Items(),
-    TrainingDict(),
     StateDict(),
+    TrainingDict(),
 )
 
 

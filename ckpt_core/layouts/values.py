@@ -15,6 +15,7 @@ from ckpt_core.tree import Alias, Record, children
 __all__ = [
     "array_of",
     "has_array",
+    "has_value",
     "is_module",
     "is_numeric",
     "is_optimizer",
@@ -58,6 +59,24 @@ def has_array(node: Any) -> bool:
 def is_scripted(node: Any) -> bool:
     """Say whether it is an object of a TorchScript program, whose attributes are all its own."""
     return isinstance(node, Record) and node.type_name.startswith("__torch__.")
+
+
+def has_value(node: Any) -> bool:
+    """Say whether there is a plain value anywhere inside, the implementation's name in a random key apart."""
+    stack = [node]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict) and "impl" in item and is_random_key(item):
+            continue
+        below: Any = item.values() if type(item) is dict else [child for _, child in children(item) or ()]
+        for child in below:
+            if type(child) is LazyArray:
+                continue
+            if isinstance(child, (dict, list, tuple)):
+                stack.append(child)
+            elif isinstance(child, (bool, int, float, complex, str, bytes)):
+                return True
+    return False
 
 
 def is_optimizer(node: Any) -> bool:

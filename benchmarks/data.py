@@ -62,7 +62,7 @@ def nested(flat: dict[str, np.ndarray]) -> dict[str, object]:
         node = tree
         *path, last = name.split(".")
         for key in path:
-            node = node.setdefault(key, {})  # type: ignore[assignment]
+            node = node.setdefault(key, {})  # type: ignore[assignment]  # dicts all the way down
         node[last] = array
     return tree
 

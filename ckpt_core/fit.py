@@ -19,6 +19,7 @@ from ckpt_core import neutral
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Holds, Stored
 from ckpt_core.bytewise import as_bytes
+from ckpt_core.construction import OMITTED, StateOf, UnfinishedTuple, close_tuples
 from ckpt_core.errors import CheckpointError
 from ckpt_core.kinds import describe, describe_key, kind_name, kind_of, kind_of_key, span_of, word_of
 from ckpt_core.named_keys import name_keys
@@ -173,7 +174,7 @@ class _Fitting:
             path, node, into, key, target, is_copy = stack.pop()
             if isinstance(node, Alias):
                 node, is_copy = self._alias(path, node, built)
-                if node is _OMITTED:
+                if node is OMITTED:
                     continue
                 if not is_copy:
                     into[key] = node
@@ -181,7 +182,7 @@ class _Fitting:
             pairs = children(node)
             if pairs is None:
                 value = self._leaf(path, target, node, joined, is_copy)
-                if value is not _OMITTED:
+                if value is not OMITTED:
                     into[key] = value
                 elif isinstance(into, list):
                     into[key] = None if "None" in self.holds.values else ""
@@ -198,7 +199,7 @@ class _Fitting:
                 pairs = [pair for pair in pairs if pair[0] != Part("state")]
                 state = Part("state")
                 queued.append(
-                    ((*path, state), node.state, _State(container), state, (*target, state), is_copy)
+                    ((*path, state), node.state, StateOf(container), state, (*target, state), is_copy)
                 )
             for (child_key, child), name in zip(pairs, self._keys(path, node, pairs, container), strict=True):
                 if isinstance(container, dict):
@@ -214,7 +215,7 @@ class _Fitting:
         is_cycle = path[: len(alias.path)] == alias.path
         if is_cycle or self.budget <= 0:
             self.carry(path, f"a reference to {render_path(alias.path) or 'the top'}, left out")
-            return _OMITTED, False
+            return OMITTED, False
         self.carry(path, f"a reference to {render_path(alias.path)}, written as a copy")
         return get(self.source.tree, alias.path), True
 
@@ -229,7 +230,7 @@ class _Fitting:
                 self.carry(path, f"a {type(node).__name__}, written as a dict")
             return {}
         if isinstance(node, tuple) and "tuple" in self.holds.containers:
-            return _AsTuple([None] * length)
+            return UnfinishedTuple([None] * length)
         if isinstance(node, tuple):
             self.carry(path, "a tuple, written as a list" if "list" in self.holds.containers else "a tuple")
         elif "list" not in self.holds.containers:
@@ -267,7 +268,7 @@ class _Fitting:
                     self.lose(
                         path, "a name that is taken once names are joined by dots; the array is left out"
                     )
-                    return _OMITTED
+                    return OMITTED
                 joined.add(text)
             if is_copy:
                 self.copies.append(render_path(target))
@@ -289,10 +290,10 @@ class _Fitting:
             value = value.item()
         elif type(value) is int or not isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
             value = value.name if isinstance(value, Global) else str(value)
-        return value if kind_of(value) in self.holds.values and not self._is_too_wide(value) else _OMITTED
+        return value if kind_of(value) in self.holds.values and not self._is_too_wide(value) else OMITTED
 
     def _with_tuples(self, tree: Any) -> Any:
-        return _close_tuples(tree) if "tuple" in self.holds.containers else tree
+        return close_tuples(tree) if "tuple" in self.holds.containers else tree
 
     # Arrays.
 
@@ -394,55 +395,3 @@ class _Fitting:
             return value
 
         return map_with_path(leaf, self.source.tree)
-
-
-class _Omitted:
-    """Stands for a value that has no native form at all."""
-
-
-_OMITTED: Final = _Omitted()
-
-
-class _State:
-    """The place of a Record's state, filled like a container."""
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-
-    def __setitem__(self, _: Any, value: Any) -> None:
-        self.record.state = value
-
-    def pop(self, *_: Any) -> None:
-        self.record.state = None
-
-
-class _AsTuple(list[Any]):
-    """A tuple under construction."""
-
-
-def _close_tuples(tree: Any) -> Any:
-    """Turn the tuples under construction into tuples, keeping shared containers shared."""
-    made: dict[int, Any] = {}
-    stack: list[tuple[Any, bool]] = [(tree, False)]
-    seen: set[int] = set()
-    while stack:
-        node, is_second = stack.pop()
-        if not isinstance(node, (dict, list)):
-            continue
-        if not is_second:
-            if id(node) in seen:
-                continue
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((child, False) for _, child in children(node) or ())
-            continue
-        for key, child in children(node) or ():
-            if id(child) not in made:
-                continue
-            if isinstance(node, Record) and isinstance(key, Part):
-                node.state = made[id(child)]
-            else:
-                node[key] = made[id(child)]
-        if isinstance(node, _AsTuple):
-            made[id(node)] = tuple(node)
-    return made.get(id(tree), tree)

@@ -460,3 +460,10 @@ def test_an_optimizer_alone():
     assert ckpt.opt_state.kind == ("adamw",)
     assert ckpt.params == {}
     assert ckpt.metadata.extra == {}
+
+
+def test_a_plain_value_beside_nested_weights_is_config():
+    ckpt = opened({"wte": {"weight": array(2)}, "h": {"0": {"weight": array(2)}}, "num_heads": 4})
+    assert ckpt.layout == "training_dict"
+    assert ckpt.config == {"num_heads": 4}
+    assert [name for name, _ in ckpt.params.leaves()] == ["wte/weight", "h/0/weight"]

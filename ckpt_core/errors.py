@@ -10,6 +10,8 @@ CheckpointError                 the one root; carries path, place, reason, remed
 |   `-- LimitError              a declared size or depth is beyond the documented caps
 |-- UnsafePathError             a link, a member name or a special file leads out of the checkpoint
 |-- UnsupportedError            understood, and not something this reader or writer can do
+|-- MismatchError               a checkpoint does not fit a model; carries the report of every difference
+|-- ConfigConflictError         a config contradicts the shapes of the weights, or the data; carries the conflicts
 |-- LossError                   strict conversion: the target cannot hold what the report names
 |-- TargetError                 the target exists, cannot be written, or cannot be replaced
 |-- ClosedError                 bytes were asked for after the checkpoint was closed
@@ -19,7 +21,7 @@ CheckpointError                 the one root; carries path, place, reason, remed
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Any, Final
 
 __all__ = [
     "AmbiguousFormatError",
@@ -27,9 +29,11 @@ __all__ = [
     "CheckpointError",
     "CheckpointNotFoundError",
     "ClosedError",
+    "ConfigConflictError",
     "DamagedFileError",
     "LimitError",
     "LossError",
+    "MismatchError",
     "MissingDependencyError",
     "TargetError",
     "UnknownFormatError",
@@ -122,6 +126,30 @@ class UnsafePathError(CheckpointError):
 
 class UnsupportedError(CheckpointError):
     """Understood, and not something that this reader or writer can do."""
+
+
+class MismatchError(CheckpointError):
+    """A checkpoint does not fit a model.
+
+    Arguments:
+        report: every difference, as `validate` returns it.
+    """
+
+    def __init__(self, reason: str, report: Any, **where: Any) -> None:
+        super().__init__(reason, **where)
+        self.report = report
+
+
+class ConfigConflictError(CheckpointError):
+    """A config contradicts the shapes of the weights, or the data.
+
+    Arguments:
+        conflicts: each equation that does not hold, with both sides.
+    """
+
+    def __init__(self, reason: str, conflicts: tuple[Any, ...], **where: Any) -> None:
+        super().__init__(reason, **where)
+        self.conflicts = conflicts
 
 
 class LossError(CheckpointError):

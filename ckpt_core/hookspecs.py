@@ -12,11 +12,18 @@ import pluggy
 
 if TYPE_CHECKING:
     from ckpt_core.backend import Backend
+    from ckpt_core.framework import Framework
     from ckpt_core.layouts.base import Layout
     from ckpt_core.pickles import Constructor
     from ckpt_core.source import Source
 
-__all__ = ["ckpt_core_backends", "ckpt_core_constructors", "ckpt_core_layouts", "hookimpl"]
+__all__ = [
+    "ckpt_core_backends",
+    "ckpt_core_constructors",
+    "ckpt_core_frameworks",
+    "ckpt_core_layouts",
+    "hookimpl",
+]
 
 hookspec = pluggy.HookspecMarker("ckpt_core")
 hookimpl = pluggy.HookimplMarker("ckpt_core")
@@ -31,6 +38,12 @@ def ckpt_core_backends() -> Iterable[Backend]:
 @hookspec
 def ckpt_core_layouts() -> Iterable[Layout]:
     """Return the layouts (objects) that this plugin recognises."""
+    raise NotImplementedError
+
+
+@hookspec
+def ckpt_core_frameworks() -> Iterable[Framework]:
+    """Return the frameworks (objects) whose live models and optimizers this plugin knows."""
     raise NotImplementedError
 
 

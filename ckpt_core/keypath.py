@@ -15,7 +15,17 @@ from typing import Any, Final
 
 from ckpt_core.errors import UsageError
 
-__all__ = ["Index", "Key", "KeyPath", "Part", "parse_path", "render_key", "render_path"]
+__all__ = [
+    "Index",
+    "Key",
+    "KeyPath",
+    "Part",
+    "join_name",
+    "parse_path",
+    "render_key",
+    "render_path",
+    "split_name",
+]
 
 
 class Index(int):
@@ -106,3 +116,21 @@ def _parse_key(part: str) -> Key:
             f"{part!r} is not a key; a name that begins so is written with a backslash before it"
         )
     return plain
+
+
+# Names of the neutral view, whose segments are all text.
+
+
+def join_name(segments: tuple[str, ...]) -> str:
+    """Return the segments of a weight's name joined by `/`; a `/` inside of one is escaped by a backslash.
+
+    Example:
+        >>> join_name(("encoder", "conv/1", "weight"))
+        'encoder/conv\\\\/1/weight'
+    """
+    return "/".join([segment.replace("/", "\\/") for segment in segments])
+
+
+def split_name(name: str) -> tuple[str, ...]:
+    """Return the segments of a weight's name; the inverse of `join_name`."""
+    return tuple([segment.replace("\\/", "/") for segment in re.split(r"(?<!\\)/", name)])

@@ -13,6 +13,7 @@ import pluggy
 from ckpt_core import hookspecs
 from ckpt_core.backend import Backend
 from ckpt_core.errors import AmbiguousFormatError, UnknownFormatError
+from ckpt_core.framework import Framework
 from ckpt_core.layouts.base import Layout
 from ckpt_core.pickles import Constructor
 from ckpt_core.source import Source
@@ -52,12 +53,14 @@ class Registry:
     Arguments:
         backends: (plugin, backend) pairs, in the order of the plugins' names.
         layouts: (plugin, layout) pairs.
+        frameworks: (plugin, framework) pairs.
         tables: (plugin, function) pairs: what pickles may construct.
         broken: the plugins that failed.
     """
 
     backends: list[tuple[Plugin, Backend]] = field(default_factory=list)
     layouts: list[tuple[Plugin, Layout]] = field(default_factory=list)
+    frameworks: list[tuple[Plugin, Framework]] = field(default_factory=list)
     tables: list[tuple[Plugin, Table]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
@@ -103,12 +106,14 @@ class Registry:
             manager.register(module, plugin.name)
             backends = _collect(manager.hook.ckpt_core_backends(), Backend)
             layouts = _collect(manager.hook.ckpt_core_layouts(), Layout)
+            frameworks = _collect(manager.hook.ckpt_core_frameworks(), Framework)
             tables = _collect(manager.hook.ckpt_core_constructors(), Callable)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code: whatever it raises is reported, not passed on
             self.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
             return
         self.backends += [(plugin, backend) for backend in backends]
         self.layouts += [(plugin, layout) for layout in layouts]
+        self.frameworks += [(plugin, framework) for framework in frameworks]
         self.tables += [(plugin, table) for table in tables]
 
     def constructors(self, source: Source) -> dict[str, Constructor]:

@@ -5,6 +5,7 @@ A storage's identity is what makes arrays tied: two arrays over one storage obje
     FileStorage     bytes that lie in a file as they are; the kernel can copy them
     MemoryStorage   bytes that are in memory already
     DecodedStorage  bytes that a decoder produces as a whole (a compressed chunk, escaped text)
+    AbstractStorage no bytes, only their number
     MappedStorage   another storage with a function applied to each element (byte order, conjugation)
 """
 
@@ -18,11 +19,12 @@ from typing import Final
 
 import numpy as np
 
-from ckpt_core.errors import DamagedFileError
+from ckpt_core.errors import DamagedFileError, UnsupportedError
 from ckpt_core.source import Source
 
 __all__ = [
     "BLOCK",
+    "AbstractStorage",
     "DecodedStorage",
     "FileStorage",
     "MappedStorage",
@@ -121,6 +123,18 @@ class MemoryStorage(Storage):
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         buffer[:] = self.data[offset : offset + len(buffer)]
+
+
+class AbstractStorage(Storage):
+    """No bytes at all, only their number: behind the arrays of a template."""
+
+    __slots__ = ()
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        raise UnsupportedError("an abstract array has a shape and a dtype, and no bytes")
 
 
 class DecodedStorage(Storage):

@@ -121,7 +121,11 @@ def _warm_up(folder: Path) -> None:
     for name in ("ckpt_core", "ckpt_torch", "ckpt_flax", "ckpt_pickle", "ckpt_safetensors"):
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
-            if not module.name.endswith((".bridge", ".__main__")) and ".testing" not in module.name:
+            if (
+                not module.name.endswith(".__main__")
+                and ".bridge" not in module.name
+                and ".testing" not in module.name
+            ):
                 importlib.import_module(module.name)
     shutil.rmtree(folder / "warm")
 

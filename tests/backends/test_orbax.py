@@ -19,7 +19,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 import tensorstore as ts
-from ckpt_flax.bridge import from_jax, to_jax
+from ckpt_flax.bridge.arrays import from_jax, to_jax
 from ckpt_flax.orbax import OrbaxBackend, Step, bombs, steps, writing
 from flax import nnx
 from flax.training.train_state import TrainState

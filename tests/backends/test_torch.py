@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 from ckpt_torch.backend import TorchBackend
-from ckpt_torch.bridge import from_torch, to_torch, to_torch_tree
+from ckpt_torch.bridge.arrays import from_torch, to_torch, to_torch_tree
 from ckpt_torch.formats import constructors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -45,9 +45,9 @@ class TorchBackend(Backend):
     def adopt(self, value: object) -> LazyArray | None:
         if "torch" not in sys.modules:
             return None
-        from ckpt_torch import bridge
+        from ckpt_torch.bridge import arrays
 
-        return bridge.adopt(value)
+        return arrays.adopt(value)
 
     def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
         with sink.file() as file:

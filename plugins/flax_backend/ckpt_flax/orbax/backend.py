@@ -55,9 +55,9 @@ class OrbaxBackend(Backend):
     def adopt(self, value: object) -> LazyArray | None:
         if "jax" not in sys.modules:
             return None
-        from ckpt_flax import bridge
+        from ckpt_flax.bridge import arrays
 
-        return bridge.adopt(value)
+        return arrays.adopt(value)
 
     def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
         write_checkpoint(stored, sink)

@@ -1,4 +1,4 @@
-"""From live torch objects to trees, and back; the only file here that imports torch."""
+"""Tensors as LazyArrays, and back."""
 
 from __future__ import annotations
 

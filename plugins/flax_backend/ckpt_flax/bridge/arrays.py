@@ -1,9 +1,4 @@
-"""Between live jax objects and trees of LazyArrays; the only module of this plugin that imports jax.
-
-adopt       a jax array as a LazyArray
-from_jax    a live tree as a tree
-to_jax      a tree as live arrays
-"""
+"""jax arrays as LazyArrays, and back."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from ckpt_core.backend import Stored
 from ckpt_core.detect import open_source, paused_collector
 from ckpt_core.errors import CheckpointError, UnknownFormatError, UsageError
 from ckpt_core.layouts import BUILTIN, Layout, Roles
+from ckpt_core.paths import found
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
 from ckpt_core.source import Source
@@ -28,7 +29,7 @@ def open_checkpoint(
     """Open a checkpoint of any format: the structure is read, nothing in it is run.
 
     Arguments:
-        path: a file or a directory.
+        path: a file or a directory; a relative one is looked for as `ckpt_core.paths` says.
         format: the name of the backend, where two claim the file.
         layout: the name of the layout, where the recognised one is not meant.
         step: which step of a directory of steps to open.
@@ -49,6 +50,7 @@ def open_checkpoint(
         with open_checkpoint("model.pth") as ckpt:
             ckpt.params["encoder/conv1/weight"][:8]
     """
+    path = found(path)
     source = Source(path, verify=verify, follow_symlinks=follow_symlinks)
     try:
         opened = open_source(source if step is None else _step_of(source, step), registry(), format)

@@ -13,10 +13,11 @@ import numpy as np
 from ckpt_core.arrays import ArraySpec, LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.dtypes import ITEMSIZE, name_of
-from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, UsageError
+from ckpt_core.errors import DamagedFileError, UsageError
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
 from ckpt_core.opening import checkpoint_of, open_checkpoint
+from ckpt_core.paths import found
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
 from ckpt_core.storage import AbstractStorage
@@ -85,8 +86,7 @@ def framework_of(ckpt: Checkpoint) -> str:
 
 
 def _of_path(path: str) -> Template:
-    if not os.path.exists(path):
-        raise CheckpointNotFoundError("no such file or directory", path=path)
+    path = found(path)
     if os.path.isfile(path):
         with open(path, "rb") as file:
             is_json = file.read(256).lstrip()[:1] == b"{"

@@ -77,7 +77,7 @@ class Op(abc.ABC):
         words = []
         for field in fields(self):  # type: ignore[arg-type]  # every op is a dataclass
             value = getattr(self, field.name)
-            if field.name == self.listed:
+            if field.name == self.listed and value != field.default:
                 words += [repr(item) for item in (value if isinstance(value, tuple) else (value,))]
             elif value != field.default:
                 words.append(f"{field.name}={list(value) if isinstance(value, tuple) else value!r}")

@@ -89,6 +89,7 @@ class Unsettled:
         reason: why it is open.
         settled_by: what would settle it, as a sentence.
         candidates: the possible answers; none where there is no idea.
+        comment: what a person wrote about it, lines without `#`.
     """
 
     source: tuple[str, ...]
@@ -96,6 +97,7 @@ class Unsettled:
     reason: str
     settled_by: str = ""
     candidates: tuple[Candidate, ...] = ()
+    comment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,12 @@ def flipped(array: LazyArray, axes: Sequence[int]) -> LazyArray:
     made = []
     for storage, offset, strides, region in _pieces(array):
         turned = list(zip(strides, region, strict=True))
+        last = offset
         for axis in axes:
             step, (low, high) = turned[axis]
-            offset += (high - low - 1) * step
+            last += (high - low - 1) * step
             turned[axis] = -step, (array.shape[axis] - high, array.shape[axis] - low)
-        made.append(Piece(storage, offset, tuple(s for s, _ in turned), tuple(r for _, r in turned)))
+        made.append(Piece(storage, last, tuple(s for s, _ in turned), tuple(r for _, r in turned)))
     return _made(array.shape, array.dtype, made)
 
 
@@ -189,8 +190,8 @@ _Window = tuple[Storage, int, tuple[int, ...], Region]
 def _pieces(array: LazyArray) -> list[_Window]:
     """The pieces with strides and region spelled out; those that hold nothing are left out."""
     found = []
-    for storage, offset, strides, region in array.pieces:
-        region = region if region is not None else tuple((0, size) for size in array.shape)
+    for storage, offset, strides, part in array.pieces:
+        region = part if part is not None else tuple((0, size) for size in array.shape)
         extent = tuple(high - low for low, high in region)
         if 0 not in extent:
             steps = strides if strides is not None else contiguous_strides(extent, itemsize(array.dtype))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ckpt_core.framework import Framework
     from ckpt_core.layouts.base import Layout
     from ckpt_core.pickles import Constructor
+    from ckpt_core.shapes import ShapeRules
     from ckpt_core.source import Source
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ckpt_core_constructors",
     "ckpt_core_frameworks",
     "ckpt_core_layouts",
+    "ckpt_core_rules",
     "hookimpl",
 ]
 
@@ -44,6 +46,15 @@ def ckpt_core_layouts() -> Iterable[Layout]:
 @hookspec
 def ckpt_core_frameworks() -> Iterable[Framework]:
     """Return the frameworks (objects) whose live models and optimizers this plugin knows."""
+    raise NotImplementedError
+
+
+@hookspec
+def ckpt_core_rules() -> Iterable[ShapeRules]:
+    """Return shape rules, one set for each family of models that this plugin knows; each has a name of its own.
+
+    A set is used where nothing else was asked for and all its patterns fit a checkpoint's arrays.
+    """
     raise NotImplementedError
 
 

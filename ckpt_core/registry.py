@@ -16,6 +16,7 @@ from ckpt_core.errors import AmbiguousFormatError, UnknownFormatError
 from ckpt_core.framework import Framework
 from ckpt_core.layouts.base import Layout
 from ckpt_core.pickles import Constructor
+from ckpt_core.shapes import ShapeRules
 from ckpt_core.source import Source
 
 __all__ = ["GROUP", "Broken", "Plugin", "Registry", "registry"]
@@ -54,6 +55,7 @@ class Registry:
         backends: (plugin, backend) pairs, in the order of the plugins' names.
         layouts: (plugin, layout) pairs.
         frameworks: (plugin, framework) pairs.
+        rules: (plugin, shape rules) pairs.
         tables: (plugin, function) pairs: what pickles may construct.
         broken: the plugins that failed.
     """
@@ -61,6 +63,7 @@ class Registry:
     backends: list[tuple[Plugin, Backend]] = field(default_factory=list)
     layouts: list[tuple[Plugin, Layout]] = field(default_factory=list)
     frameworks: list[tuple[Plugin, Framework]] = field(default_factory=list)
+    rules: list[tuple[Plugin, ShapeRules]] = field(default_factory=list)
     tables: list[tuple[Plugin, Table]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
@@ -107,6 +110,7 @@ class Registry:
             backends = _collect(manager.hook.ckpt_core_backends(), Backend)
             layouts = _collect(manager.hook.ckpt_core_layouts(), Layout)
             frameworks = _collect(manager.hook.ckpt_core_frameworks(), Framework)
+            rules = _collect(manager.hook.ckpt_core_rules(), ShapeRules)
             tables = _collect(manager.hook.ckpt_core_constructors(), Callable)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code: whatever it raises is reported, not passed on
             self.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
@@ -114,6 +118,7 @@ class Registry:
         self.backends += [(plugin, backend) for backend in backends]
         self.layouts += [(plugin, layout) for layout in layouts]
         self.frameworks += [(plugin, framework) for framework in frameworks]
+        self.rules += [(plugin, one) for one in rules]
         self.tables += [(plugin, table) for table in tables]
 
     def constructors(self, source: Source) -> dict[str, Constructor]:

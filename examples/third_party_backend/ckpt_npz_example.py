@@ -10,6 +10,7 @@ from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import DamagedFileError
 from ckpt_core.hookspecs import hookimpl
 from ckpt_core.npy import NPY_DTYPES, as_npy, read_npy
+from ckpt_core.shapes import ShapeRules
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
 from ckpt_core.zip_writer import ZipWriter
@@ -49,3 +50,17 @@ class NpzBackend(Backend):
 @hookimpl
 def ckpt_core_backends() -> list[Backend]:
     return [NpzBackend()]
+
+
+@hookimpl
+def ckpt_core_rules() -> list[ShapeRules]:
+    blocks = "**/Transformer/encoderblock_*"
+    shapes = {
+        "**/embedding/kernel": "patch_size patch_size channels width",
+        "**/pos_embedding": "1 grid**2 width",
+        blocks: "count depth",
+        f"{blocks}/MlpBlock_0/Dense_0/kernel": "width mlp_dim",
+        f"{blocks}/MultiHeadDotProductAttention_0/query/kernel": "width num_heads head_dim",
+    }
+    reasons = {"dropout": "it leaves no trace in the weights"}
+    return [ShapeRules(shapes, reasons, aliases={"mlp_dim": ["mlp_size"]}, name="vit")]

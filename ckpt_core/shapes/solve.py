@@ -1,0 +1,321 @@
+"""Equations over positive integers: every solution, within a bounded number of steps.
+
+An equation is a size and the expression that makes it: `72 = patch_size**2 * sample_size * 3`. Sums, differences and
+quotients are turned round once one side is known, products go through the divisors, powers through the roots.
+What has no end of solutions (`64 = a + b` of large numbers, `a - b`) waits until another equation settles a name, and
+stays open where none does.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ckpt_core.shapes.expression import (
+    Expression,
+    Name,
+    Operation,
+    calculate,
+    evaluate,
+    names,
+    render,
+)
+
+__all__ = ["Equation", "Solutions", "components", "solve"]
+
+_STEPS: Final = 20_000
+"""Steps of one search."""
+
+_ROWS: Final = 1000
+"""Solutions of one equation that are followed up."""
+
+_SUM: Final = 4096
+"""The largest sum, or rest of a division, that is tried part by part."""
+
+_TRIAL: Final = 1 << 18
+"""Divisors are found up to here; what is left over counts as prime."""
+
+Known = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """`size = expression`, and where the size was seen."""
+
+    size: int
+    expression: Expression
+    where: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in its expression."""
+        return names(self.expression)
+
+    def text(self, known: Known | None = None) -> str:
+        """Return `72 = 2**2 * sample_size * 3`, the known names replaced."""
+        return f"{self.size} = {render(self.expression, known)}"
+
+    def holds(self, known: Known) -> bool | None:
+        """Say whether it holds; None where a name is not known."""
+        if not all(name in known for name in self.names):
+            return None
+        return evaluate(self.expression, known) == self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Solutions:
+    """What satisfies all equations at once.
+
+    Arguments:
+        rows: the solutions: a value for each name that the equations settle.
+        is_complete: there are no others; False where the search was cut off or an equation stayed open.
+        is_open: there is an equation with no end of solutions, whose names some rows leave out.
+    """
+
+    rows: tuple[Mapping[str, int], ...]
+    is_complete: bool = True
+    is_open: bool = False
+
+    def values(self, name: str) -> tuple[int, ...]:
+        """Return the values that a name has in them, each once, in ascending order."""
+        return tuple(sorted({row[name] for row in self.rows if name in row}))
+
+    def single(self, name: str) -> int | None:
+        """Return the one value that a name can have, or None where it has several or may have others."""
+        found = self.values(name)
+        is_settled = self.is_complete or self.is_open
+        everywhere = all(name in row for row in self.rows)
+        return found[0] if len(found) == 1 and is_settled and everywhere else None
+
+
+class _Open(Exception):  # noqa: N818  # no error: the search puts the equation off
+    """An equation that has no end of solutions as yet."""
+
+
+class _Steps:
+    def __init__(self) -> None:
+        self.left = _STEPS
+        self.is_complete = True
+        self.is_open = False
+
+    def take(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.is_complete = False
+            raise StopSearch
+
+
+class StopSearch(Exception):  # noqa: N818  # likewise
+    """The steps are used up."""
+
+
+def solve(equations: Sequence[Equation], known: Known | None = None) -> Solutions:
+    """Return the solutions of a system of equations in positive integers.
+
+    Arguments:
+        equations: all have to hold.
+        known: values that are given; they are part of every row.
+
+    Example:
+        >>> product = Operation("*", Name("p"), Name("p"))
+        >>> solve([Equation(64, product)]).rows
+        ({'p': 8},)
+    """
+    steps = _Steps()
+    rows: dict[tuple[tuple[str, int], ...], Mapping[str, int]] = {}
+    unique = list({(e.size, e.expression): e for e in equations}.values())
+    try:
+        for row in _search(unique, dict(known or {}), steps):
+            rows.setdefault(tuple(sorted(row.items())), row)
+    except StopSearch:
+        pass
+    return Solutions(
+        tuple(rows.values()), steps.is_complete and not steps.is_open, steps.is_open and steps.is_complete
+    )
+
+
+def components(equations: Sequence[Equation]) -> list[list[Equation]]:
+    """Split a system into parts that share no name."""
+    groups: list[tuple[set[str], list[Equation]]] = []
+    for equation in equations:
+        mine, members = set(equation.names), [equation]
+        apart = []
+        for group in groups:
+            if group[0] & mine:
+                mine |= group[0]
+                members = group[1] + members
+            else:
+                apart.append(group)
+        groups = [*apart, (mine, members)]
+    return [members for _, members in groups]
+
+
+def _search(equations: list[Equation], known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
+    steps.take()
+    rest = []
+    for equation in equations:
+        holds = equation.holds(known)
+        if holds is False:
+            return
+        if holds is None:
+            rest.append(equation)
+    if not rest:
+        yield known
+        return
+    rest.sort(key=lambda equation: sum(name not in known for name in equation.names))
+    for equation in rest:
+        try:
+            found = list(itertools.islice(_roots(equation.expression, equation.size, known, steps), _ROWS))
+        except _Open:
+            continue
+        steps.is_complete &= len(found) < _ROWS
+        others = [other for other in rest if other is not equation]
+        for row in found:
+            yield from _search(others, row, steps)
+        return
+    steps.is_open = True
+    yield known
+
+
+def _roots(node: Expression, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
+    """Yield what makes an expression that size, added to what is known."""
+    steps.take()
+    free = [name for name in names(node) if name not in known]
+    if not free:
+        if evaluate(node, known) == size:
+            yield known
+    elif isinstance(node, Name):
+        if size >= 0:
+            yield {**known, node.name: size}
+    elif len(free) == 1 and _is_increasing(node):
+        root = _bisected(node, size, known, free[0])
+        if root is not None:
+            yield {**known, free[0]: root}
+    elif isinstance(node, Operation):
+        yield from _BY_SIGN[node.sign](node, size, known, steps)
+
+
+def _is_increasing(node: Expression) -> bool:
+    if isinstance(node, Operation):
+        return node.sign in ("+", "*", "**") and _is_increasing(node.left) and _is_increasing(node.right)
+    return True
+
+
+def _bisected(node: Expression, size: int, known: dict[str, int], name: str) -> int | None:
+    """The one value of a name for which an increasing expression has a size."""
+    low, high = 1, max(size, 1)
+    while low < high:
+        middle = (low + high) // 2
+        if (evaluate(node, {**known, name: middle}) or 0) < size:
+            low = middle + 1
+        else:
+            high = middle
+    if evaluate(node, {**known, name: low}) != size:
+        return None
+    if evaluate(node, {**known, name: low + 1}) == size:  # it does not depend on the name: 0 * a, 1**a
+        raise _Open
+    return low
+
+
+def _product(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
+    for side, other in ((node.left, node.right), (node.right, node.left)):
+        value = evaluate(side, known)
+        if value is not None:
+            if value and size % value == 0:
+                yield from _roots(other, size // value, known, steps)
+            return
+    if size <= 0:
+        raise _Open
+    divisors, are_all = _divisors(size)
+    steps.is_complete &= are_all
+    for divisor in divisors:
+        for row in _roots(node.left, divisor, known, steps):
+            yield from _roots(node.right, size // divisor, row, steps)
+
+
+def _sum(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
+    for side, other in ((node.left, node.right), (node.right, node.left)):
+        value = evaluate(side, known)
+        if value is not None:
+            yield from _roots(other, size - value, known, steps)
+            return
+    if size > _SUM:
+        raise _Open
+    for part in range(1, size):
+        for row in _roots(node.left, part, known, steps):
+            yield from _roots(node.right, size - part, row, steps)
+
+
+def _difference(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
+    left, right = evaluate(node.left, known), evaluate(node.right, known)
+    if right is not None:
+        yield from _roots(node.left, size + right, known, steps)
+    elif left is not None:
+        yield from _roots(node.right, left - size, known, steps)
+    else:
+        raise _Open
+
+
+def _quotient(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
+    left, right = evaluate(node.left, known), evaluate(node.right, known)
+    if right is not None and right > 0:
+        low, high, side = size * right, (size + 1) * right, node.left
+    elif left is not None and size >= 0:
+        low, high, side = left // (size + 1) + 1, (left // size + 1) if size else 0, node.right
+    else:
+        raise _Open
+    if high - low > _SUM or (left is not None and not size):
+        raise _Open
+    for value in range(low, high):
+        yield from _roots(side, value, known, steps)
+
+
+def _power(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
+    """Turn a power round, by its exponent or its base, or by trying every exponent."""
+    base, exponent = evaluate(node.left, known), evaluate(node.right, known)
+    exponents = range(1, max(size.bit_length(), 1) + 1) if exponent is None else (exponent,)
+    if size <= 0 or (size == 1 and exponent is None):
+        raise _Open
+    for power in exponents:
+        root = base if base is not None else _root(size, power)
+        if root is None or calculate("**", root, power) != size:
+            continue
+        for row in _roots(node.left, root, known, steps):
+            yield from _roots(node.right, power, row, steps)
+
+
+_BY_SIGN: Final = {"*": _product, "+": _sum, "-": _difference, "//": _quotient, "**": _power}
+
+
+def _root(size: int, power: int) -> int | None:
+    if power < 1:
+        return None
+    low, high = 1, 1 << (size.bit_length() // power + 1)
+    while low < high:
+        middle = (low + high) // 2
+        if middle**power < size:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low**power == size else None
+
+
+@functools.lru_cache(512)
+def _divisors(size: int) -> tuple[tuple[int, ...], bool]:
+    """The divisors of a number in ascending order, and whether they are all there are."""
+    rest, found = size, [1]
+    for factor in itertools.chain((2,), range(3, _TRIAL, 2)):
+        if factor * factor > rest:
+            break
+        powers = [1]
+        while rest % factor == 0:
+            rest //= factor
+            powers.append(powers[-1] * factor)
+        if len(powers) > 1:
+            found = [divisor * power for divisor in found for power in powers]
+    if rest > 1:
+        found += [divisor * rest for divisor in found]
+    return tuple(sorted(found)), rest < _TRIAL * _TRIAL

@@ -11,6 +11,7 @@ CheckpointError                 the one root; carries path, place, reason, remed
 |-- UnsafePathError             a link, a member name or a special file leads out of the checkpoint
 |-- UnsupportedError            understood, and not something this reader or writer can do
 |-- MismatchError               a checkpoint does not fit a model; carries the report of every difference
+|-- PlanError                   a transfer plan does not fit its source and target; carries every problem
 |-- ConfigConflictError         a config contradicts the shapes of the weights, or the data; carries the conflicts
 |-- LossError                   strict conversion: the target cannot hold what the report names
 |-- TargetError                 the target exists, cannot be written, or cannot be replaced
@@ -35,6 +36,7 @@ __all__ = [
     "LossError",
     "MismatchError",
     "MissingDependencyError",
+    "PlanError",
     "TargetError",
     "UnknownFormatError",
     "UnsafePathError",
@@ -138,6 +140,18 @@ class MismatchError(CheckpointError):
     def __init__(self, reason: str, report: Any, **where: Any) -> None:
         super().__init__(reason, **where)
         self.report = report
+
+
+class PlanError(CheckpointError):
+    """A transfer plan does not fit its source and target.
+
+    Arguments:
+        problems: everything that does not fit, as `Problem`s.
+    """
+
+    def __init__(self, reason: str, problems: tuple[Any, ...], **where: Any) -> None:
+        super().__init__(reason, **where)
+        self.problems = problems
 
 
 class ConfigConflictError(CheckpointError):

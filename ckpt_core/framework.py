@@ -50,11 +50,14 @@ class Template:
         slots: the arrays.
         framework: the name of the framework whose names and array layouts these are ("torch", "flax"), or "".
         title: what reports call it: "the model", or the path of a file.
+        optional: the paths of what a checkpoint may hold as well as lack: the states of random streams, and
+            what a module sowed to be looked at.
     """
 
     slots: tuple[Slot, ...]
     framework: str = ""
     title: str = "the model"
+    optional: tuple[tuple[str, ...], ...] = ()
 
     def by_name(self) -> dict[str, Slot]:
         """Return the slots by name, in order."""

@@ -133,4 +133,6 @@ def join_name(segments: tuple[str, ...]) -> str:
 
 def split_name(name: str) -> tuple[str, ...]:
     """Return the segments of a weight's name; the inverse of `join_name`."""
+    if "\\" not in name:
+        return tuple(name.split("/"))
     return tuple([segment.replace("\\/", "/") for segment in re.split(r"(?<!\\)/", name)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from ckpt_core.opening import checkpoint_of, open_checkpoint
 from ckpt_core.paths import found
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
-from ckpt_core.storage import AbstractStorage
+from ckpt_core.slots import abstract
 from ckpt_core.tree import KeyPath, map_with_path, render_path
 
 __all__ = ["Slot", "Template", "read_template", "template_json", "template_of"]
@@ -56,8 +57,7 @@ def template_of(like: Any) -> Template:
         if framework.owns(like):
             return framework.template(like)
     if isinstance(like, (Mapping, list, tuple)):
-        tree = map_with_path(_abstract, _plain(like))
-        return _of_checkpoint(checkpoint_of(Stored(tree), format="memory"), "the model")
+        return _of_tree(_plain(like))
     raise UsageError(
         f"{_described(like)} does not say what a model expects",
         remedy="Pass a model, a tree of arrays or shapes, an open checkpoint, or a path.",
@@ -103,25 +103,40 @@ def _plain(like: Any) -> Any:
     return {key: _plain(child) for key, child in like.items()} if isinstance(like, Mapping) else like
 
 
-def _abstract(path: KeyPath, leaf: Any) -> Any:
-    spec = _spec(leaf)
-    if spec is not None:
-        return LazyArray(spec.shape, spec.dtype, AbstractStorage(spec.nbytes))
-    if leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes)):
-        return leaf
-    raise UsageError(f"{_described(leaf)} is neither an array nor a shape and dtype", place=render_path(path))
+def _of_tree(like: Any) -> Template:
+    """A tree whose leaves are arrays or specs; arrays of one framework say that the names are its own."""
+    frameworks: set[str] = set()
+
+    def leaf(path: KeyPath, value: Any) -> Any:
+        spec, framework = _spec(value)
+        if spec is not None:
+            frameworks.add(framework)
+            return abstract(spec)
+        if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+            return value
+        raise UsageError(
+            f"{_described(value)} is neither an array nor a shape and dtype", place=render_path(path)
+        )
+
+    tree = map_with_path(leaf, like)
+    template = _of_checkpoint(checkpoint_of(Stored(tree), format="memory"), "the model")
+    return replace(template, framework=frameworks.pop() if len(frameworks) == 1 else "")
 
 
-def _spec(leaf: Any) -> ArraySpec | None:
+def _spec(leaf: Any) -> tuple[ArraySpec | None, str]:
+    """The shape and dtype of an array, and the framework that it is of."""
     if isinstance(leaf, ArraySpec):
-        return leaf
+        return leaf, ""
     if isinstance(leaf, LazyArray):
-        return leaf.spec
+        return leaf.spec, ""
     if isinstance(leaf, (np.ndarray, np.generic)):
         dtype = name_of(leaf.dtype)
-        return None if dtype is None else ArraySpec(leaf.shape, dtype)
-    specs = (framework.spec(leaf) for _, framework in registry().frameworks)
-    return next((spec for spec in specs if spec is not None), None)
+        return (None if dtype is None else ArraySpec(leaf.shape, dtype)), ""
+    for _, framework in registry().frameworks:
+        spec = framework.spec(leaf)
+        if spec is not None:
+            return spec, framework.name
+    return None, ""
 
 
 def _described(value: Any) -> str:

@@ -16,7 +16,7 @@ from ckpt_core.live import tree_of
 from ckpt_core.tree import Record, map_with_path, plain, substitute, walk
 from ckpt_flax.orbax.items import RANDOM_KEY
 
-__all__ = ["adopt", "from_jax", "to_jax"]
+__all__ = ["adopt", "from_jax", "prepared", "to_jax"]
 
 
 def adopt(value: object) -> LazyArray | None:
@@ -47,7 +47,7 @@ def from_jax(tree: Any) -> Any:
         >>> from_jax({"w": jnp.ones((2, 3))})
         {'w': LazyArray((2, 3), float32)}
     """
-    return tree_of(_prepared(_import_jax(), tree))
+    return tree_of(prepared(tree))
 
 
 def to_jax(tree: Any) -> Any:
@@ -80,8 +80,9 @@ def _is_key(jax: Any, value: Any) -> bool:
     return isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-def _prepared(jax: Any, value: Any) -> Any:
+def prepared(value: Any) -> Any:
     """Replace what core does not know: typed keys, and the mappings of Flax."""
+    jax = _import_jax()
     if _is_key(jax, value):
         data = LazyArray.from_numpy(np.asarray(jax.random.key_data(value)))
         return Record(RANDOM_KEY, {"impl": str(jax.random.key_impl(value)), "data": data})
@@ -89,15 +90,15 @@ def _prepared(jax: Any, value: Any) -> Any:
     if nnx is not None and isinstance(value, nnx.State):
         value = nnx.to_pure_dict(value)
     if isinstance(value, Mapping) and not isinstance(value, Record):
-        return {key: _prepared(jax, child) for key, child in value.items()}
+        return {key: prepared(child) for key, child in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*[_prepared(jax, child) for child in value])
+        return type(value)(*[prepared(child) for child in value])
     if isinstance(value, (list, tuple)):
-        return type(value)([_prepared(jax, child) for child in value])
+        return type(value)([prepared(child) for child in value])
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         # What Flax marks as no part of the tree (functions, transformations) is not saved by Flax either.
         names = [f.name for f in dataclasses.fields(value) if f.metadata.get("pytree_node", True)]
-        fields = {name: tree_of(_prepared(jax, getattr(value, name))) for name in names}
+        fields = {name: tree_of(prepared(getattr(value, name))) for name in names}
         return Record(f"{type(value).__module__}.{type(value).__qualname__}", fields)
     return value
 

@@ -13,7 +13,7 @@ from ckpt_core.storage import MemoryStorage, Storage
 from ckpt_core.tree import map_with_path
 from ckpt_torch.names import DTYPES
 
-__all__ = ["adopt", "from_torch", "to_torch", "to_torch_tree"]
+__all__ = ["adopt", "from_torch", "neutral_dtype", "to_torch", "to_torch_tree"]
 
 _TORCH: Final[dict[str, torch.dtype]] = {
     neutral: dtype
@@ -99,10 +99,20 @@ def to_torch_tree(tree: Any) -> Any:
     return map_with_path(leaf, tree)
 
 
-def _array(tensor: torch.Tensor, storages: dict[int, Storage]) -> LazyArray:
+def neutral_dtype(tensor: torch.Tensor) -> str:
+    """Return the neutral name of a tensor's dtype.
+
+    Raises:
+        UnsupportedError: it is sparse or quantized, or has a dtype that arrays do not have.
+    """
     dtype = _NEUTRAL.get(tensor.dtype)
     if dtype is None or tensor.layout is not torch.strided or tensor.is_quantized:
         raise UnsupportedError(f"a {tensor.layout} tensor of {tensor.dtype} is no plain array")
+    return dtype
+
+
+def _array(tensor: torch.Tensor, storages: dict[int, Storage]) -> LazyArray:
+    dtype = neutral_dtype(tensor)
     tensor = tensor.detach().resolve_conj().resolve_neg().cpu()
     untyped = tensor.untyped_storage()
     key = untyped.data_ptr()

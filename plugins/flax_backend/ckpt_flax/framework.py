@@ -1,0 +1,46 @@
+"""FlaxFramework: live linen and NNX models, variables and train states; jax is imported by the caller, not here."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ckpt_core.arrays import ArraySpec
+from ckpt_core.framework import Framework, Template
+
+__all__ = ["FlaxFramework"]
+
+
+class FlaxFramework(Framework):
+    """Linen modules with their variables, TrainStates, NNX modules and states, and `jax.eval_shape` of each."""
+
+    name = "flax"
+
+    def owns(self, value: object) -> bool:
+        if "jax" not in sys.modules:
+            return False
+        from ckpt_flax.bridge import models
+
+        return models.owns(value)
+
+    def spec(self, value: object) -> ArraySpec | None:
+        if "jax" not in sys.modules:
+            return None
+        from ckpt_flax.bridge import pytrees
+
+        return pytrees.spec(value)
+
+    def template(self, model: object) -> Template:
+        from ckpt_flax.bridge import models
+
+        return models.template(model)
+
+    def model_state(self, model: object) -> Any:
+        from ckpt_flax.bridge import models
+
+        return models.model_state(model)
+
+    def optimizer_state(self, optimizer: object) -> Any:
+        from ckpt_flax.bridge import models
+
+        return models.optimizer_state(optimizer)

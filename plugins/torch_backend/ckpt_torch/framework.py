@@ -1,0 +1,46 @@
+"""TorchFramework: live modules and optimizers; torch is imported by the caller, never by this module."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ckpt_core.arrays import ArraySpec
+from ckpt_core.framework import Framework, Template
+
+__all__ = ["TorchFramework"]
+
+
+class TorchFramework(Framework):
+    """`torch.nn.Module` and `torch.optim.Optimizer`."""
+
+    name = "torch"
+
+    def owns(self, value: object) -> bool:
+        if "torch" not in sys.modules:
+            return False
+        from ckpt_torch.bridge import models
+
+        return models.owns(value)
+
+    def spec(self, value: object) -> ArraySpec | None:
+        if "torch" not in sys.modules:
+            return None
+        from ckpt_torch.bridge import models
+
+        return models.spec(value)
+
+    def template(self, model: object) -> Template:
+        from ckpt_torch.bridge import models
+
+        return models.template(model)
+
+    def model_state(self, model: object) -> Any:
+        from ckpt_torch.bridge import models
+
+        return models.model_state(model)
+
+    def optimizer_state(self, optimizer: object) -> Any:
+        from ckpt_torch.bridge import models
+
+        return models.optimizer_state(optimizer)

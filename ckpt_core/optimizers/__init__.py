@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from ckpt_core.optimizers.read import OptimizerState, read_optimizer
+from ckpt_core.optimizers.naming import Weight, parameters_of
+from ckpt_core.optimizers.read import describe, described, identified, read_optimizer, read_optimizers
+from ckpt_core.optimizers.state import OptimizerState
 
-__all__ = ["OptimizerState", "read_optimizer"]
+__all__ = [
+    "OptimizerState",
+    "Weight",
+    "describe",
+    "described",
+    "identified",
+    "parameters_of",
+    "read_optimizer",
+    "read_optimizers",
+]

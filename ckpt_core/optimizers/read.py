@@ -6,214 +6,145 @@ hyperparameters allow, and is never narrowed by a guess.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from ckpt_core.arrays import LazyArray
-from ckpt_core.layouts.values import is_optimizer, is_plain, number
-from ckpt_core.tree import Alias, Index, Record, children
+from ckpt_core.errors import UsageError
+from ckpt_core.layouts.values import is_optimizer
+from ckpt_core.optimizers.kinds import named_in
+from ckpt_core.optimizers.naming import Weight
+from ckpt_core.optimizers.optax_state import read_optax
+from ckpt_core.optimizers.state import OptimizerState
+from ckpt_core.optimizers.torch_state import read_torch
 
-__all__ = ["OptimizerState", "read_optimizer"]
+__all__ = ["describe", "described", "identified", "read_optimizer", "read_optimizers"]
 
 
-@dataclass(frozen=True)
-class OptimizerState:
-    """The state of one optimizer.
+def read_optimizer(
+    native: Any,
+    weights: Sequence[Weight] | None = None,
+    *,
+    names: Sequence[str] | Mapping[Any, str] | None = None,
+) -> OptimizerState:
+    """Return the neutral state of a torch optimizer's state dict or an optax state.
 
     Arguments:
-        kind: the update rules that can have written it, by lower-case name; empty when unknown.
-        hyperparams: those of the first group.
-        step: the number of updates made, or None where it is not said.
-        slots: per-parameter quantities under neutral names (`mu`, `nu`, `trace`, ...); torch's are keyed by
-            the position of the parameter, optax's are trees parallel to the parameters.
-        groups: the hyperparameters of each group, with the positions of its parameters under `params`.
-        schedule: what a learning-rate schedule keeps, where it is part of the state.
-        native: the state exactly as it was saved.
+        native: the state, as a checkpoint's tree holds it.
+        weights: the model's parameters in order, tied ones once (`parameters_of`). torch's state dicts count
+            parameters, so that names follow from these where none are saved.
+        names: the names of the parameters in the order of torch's groups, or by id, where the caller knows them.
+
+    Example:
+        >>> read_optimizer({"state": {}, "param_groups": [{"lr": 0.1, "momentum": 0.9, "nesterov": False,
+        ...     "dampening": 0, "params": [0]}]}, [Weight("w", (2,))]).groups
+        ({'lr': 0.1, 'momentum': 0.9, 'nesterov': False, 'dampening': 0, 'params': ('w',)},)
     """
-
-    kind: tuple[str, ...]
-    hyperparams: Mapping[str, Any]
-    step: int | None
-    slots: Mapping[str, Any]
-    groups: tuple[Mapping[str, Any], ...] = ()
-    schedule: Any = None
-    native: Any = field(default=None, repr=False)
+    if is_optimizer(native):
+        return read_torch(native, weights, names)
+    return read_optax(native)
 
 
-_TORCH_SLOTS: Final = {
-    "exp_avg": "mu",
-    "exp_avg_sq": "nu",
-    "max_exp_avg_sq": "nu_max",
-    "exp_inf": "nu",
-    "momentum_buffer": "trace",
-    "square_avg": "nu",
-    "grad_avg": "mu",
-    "sum": "sum_of_squares",
-    "acc_delta": "e_x",
-}
-_TORCH_KINDS: Final = (
-    ({"mu_product", "exp_avg"}, ("nadam",)),
-    ({"exp_inf"}, ("adamax",)),
-    ({"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}, ("adam", "adamw")),
-    ({"exp_avg", "exp_avg_sq"}, ("adam", "adamw", "radam", "lamb")),
-    ({"exp_avg"}, ("lion",)),
-    ({"square_avg", "acc_delta"}, ("adadelta",)),
-    ({"square_avg"}, ("rmsprop",)),
-    ({"sum"}, ("adagrad",)),
-    ({"row_var"}, ("adafactor",)),
-    ({"prev", "step_size"}, ("rprop",)),
-    ({"ax", "eta"}, ("asgd",)),
-    ({"momentum_buffer"}, ("sgd", "muon")),
-)
-_TORCH_MARKS: Final = (
-    ({"betas", "amsgrad"}, ("adam", "adamw")),
-    ({"betas", "momentum_decay"}, ("nadam",)),
-    ({"momentum", "nesterov"}, ("sgd", "muon")),
-    ({"alpha", "centered"}, ("rmsprop",)),
-    ({"rho", "eps", "lr"}, ("adadelta",)),
-    ({"lr_decay", "initial_accumulator_value"}, ("adagrad",)),
-    ({"etas", "step_sizes"}, ("rprop",)),
-    ({"lambd", "t0"}, ("asgd",)),
-)
-_OPTAX_KINDS: Final = (
-    ({"mu", "nu", "nu_max"}, ("amsgrad",)),
-    (
-        {"mu", "nu"},
-        ("adam", "adamw", "nadam", "nadamw", "radam", "adamax", "adamaxw", "yogi", "adabelief", "lamb"),
-    ),
-    ({"trace"}, ("sgd",)),
-    ({"sum_of_squares"}, ("adagrad",)),
-    ({"e_g", "e_x"}, ("adadelta",)),
-    ({"v_row", "v_col"}, ("adafactor",)),
-    ({"step_sizes", "prev_updates"}, ("rprop",)),
-    ({"nu"}, ("rmsprop",)),
-    ({"mu"}, ("lion",)),
-)
-_OPTAX_SLOTS: Final = frozenset(
-    [
-        "mu",
-        "nu",
-        "nu_max",
-        "trace",
-        "sum_of_squares",
-        "e_g",
-        "e_x",
-        "v_row",
-        "v_col",
-        "v",
-        "step_sizes",
-        "prev_updates",
-    ]
-)
+def read_optimizers(
+    name: str,
+    node: Any,
+    weights: Sequence[Weight] | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    descriptions: Any = None,
+) -> dict[str, OptimizerState]:
+    """Return the states below one key of a checkpoint by name: `name`, or `name[...]` where torch saved several.
+
+    Arguments:
+        name: the key.
+        node: what is there.
+        weights: the model's parameters in order, tied ones once.
+        config: the checkpoint's config, which may name the rule.
+        descriptions: what `describe` wrote for each name.
+    """
+    pairs: list[tuple[str, Any]] = [(name, node)]
+    if isinstance(node, Mapping) and node and all(is_optimizer(item) for item in node.values()):
+        pairs = [(f"{name}[{key}]", item) for key, item in node.items()]
+    elif isinstance(node, list) and node and all(is_optimizer(item) for item in node):
+        pairs = [(f"{name}[{i}]" if len(node) > 1 else name, item) for i, item in enumerate(node)]
+    known = descriptions if isinstance(descriptions, Mapping) else {}
+    found = {}
+    for key, item in pairs:
+        state = described(read_optimizer(item, weights), known.get(key))
+        found[key] = identified(state, config=config) if len(pairs) == 1 else state
+    return found
 
 
-def read_optimizer(native: Any) -> OptimizerState:
-    """Return the neutral state of a torch optimizer's state dict or an optax state."""
-    return _from_torch(native) if is_optimizer(native) else _from_optax(native)
+def described(state: OptimizerState, description: Any) -> OptimizerState:
+    """Return the state with the rule and the hyperparameters that a saved description names.
+
+    Arguments:
+        state: a state that was read.
+        description: what `describe` wrote beside it; anything that contradicts the state is passed over.
+    """
+    if not isinstance(description, Mapping) or description.get("framework") != state.framework:
+        return state
+    kind, groups = description.get("kind"), description.get("groups")
+    if not isinstance(kind, list) or not isinstance(groups, list) or not set(kind) <= set(state.kind or kind):
+        return state
+    rows = [row for row in groups if isinstance(row, Mapping) and isinstance(row.get("params"), list)]
+    if not rows or len(rows) < len(groups):
+        return state
+    found = tuple({**_tupled(row), "params": tuple(row["params"])} for row in rows)
+    first = {key: value for key, value in found[0].items() if key not in ("params", "label")}
+    return dataclasses.replace(
+        state,
+        kind=tuple(str(name) for name in kind),
+        hyperparams={**first, **state.hyperparams},
+        groups=found if state.framework == "optax" else state.groups,
+    )
 
 
-# torch
+def describe(state: OptimizerState) -> dict[str, Any]:
+    """Return the rule and the hyperparameters of a state as JSON: what an optax state alone does not say."""
+    return {
+        "framework": state.framework,
+        "kind": list(state.kind),
+        "groups": [{**group, "params": list(group["params"])} for group in state.groups],
+    }
 
 
-def _from_torch(native: Mapping[str, Any]) -> OptimizerState:
-    state = native["state"] if isinstance(native["state"], Mapping) else {}
-    groups = tuple(dict(group) for group in native["param_groups"] if isinstance(group, Mapping))
-    slots: dict[str, dict[Any, Any]] = {}
-    names: set[str] = set()
-    step = None
-    for parameter, entry in state.items():
-        if not isinstance(entry, Mapping):
-            continue
-        for name, value in entry.items():
-            if name == "step":
-                step = step if step is not None else _count(value)
-                continue
-            if value is not None:
-                names.add(str(name))
-                slots.setdefault(_TORCH_SLOTS.get(str(name), str(name)), {})[parameter] = value
-    hyperparams = {key: value for key, value in groups[0].items() if key != "params"} if groups else {}
-    return OptimizerState(_torch_kind(names, hyperparams), hyperparams, step, slots, groups, None, native)
+def _tupled(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
 
 
-def _torch_kind(names: set[str], hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
-    for slots, kinds in _TORCH_KINDS:
-        if slots <= names:
-            return _narrowed(kinds, hyperparams)
-    if names:
-        return ()
-    for marks, kinds in _TORCH_MARKS:  # before the first step there are no slots yet
-        if marks <= hyperparams.keys():
-            return _narrowed(kinds, hyperparams)
-    return ()
+def identified(
+    state: OptimizerState,
+    *,
+    kind: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    hyperparams: Mapping[str, Any] | None = None,
+) -> OptimizerState:
+    """Return the state with its rule settled: by the caller, else by the saved config.
 
+    Arguments:
+        state: a state that was read.
+        kind: the rule, where the caller knows it.
+        config: the checkpoint's config, whose `optimizer` entry may name the rule.
+        hyperparams: hyperparameters in the framework's own names, for all groups; they override what was read.
 
-def _narrowed(kinds: tuple[str, ...], hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
-    """Drop the candidates that the hyperparameters rule out."""
-    if "ns_steps" in hyperparams or "ns_coefficients" in hyperparams:
-        return tuple(kind for kind in kinds if kind == "muon")
-    if "dampening" in hyperparams:
-        return tuple(kind for kind in kinds if kind == "sgd")
-    decoupled = hyperparams.get("decoupled_weight_decay")
-    if "amsgrad" in hyperparams and "adam" in kinds:
-        if decoupled is True:
-            return ("adamw",)
-        return ("adam",) if decoupled is False else ("adam", "adamw")
-    return kinds
-
-
-# optax
-
-
-def _from_optax(native: Any) -> OptimizerState:
-    slots: dict[str, Any] = {}
-    counts: list[int] = []
-    hyperparams: dict[str, Any] = {}
-    schedule = None
-    stack, looked = [native], 0
-    while stack and looked < 100_000:
-        node = stack.pop()
-        looked += 1
-        if isinstance(node, (LazyArray, Alias)):
-            continue
-        if isinstance(node, Mapping):
-            schedule = _take_fields(node, slots, counts, hyperparams, schedule)
-            if any(name in node for name in _OPTAX_SLOTS):
-                continue
-        stack.extend(child for _, child in reversed(children(node) or []))
-    names = set(slots)
-    kind = next((kinds for required, kinds in _OPTAX_KINDS if required <= names), ())
-    return OptimizerState(kind, hyperparams, max(counts, default=None), slots, (), schedule, native)
-
-
-def _take_fields(
-    node: Mapping[Any, Any],
-    slots: dict[str, Any],
-    counts: list[int],
-    hyperparams: dict[str, Any],
-    schedule: Any,
-) -> Any:
-    for name in _OPTAX_SLOTS & set(node):
-        slots.setdefault(name, node[name])
-    count = _count(node.get("count"))
-    if count is not None:
-        counts.append(count)
-        if set(node) == {"count"}:
-            schedule = schedule if schedule is not None else {"count": count}
-    found = node.get("hyperparams")
-    if isinstance(found, Mapping) and is_plain(found):
-        hyperparams.update({key: number(value) for key, value in found.items()})
-    return schedule
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, Mapping) and set(value) == {"value"}:  # an NNX variable
-        value = value["value"]
-    if isinstance(value, LazyArray) and value.size >= 1 and value.ndim <= 1:
-        value = value[:1].reshape(-1)[0] if value.ndim else value.item()
-    if isinstance(value, (Sequence, Record, Index)):
-        return None
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    Raises:
+        UsageError: the state cannot be of that kind; names the ones it can be of.
+    """
+    kinds = state.kind
+    if kind is not None:
+        if kinds and kind not in kinds:
+            raise UsageError(
+                f"the optimizer state cannot be of the rule {kind!r}",
+                remedy=f"What it keeps fits {', '.join(kinds)}.",
+            )
+        kinds = (kind,)
+    elif config and len(kinds) > 1:
+        kinds = named_in(config, kinds)
+    more = dict(hyperparams or {})
+    return dataclasses.replace(
+        state,
+        kind=kinds,
+        hyperparams={**state.hyperparams, **more},
+        groups=tuple({**group, **more} for group in state.groups),
+    )

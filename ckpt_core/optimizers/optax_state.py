@@ -1,0 +1,287 @@
+"""optax states as neutral states, and a neutral state put into an optax state.
+
+An optax state is a tree of named tuples, one for each transformation of a chain, with wrappers around them. On disk
+the class names are gone (msgpack, Orbax) or are text (pickle), so that each member is told by its exact set of
+fields, which `kinds.OPTAX_STATES` and `_WRAPPERS` list. https://optax.readthedocs.io (optax 0.2.8, `optax._src`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.layouts.values import array_of, is_plain, number
+from ckpt_core.optimizers.kinds import OPTAX_STATES, optax_kinds
+from ckpt_core.optimizers.state import OptimizerState
+from ckpt_core.tree import Alias, Index, KeyPath, Record, children, render_path
+from ckpt_core.view import named_weights, nest
+
+__all__ = ["Member", "members", "read_optax"]
+
+NEUTRAL: Final[Mapping[str, str]] = {
+    "max_nu": "nu_max",
+    "momentum": "trace",
+    "row_var": "v_row",
+    "col_var": "v_col",
+    "variance": "v",
+}
+"""Neutral names of fields that have another one in a state."""
+
+_STATES: Final = frozenset(fields for fields, _ in OPTAX_STATES)
+_SCALARS: Final = frozenset({"count", "ns_coeffs"})
+_WRAPPERS: Final = {
+    "inner_state": frozenset({"count", "step", "notfinite_count", "last_finite", "total_notfinite"}),
+    "inner_opt_state": frozenset({"mini_step", "gradient_step", "acc_grads", "skip_state"}),
+    "base_optimizer_state": frozenset[str](),
+    "opt_state": frozenset({"step"}),
+}
+"""The field that holds the wrapped state, and the counters that the wrapper keeps beside it."""
+
+_MOST: Final = 100_000
+
+
+class Member(NamedTuple):
+    """One part of an optax state that has a meaning.
+
+    Arguments:
+        path: where it is in the state.
+        role: "slot", "count", "schedule", "hyperparams", "accumulated", "wrapper", "empty" or "other".
+        name: of a slot, its neutral name; else the field's name.
+        value: the node.
+        labels: the labels of the groups around it, from the outside in.
+        fields: for slots and counts, the fields of the state that it is one of.
+        type_name: the class of that state, where it was saved.
+    """
+
+    path: KeyPath
+    role: str
+    name: str
+    value: Any
+    labels: tuple[str, ...] = ()
+    fields: frozenset[str] = frozenset()
+    type_name: str = ""
+
+
+def members(native: Any) -> Iterator[Member]:
+    """Yield the members of an optax state in order, whichever container it was saved in."""
+    stack: list[tuple[KeyPath, Any, tuple[str, ...]]] = [((), native, ())]
+    looked = 0
+    while stack and looked < _MOST:
+        path, node, labels = stack.pop()
+        looked += 1
+        below: list[tuple[KeyPath, Any, tuple[str, ...]]] = []
+        for item in _members_of(path, node, labels):
+            if isinstance(item, Member):
+                yield item
+            else:
+                below.append(item)
+        stack.extend(reversed(below))
+
+
+def _members_of(path: KeyPath, node: Any, labels: tuple[str, ...]) -> Iterator[Any]:
+    """Yield what a node is: members, and (path, node, labels) for the nodes below that are looked into."""
+    if _is_empty(node):
+        yield Member(path, "empty", "", node, labels)
+    elif isinstance(node, (list, tuple)) or (isinstance(node, Mapping) and _is_chain(node)):
+        yield from [((*path, key), child, labels) for key, child in children(node) or ()]
+    elif not isinstance(node, Mapping):
+        yield Member(path, "other", str(path[-1]) if path else "", node, labels)
+    elif isinstance(node.get("inner_states"), Mapping):
+        inner = node["inner_states"]
+        yield from [
+            ((*path, "inner_states", key), child, (*labels, str(key))) for key, child in inner.items()
+        ]
+    elif _fields(node) in _STATES:
+        yield from _rule(path, node, labels)
+    elif "hyperparams" in node and "inner_state" in node:
+        yield from _injected(path, node, labels)
+    elif set(node) == {"count"}:
+        yield Member((*path, "count"), "schedule", "count", node["count"], labels)
+    else:
+        yield from _wrapped(path, node, labels)
+
+
+def _rule(path: KeyPath, node: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[Member]:
+    fields = _fields(node)
+    type_name = node.type_name if isinstance(node, Record) else ""
+    for key, value in node.items():
+        if key == "count":
+            yield Member((*path, key), "count", key, value, labels, fields, type_name)
+        elif key in _SCALARS:
+            yield Member((*path, key), "other", key, value, labels, fields, type_name)
+        else:
+            yield Member((*path, key), "slot", NEUTRAL.get(key, key), value, labels, fields, type_name)
+
+
+def _injected(path: KeyPath, node: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[Any]:
+    for key, value in node.items():
+        if key == "inner_state":
+            yield (*path, key), value, labels
+        elif key == "hyperparams":
+            yield Member((*path, key), "hyperparams", key, value, labels)
+        elif key == "hyperparams_states" and isinstance(value, Mapping):
+            yield from [((*path, key, name), child, labels) for name, child in value.items()]
+        else:
+            yield Member((*path, key), "schedule" if key == "count" else "other", str(key), value, labels)
+
+
+def _wrapped(path: KeyPath, node: Mapping[Any, Any], labels: tuple[str, ...]) -> Iterator[Any]:
+    inner = next((name for name in _WRAPPERS if name in node), None)
+    for key, value in node.items():
+        if inner is None:
+            yield Member((*path, key), "other", str(key), value, labels)
+        elif key == inner:
+            yield (*path, key), value, labels
+        elif key in _WRAPPERS[inner]:
+            yield Member(
+                (*path, key), "accumulated" if key == "acc_grads" else "wrapper", str(key), value, labels
+            )
+        else:
+            yield Member((*path, key), "other", str(key), value, labels)
+
+
+def _fields(node: Mapping[Any, Any]) -> frozenset[Any]:
+    return frozenset(node)
+
+
+def _is_chain(node: Mapping[Any, Any]) -> bool:
+    """Whether it is a tuple that a container turned into a mapping: its keys are positions."""
+    return bool(node) and all(
+        (isinstance(key, int) and not isinstance(key, bool)) or (isinstance(key, str) and key.isdecimal())
+        for key in node
+    )
+
+
+def _is_empty(node: Any) -> bool:
+    return node is None or (isinstance(node, (dict, list, tuple)) and not node)
+
+
+# Reading.
+
+
+def read_optax(native: Any) -> OptimizerState:
+    """Read an optax state, or an `nnx.Optimizer`'s: chains, masks, groups, accumulation and injected values included.
+
+    Arguments:
+        native: the state, as Orbax, msgpack or a pickle holds it.
+    """
+    found = _Found()
+    for member in members(native):
+        found.take(member)
+    slots = {name: nest(pairs) for name, pairs in found.slots.items()}
+    groups = tuple(
+        {**found.hyperparams.get(label, {}), "params": tuple(names), "label": label}
+        for label, names in found.groups.items()
+    )
+    hyperparams = next(iter(found.hyperparams.values()), {})
+    counts = list(found.counts.values())
+    step = max(counts, default=found.schedule if found.schedule is not None else found.outer)
+    differ = len({count for count in counts if count}) > 1
+    notes = ("the members of the state count different numbers of updates",) if differ else ()
+    schedule = None if found.schedule is None else {"count": found.schedule}
+    return OptimizerState(
+        optax_kinds(found.states),
+        hyperparams,
+        step,
+        slots,
+        groups if len(groups) > 1 or (groups and groups[0]["label"]) else (),
+        schedule,
+        native,
+        "optax",
+        {},
+        found.other,
+        notes,
+    )
+
+
+class _Found:
+    """What the members add up to."""
+
+    def __init__(self) -> None:
+        self.slots: dict[str, list[tuple[tuple[str, ...], LazyArray]]] = {}
+        self.named: dict[str, set[tuple[str, ...]]] = {}
+        self.groups: dict[str, dict[str, None]] = {}
+        self.counts: dict[KeyPath, int] = {}
+        self.schedule: int | None = None
+        self.outer: int | None = None
+        self.hyperparams: dict[str, dict[str, Any]] = {}
+        self.states: list[tuple[frozenset[str], str]] = []
+        self.other: dict[str, Any] = {}
+        self._last_state: KeyPath | None = None
+
+    def take(self, member: Member) -> None:
+        label = "/".join(member.labels)
+        if member.labels:
+            self.groups.setdefault(label, {})
+        if member.role in ("slot", "count"):
+            self._state(member)
+        if member.role == "slot":
+            self._slot(member, label)
+        elif member.role == "count":
+            count = count_of(member.value)
+            if count is None:
+                self.other[render_path(member.path)] = member.value
+            else:
+                self.counts[member.path] = count
+        elif member.role == "schedule":
+            count = count_of(member.value)
+            self.schedule = self.schedule if count is None else max(count, self.schedule or 0)
+        elif (
+            member.role == "hyperparams"
+            and isinstance(member.value, Mapping)
+            and is_plain(_bare(member.value))
+        ):
+            self.hyperparams[label] = {str(k): number(v) for k, v in _bare(member.value).items()}
+        elif member.role == "wrapper" and member.name in ("step", "gradient_step"):
+            self.outer = count_of(member.value)
+            self.other[render_path(member.path)] = member.value
+        elif member.role != "empty":
+            self.other[render_path(member.path)] = member.value
+
+    def _state(self, member: Member) -> None:
+        if member.path[:-1] != self._last_state:
+            self._last_state = member.path[:-1]
+            self.states.append((member.fields, member.type_name))
+
+    def _slot(self, member: Member, label: str) -> None:
+        pairs = [(segments, array) for segments, array, _ in named_weights(member.value, [()])]
+        name, number_ = member.name, 2
+        while self.named.get(name, set()) & {segments for segments, _ in pairs}:
+            name, number_ = (
+                f"{member.name}_{number_}",
+                number_ + 1,
+            )  # a second state of the same fields in one chain
+        self.slots.setdefault(name, []).extend(pairs)
+        self.named.setdefault(name, set()).update(segments for segments, _ in pairs)
+        if member.labels:
+            self.groups[label].update(
+                {"/".join(s.replace("/", "\\/") for s in segments): None for segments, _ in pairs}
+            )
+
+
+def _bare(node: Any) -> Any:
+    """Take off what NNX puts around each value."""
+    if isinstance(node, Mapping):
+        return (
+            _bare(node["value"])
+            if set(node) == {"value"}
+            else {key: _bare(child) for key, child in node.items()}
+        )
+    return node
+
+
+def count_of(value: Any) -> int | None:
+    """Return a counter as an int; of one that pmap replicated, the first copy; None where it is none."""
+    value = _bare(value)
+    array = array_of(value)
+    if array is not None:
+        if array.size < 1 or array.ndim > 1:
+            return None
+        value = array[:1].reshape(-1)[0] if array.ndim else array.item()
+    if isinstance(value, (dict, list, tuple, Alias, Index)):
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None

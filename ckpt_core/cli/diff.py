@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import click
 
-from ckpt_core.cli.fold import fold_names
 from ckpt_core.cli.jsonable import jsonable
 from ckpt_core.cli.options import json_option, opening_options
 from ckpt_core.cli.progress import progress_bar
 from ckpt_core.cli.render import clean, emit, emit_json, number_text, table, value_text
 from ckpt_core.comparison import Diff, Difference
 from ckpt_core.comparison import diff as compare
+from ckpt_core.folding import fold_names
 from ckpt_core.opening import open_checkpoint
 
 __all__ = ["diff"]

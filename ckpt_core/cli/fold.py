@@ -1,45 +1,24 @@
 """Folding: names that differ in a number alone share one line, `h.{0..23}`.
 
-`tree_rows` folds a tree of leaves where siblings have the same structure all the way down; `fold_names` folds
-a flat list of names that have the same thing said about them.
+`tree_rows` folds a tree of leaves where siblings have the same structure all the way down; for a flat list of
+names see `ckpt_core.folding`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ckpt_core.cli.render import arrays_text, clean, count_text, size_text
+from ckpt_core.folding import number_ranges
+from ckpt_core.text import arrays_text, clean, count_text, size_text
 
-__all__ = ["Branch", "Folded", "branch_of", "fold_names", "number_ranges", "tree_rows"]
+__all__ = ["Branch", "Folded", "branch_of", "tree_rows"]
 
-_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _LAST_NUMBER: Final = re.compile(r"(.*?)([0-9]{1,9})([^0-9]*)\Z", re.DOTALL)
 _LONGEST: Final = 200
-_RANGES: Final = 4
-
-
-def number_ranges(numbers: Iterable[str]) -> str:
-    """Return numbers as ranges.
-
-    Example:
-        >>> number_ranges(["0", "1", "2", "5"])
-        '{0..2,5}'
-    """
-    ordered = sorted(set(numbers), key=lambda text: (int(text), text))
-    runs: list[list[str]] = []
-    for text in ordered:
-        if runs and int(text) == int(runs[-1][-1]) + 1:
-            runs[-1].append(text)
-        else:
-            runs.append([text])
-    shown = [run[0] if len(run) == 1 else f"{run[0]}{'..' if len(run) > 2 else ','}{run[-1]}" for run in runs]
-    if len(shown) > _RANGES:
-        shown = [*shown[: _RANGES - 1], "...", shown[-1]]
-    return f"{{{','.join(shown)}}}"
 
 
 # A tree of leaves.
@@ -170,37 +149,3 @@ def tree_rows(root: Branch, depth: int | None = None) -> list[tuple[str, str, st
                 )
             )
     return rows
-
-
-# A flat list of names.
-
-
-def fold_names(items: Sequence[tuple[str, Hashable]]) -> list[tuple[str, int, int]]:
-    """Fold names that differ in numbers alone and have the same thing said about them.
-
-    Arguments:
-        items: (name, what is said about it) pairs.
-
-    Returns:
-        (shown name, how many, position of the first) triples, in the order of the first of each.
-
-    Example:
-        >>> fold_names([("h/0/w", "gone"), ("h/1/w", "gone"), ("b", "gone")])
-        [('h/{0,1}/w', 2, 0), ('b', 1, 2)]
-    """
-    buckets: dict[Hashable, list[int]] = {}
-    for position, (name, said) in enumerate(items):
-        between = tuple(_NUMBER.split(name)) if len(name) <= _LONGEST else name
-        buckets.setdefault((between, said), []).append(position)
-    return [
-        (_one_name([items[i][0] for i in members]), len(members), members[0]) for members in buckets.values()
-    ]
-
-
-def _one_name(names: list[str]) -> str:
-    first = names[0]
-    if len(names) == 1:
-        return clean(first)
-    numbers = list(zip(*(_NUMBER.findall(name) for name in names), strict=True))
-    texts = iter([column[0] if len(set(column)) == 1 else number_ranges(column) for column in numbers])
-    return clean(_NUMBER.sub(lambda _: next(texts), first), 160)

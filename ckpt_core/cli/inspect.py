@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from ckpt_core.cli.fold import branch_of, fold_names, tree_rows
+from ckpt_core.cli.fold import branch_of, tree_rows
 from ckpt_core.cli.options import json_option, opening_options
 from ckpt_core.cli.progress import progress_bar
 from ckpt_core.cli.redact import redacted, redacted_error
@@ -25,6 +25,7 @@ from ckpt_core.cli.render import (
 )
 from ckpt_core.cli.summary import filtered, stats_of, summary_of
 from ckpt_core.errors import CheckpointError
+from ckpt_core.folding import fold_names
 from ckpt_core.opening import open_checkpoint
 
 __all__ = ["inspect"]

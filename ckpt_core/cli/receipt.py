@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ckpt_core.cli.fold import fold_names
 from ckpt_core.cli.render import clean
 from ckpt_core.fit import Remark
+from ckpt_core.folding import fold_names
 
 __all__ = ["remark_lines"]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_core.cli.fold import branch_of, fold_names, number_ranges, tree_rows
+from ckpt_core.cli.fold import branch_of, tree_rows
 from ckpt_core.cli.redact import hide, hide_paths
 from ckpt_core.cli.render import (
     clean,
@@ -18,6 +18,7 @@ from ckpt_core.cli.render import (
     time_text,
     value_text,
 )
+from ckpt_core.folding import fold_names, number_ranges
 
 
 def leaf(path: str, shape: tuple[int, ...] = (2,), dtype: str = "float32") -> dict[str, Any]:

@@ -88,7 +88,8 @@ def diff(
     """Compare two checkpoints leaf by leaf, bit by bit.
 
     Trees with the same paths are compared as they are; others by meaning (params, optimizer, step, config,
-    ...), so that the same model in two frameworks' containers compares as equal.
+    ...), so that the same model in two frameworks' containers compares as equal. Where one of them was opened
+    with `weights=`, that copy of the weights is compared, and nothing else.
 
     Arguments:
         a, b: paths or open Checkpoints.
@@ -138,7 +139,7 @@ class _Reporter:
 
 
 def _comparable(a: Checkpoint, b: Checkpoint, weights_only: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    if weights_only:
+    if weights_only or a.is_chosen or b.is_chosen:
         return dict(_weights(a)), dict(_weights(b))
     ours, theirs = _by_path(a.tree), _by_path(b.tree)
     if ours.keys() == theirs.keys():

@@ -55,7 +55,9 @@ def convert(
     *,
     to: str | None = None,
     format: str | None = None,
+    source_layout: str | None = None,
     step: int | None = None,
+    weights: str | None = None,
     only: Sequence[str] | str = (),
     select: Sequence[str] | str = (),
     strip_prefix: str | None = None,
@@ -76,8 +78,11 @@ def convert(
         target: the file or directory to make; it appears whole or not at all.
         to: the target format; without it the suffix of `target` decides.
         format: the source format, where two backends claim the file.
+        source_layout: the layout of the source, where the recognised one is not meant.
         step: which step of a directory of steps to convert.
-        only: "params", "buffers", "ema" or "weights" (params and buffers), under the model's own names.
+        weights: which copy of the weights `only` and `layout` take for params and buffers: "raw", "ema", or a name.
+        only: "params", "buffers", "weights" (params and buffers), "ema" or the name of another copy of the weights,
+            under the model's own names.
         select: patterns of names to keep, such as "encoder/**".
         strip_prefix: a prefix to remove from the weights' names, such as "module".
         cast: a floating-point dtype for the weights, such as "bf16".
@@ -95,13 +100,20 @@ def convert(
         TargetError: the target exists, or cannot be written.
         CheckpointError: the source cannot be opened or is damaged.
     """
+    if weights is not None and not only and layout is None:
+        raise UsageError(
+            "without only= or layout= every copy of the weights is written, and weights= chooses nothing",
+            remedy='Say what to write, for example only="weights" (--only weights).',
+        )
     backend = target_backend(target, to)
     started = time.perf_counter()
     opened = source if isinstance(source, Checkpoint) else None
     ckpt = opened or open_checkpoint(
         os.fspath(source),  # type: ignore[arg-type]  # a Checkpoint was told apart above
         format=format,
+        layout=source_layout,
         step=step,
+        weights=weights,
         verify=verify,
         follow_symlinks=follow_symlinks,
     )

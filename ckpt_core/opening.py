@@ -8,7 +8,8 @@ from typing import Any
 from ckpt_core.backend import Stored
 from ckpt_core.detect import open_source, paused_collector
 from ckpt_core.errors import CheckpointError, UnknownFormatError, UsageError
-from ckpt_core.layouts import BUILTIN, Layout, Roles
+from ckpt_core.layouts import BUILTIN, Layout, Roles, recognise
+from ckpt_core.layouts.table import with_inner_copies
 from ckpt_core.paths import found
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
@@ -23,6 +24,7 @@ def open_checkpoint(
     format: str | None = None,
     layout: str | None = None,
     step: int | None = None,
+    weights: str | None = None,
     verify: bool = True,
     follow_symlinks: bool = False,
 ) -> Checkpoint:
@@ -33,6 +35,8 @@ def open_checkpoint(
         format: the name of the backend, where two claim the file.
         layout: the name of the layout, where the recognised one is not meant.
         step: which step of a directory of steps to open.
+        weights: which copy of the weights `params` and `buffers` are to be, where there are several: "raw", "ema"
+            for the only averaged copy, or the name of one.
         verify: check the checksums that the format carries before bytes are handed on.
         follow_symlinks: follow links inside a directory that lead out of it.
 
@@ -45,6 +49,7 @@ def open_checkpoint(
         AmbiguousFormatError: two backends claim it.
         MissingDependencyError: a library that the format needs is not installed.
         DamagedFileError: the bytes contradict themselves.
+        UsageError: it has no such step, layout or copy of the weights; lists those there are.
 
     Example:
         with open_checkpoint("model.pth") as ckpt:
@@ -57,6 +62,7 @@ def open_checkpoint(
         return checkpoint_of(
             opened.stored,
             layout=layout,
+            weights=weights,
             format=opened.format,
             path=os.fspath(path),
             source=source,
@@ -93,17 +99,13 @@ def layout_named(name: str) -> Layout:
 
 
 def _recognise(tree: Any, name: str | None) -> tuple[Layout | None, Roles]:
-    if name is not None:
-        row = layout_named(name)
-        roles = row.recognise(tree)
-        if roles is None:
-            raise UsageError(f"is not arranged as {name} ({row.describes})")
-        return row, roles
-    for row in layouts():
-        roles = row.recognise(tree)
-        if roles is not None:
-            return row, roles
-    return None, Roles(params=((),))
+    if name is None:
+        return recognise(tree, layouts())
+    row = layout_named(name)
+    roles = row.recognise(tree)
+    if roles is None:
+        raise UsageError(f"is not arranged as {name} ({row.describes})")
+    return row, with_inner_copies(tree, roles)
 
 
 def _step_of(source: Source, step: int) -> Source:

@@ -8,23 +8,22 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
+from ckpt_core import replicas
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
+from ckpt_core.claims import Claim, claims_of, paths_besides, unclaimed
+from ckpt_core.copies import PREFIXES, copy_named, in_place_of
 from ckpt_core.errors import UsageError
-from ckpt_core.layouts.base import Roles
+from ckpt_core.layouts.base import Roles, node_at
 from ckpt_core.layouts.spelling import CONFIG_KEYS
-from ckpt_core.layouts.values import is_optimizer, number
-from ckpt_core.optimizers import OptimizerState, read_optimizer
+from ckpt_core.layouts.values import number
+from ckpt_core.optimizers import OptimizerState, parameters_of, read_optimizers
+from ckpt_core.plainly import as_plain, counter, spread
 from ckpt_core.source import Source
-from ckpt_core.tree import KeyPath, Record, children, flatten, get, map_with_path, plain, render_path
+from ckpt_core.tree import KeyPath, flatten, get, render_path
 from ckpt_core.view import Nested, Weights, named_weights, nest
 
 __all__ = ["Checkpoint", "Metadata", "OptimizerState"]
-
-PREFIXES = ("module", "_orig_mod")
-"""First segments that wrappers put before every name (DataParallel, torch.compile)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,11 @@ class Checkpoint:
         path: where it was opened, or "" for one in memory.
         source: what to close.
         tied: groups of paths that were tied before a container separated them.
+        weights: the copy of the weights that `params` and `buffers` are to be, where it is not the one that the
+            layout takes for them: "raw", "ema" for the only averaged copy, or a name.
+
+    Raises:
+        UsageError: there is no such copy of the weights; lists those there are.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Checkpoint:
         path: str = "",
         source: Source | None = None,
         tied: tuple[tuple[KeyPath, ...], ...] = (),
+        weights: str | None = None,
     ) -> None:
         self.stored = stored
         self.roles = roles
@@ -78,6 +83,12 @@ class Checkpoint:
         self.format = format
         self.path = path
         self.declared_ties = tied
+        self.weights = (
+            roles.weights if weights is None else copy_named(weights, roles.weights, roles.ema, path)
+        )
+        """What `params` and `buffers` are: "raw", or the name of an averaged copy."""
+        self.is_chosen = weights is not None
+        """Whether somebody said which copy of the weights is meant."""
         self._source = source
 
     @property
@@ -88,30 +99,58 @@ class Checkpoint:
     def _at(self, path: KeyPath) -> Any:
         return get(self.tree, path)
 
+    def _plain(self, path: KeyPath) -> Any:
+        read = self.roles.reads.get(path)
+        return as_plain(self._at(path) if read is None else read(self._at(path)))
+
     # Weights.
 
     @functools.cached_property
-    def _weights(self) -> Weights:
-        return named_weights(self.tree, self.roles.params) + named_weights(
-            self.tree, self.roles.buffers, True
-        )
+    def _own(self) -> Weights:
+        """The weights that the layout takes for params and buffers."""
+        return named_weights(
+            self.tree, self.roles.params, without=paths_besides(self.roles, "params")
+        ) + named_weights(self.tree, self.roles.buffers, True)
+
+    @functools.cached_property
+    def _others(self) -> Mapping[str, Weights]:
+        """The copies that the layout does not take for params."""
+        return {name: named_weights(self.tree, [place]) for name, place in self.roles.ema.items()}
+
+    @functools.cached_property
+    def _picked(self) -> tuple[Weights, int]:
+        """The weights that are meant, and how many of them are not their copy's own."""
+        if self.weights == self.roles.weights:
+            return self._own, 0
+        return in_place_of(self._own, self._others[self.weights])
+
+    @property
+    def named_weights(self) -> Weights:
+        """The weights of `params` and `buffers`, each with its name's segments and whether it is a buffer."""
+        return self._picked[0]
+
+    @functools.cached_property
+    def named_copies(self) -> Mapping[str, Weights]:
+        """The other copies of the weights, in the same form."""
+        others = {name: copy for name, copy in self._others.items() if name != self.weights}
+        return others if self.weights == self.roles.weights else {self.roles.weights: self._own, **others}
 
     @functools.cached_property
     def params(self) -> Nested:
-        """The learned weights, nested by module path."""
-        return nest((segments, array) for segments, array, is_buffer in self._weights if not is_buffer)
+        """The learned weights, nested by module path; `weights` says which copy of them."""
+        return nest((segments, array) for segments, array, is_buffer in self.named_weights if not is_buffer)
 
     @functools.cached_property
     def buffers(self) -> Nested:
         """Model state that is not learned (torch's buffers, Flax's batch_stats)."""
-        return nest((segments, array) for segments, array, is_buffer in self._weights if is_buffer)
+        return nest((segments, array) for segments, array, is_buffer in self.named_weights if is_buffer)
 
     @functools.cached_property
     def ema(self) -> Mapping[str, Nested]:
-        """Averaged copies of the weights, by the name they were saved under."""
+        """The other copies of the weights, by the name they were saved under: averaged ones, and "raw"."""
         return {
-            name: nest((segments, array) for segments, array, _ in named_weights(self.tree, [path]))
-            for name, path in self.roles.ema.items()
+            name: nest((segments, array) for segments, array, _ in copy)
+            for name, copy in self.named_copies.items()
         }
 
     # Training.
@@ -119,18 +158,12 @@ class Checkpoint:
     @functools.cached_property
     def opt_states(self) -> Mapping[str, OptimizerState]:
         """The optimizers, by the name they were saved under."""
+        weights = parameters_of([(segments, array) for segments, array, buffer in self._own if not buffer])
+        saved = self.stored.attributes.get("optimizers")
         found: dict[str, OptimizerState] = {}
-        for name, path in self.roles.opt_states.items():
-            node = self._at(path)
-            if isinstance(node, Mapping) and node and all(is_optimizer(item) for item in node.values()):
-                found.update({f"{name}[{key}]": read_optimizer(item) for key, item in node.items()})
-            elif isinstance(node, list) and node and all(isinstance(item, Mapping) for item in node):
-                if len(node) == 1:
-                    found[name] = read_optimizer(node[0])
-                else:
-                    found.update({f"{name}[{i}]": read_optimizer(item) for i, item in enumerate(node)})
-            else:
-                found[name] = read_optimizer(node)
+        for name, place in self.roles.opt_states.items():
+            node = node_at(self.tree, place)
+            found.update(read_optimizers(name, node, weights, config=self.config, descriptions=saved))
         return found
 
     @property
@@ -167,12 +200,12 @@ class Checkpoint:
     @functools.cached_property
     def step(self) -> int | None:
         """The number of optimizer steps, as saved."""
-        return _counter(self._role(self.roles.step))
+        return counter(self._role(self.roles.step))
 
     @functools.cached_property
     def epoch(self) -> int | None:
         """The epoch, as saved."""
-        return _counter(self._role(self.roles.epoch))
+        return counter(self._role(self.roles.epoch))
 
     @functools.cached_property
     def timestamp(self) -> Any:
@@ -186,57 +219,61 @@ class Checkpoint:
     @functools.cached_property
     def metrics(self) -> Mapping[str, Any]:
         """Losses, accuracies and the like, as Python numbers."""
-        values = {name: as_plain(self._at(path)) for name, path in self.roles.metrics.items()}
-        return _spread(values, {name for name, value in values.items() if isinstance(value, Mapping)})
+        values = {name: self._plain(path) for name, path in self.roles.metrics.items()}
+        return spread(values, {name for name, value in values.items() if isinstance(value, Mapping)})
 
     @functools.cached_property
     def config(self) -> Mapping[str, Any]:
         """The saved hyperparameters as plain data; empty when none were saved."""
-        values = {name: as_plain(self._at(path)) for name, path in self.roles.config.items()}
+        values = {name: self._plain(path) for name, path in self.roles.config.items()}
         groups = {name for name, value in values.items() if name in CONFIG_KEYS and isinstance(value, dict)}
-        return _spread(values, groups) if len(groups) == 1 else values
+        if isinstance(values.get(""), dict):
+            groups = {""}
+        return spread(values, groups) if len(groups) == 1 else values
 
     @functools.cached_property
     def metadata(self) -> Metadata:
         """Everything else that was saved, with what was noticed."""
-        extra = {render_path(path): node for path, node in self._unclaimed()}
-        prefixes = _common_prefixes([segments for segments, _, _ in self._weights])
-        notes = [*self.stored.notes, *self.roles.notes]
+        prefixes = _common_prefixes([segments for segments, _, _ in self.named_weights])
+        step = self._role(self.roles.step)
+        return Metadata(
+            extra={render_path(path): node for path, node in unclaimed(self.tree, self.roles)},
+            attributes=dict(self.stored.attributes),
+            notes=(*self.stored.notes, *self.roles.notes, *self._remarks(prefixes)),
+            prefixes=prefixes,
+            replicas=replicas.count_of(step, [array for _, array, _ in self._own]),
+        )
+
+    def _remarks(self, prefixes: tuple[str, ...]) -> list[str]:
+        """What is noticed about the weights."""
+        notes = []
         if self.layout is None:
             notes.append("no layout recognised; every array counts as a parameter")
+        weights, kept = self._picked
+        if kept:
+            notes.append(
+                f"the copy {self.weights!r} lacks {kept} of the {len(weights)} weights; these are those of "
+                f"{self.roles.weights!r}"
+            )
+        empty = sum(array.size == 0 for _, array, _ in weights)
+        if empty:
+            notes.append(
+                f"{empty} of the {len(weights)} weights are empty arrays, as DeepSpeed's ZeRO stage 3 leaves them "
+                "where it keeps the values in files of the optimizer"
+            )
         for prefix in prefixes:
             notes.append(
                 f"every parameter's name begins with {prefix!r} (--strip-prefix {prefix} removes it)"
             )
-        replicas = self._replicas()
-        if replicas:
-            notes.append(
-                f"all leaves have a leading dimension of {replicas}: they look replicated over devices"
-            )
-        return Metadata(extra, dict(self.stored.attributes), tuple(notes), prefixes, replicas)
+        count = replicas.count_of(self._role(self.roles.step), [array for _, array, _ in self._own])
+        if count:
+            notes.append(f"all leaves have a leading dimension of {count}: they look replicated over devices")
+        return notes
 
-    def _unclaimed(self) -> list[tuple[KeyPath, Any]]:
-        """The nodes that lie in no role, the highest ones of each."""
-        roles = self.roles
-        claimed = [*roles.params, *roles.buffers]
-        for named in (roles.ema, roles.opt_states, roles.schedulers, roles.rng, roles.metrics, roles.config):
-            claimed += named.values()
-        claimed += [
-            path for path in (roles.scaler, roles.step, roles.epoch, roles.timestamp) if path is not None
-        ]
-        whole = set(claimed)
-        above = {path[:depth] for path in claimed for depth in range(len(path))}
-        found: list[tuple[KeyPath, Any]] = []
-        stack: list[tuple[KeyPath, Any]] = [((), self.tree)]
-        while stack:
-            path, node = stack.pop()
-            if path in whole:
-                continue
-            if path not in above:
-                found.append((path, node))
-                continue
-            stack.extend([((*path, key), child) for key, child in reversed(children(node) or [])])
-        return found
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Which role stands where in the tree, and which row of the table of layouts claimed it."""
+        return claims_of(self.roles, self.layout or "")
 
     @functools.cached_property
     def ties(self) -> tuple[tuple[str, ...], ...]:
@@ -248,16 +285,6 @@ class Checkpoint:
         groups = [tuple(map(render_path, paths)) for paths in same.values() if len(paths) > 1]
         return (*groups, *(tuple(map(render_path, group)) for group in self.declared_ties))
 
-    # Replicas.
-
-    def _replicas(self) -> int | None:
-        step = self._role(self.roles.step)
-        if not isinstance(step, LazyArray) or step.ndim != 1 or step.shape[0] < 1:
-            return None
-        count = step.shape[0]
-        arrays = [array for _, array, _ in self._weights]
-        return count if arrays and all(array.shape[:1] == (count,) for array in arrays) else None
-
     def unreplicated(self) -> Checkpoint:
         """Return the checkpoint with one copy of leaves that pmap replicated, once they are proven equal.
 
@@ -267,23 +294,18 @@ class Checkpoint:
         count = self.metadata.replicas
         if not count:
             raise UsageError("does not look replicated over devices", path=self.path or None)
-
-        def first(path: KeyPath, leaf: Any) -> Any:
-            if not isinstance(leaf, LazyArray) or leaf.shape[:1] != (count,):
-                return leaf
-            one = leaf[0]
-            bits = one.tobytes()
-            if any(leaf[i].tobytes() != bits for i in range(1, count)):
-                raise UsageError(f"the copies of {render_path(path)} differ", path=self.path or None)
-            return LazyArray.from_numpy(np.asarray(one))
-
-        return self.with_tree(map_with_path(first, self.tree))
+        return self.with_tree(replicas.first_copies(self.tree, count, self.path))
 
     def with_tree(self, tree: Any) -> Checkpoint:
         """Return a checkpoint of another tree with the same roles, over the same files."""
-        stored = Stored(tree, self.stored.attributes, self.stored.notes)
         return Checkpoint(
-            stored, self.roles, layout=self.layout, format=self.format, path=self.path, source=self._source
+            Stored(tree, self.stored.attributes, self.stored.notes),
+            self.roles,
+            layout=self.layout,
+            format=self.format,
+            path=self.path,
+            source=self._source,
+            weights=self.weights if self.is_chosen else None,
         )
 
     # Life.
@@ -303,64 +325,6 @@ class Checkpoint:
 
     def __repr__(self) -> str:
         return f"<Checkpoint {self.path or 'in memory'}: {self.format}, {self.layout or 'no layout'}>"
-
-
-def as_plain(node: Any) -> Any:
-    """Return plain data: objects as dicts of their fields, numpy and 0-d array scalars as Python numbers."""
-
-    def leaf(_: KeyPath, value: Any) -> Any:
-        return number(value) if isinstance(value, (np.generic, LazyArray)) and _is_single(value) else value
-
-    return map_with_path(leaf, plain(_unwrapped(node)))
-
-
-def _spread(values: Mapping[str, Any], groups: set[str]) -> Mapping[str, Any]:
-    """Put the entries of groups beside the other values, unless two would have one name."""
-    names = [key for name, value in values.items() for key in (value if name in groups else (name,))]
-    if len(set(names)) < len(names):
-        return values
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found.update(value if name in groups else {name: value})
-    return found
-
-
-def _is_single(value: Any) -> bool:
-    return isinstance(value, np.generic) or value.shape == ()
-
-
-def _unwrapped(node: Any) -> Any:
-    """An OmegaConf node's content without its bookkeeping; anything else as it is."""
-    return (
-        omegaconf_content(node)
-        if isinstance(node, Record) and node.type_name.startswith("omegaconf.")
-        else node
-    )
-
-
-def omegaconf_content(node: Any) -> Any:
-    """Return what an OmegaConf container or value node holds, as plain data."""
-    if isinstance(node, Record) and node.type_name.startswith("omegaconf."):
-        if "_content" in node:
-            return omegaconf_content(node["_content"])
-        if "_val" in node:
-            return omegaconf_content(node["_val"])
-        return dict(node)
-    if isinstance(node, dict):
-        return {key: omegaconf_content(child) for key, child in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [omegaconf_content(child) for child in node]
-    return node
-
-
-def _counter(value: Any) -> int | None:
-    """A step or epoch as an int; a replicated one is its first copy."""
-    if isinstance(value, Mapping) and set(value) == {"value"}:
-        value = value["value"]
-    if isinstance(value, LazyArray) and value.ndim == 1 and value.shape[0] >= 1:
-        value = value[0]
-    value = number(value)
-    return int(value) if isinstance(value, (int, float, np.number)) and np.isfinite(value) else None
 
 
 def _common_prefixes(names: list[tuple[str, ...]]) -> tuple[str, ...]:

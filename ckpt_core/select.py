@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,9 +9,10 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.casting import cast, dtype_named
 from ckpt_core.errors import UsageError
 from ckpt_core.fit import Remark
-from ckpt_core.layouts.base import Parts
+from ckpt_core.layouts.base import RAW, Leaves, Parts, node_at
 from ckpt_core.layouts.values import is_module
 from ckpt_core.opening import layout_named
+from ckpt_core.patterns import compiled
 from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import (
     KeyPath,
@@ -25,8 +24,9 @@ from ckpt_core.tree import (
     rebuild,
     render_path,
     substitute,
+    unflatten,
 )
-from ckpt_core.view import named_weights, nest
+from ckpt_core.view import Weights, nest
 
 __all__ = ["Selection", "matches", "selected"]
 
@@ -76,53 +76,43 @@ def selected(ckpt: Checkpoint, asked: Selection) -> tuple[Any, tuple[Remark, ...
 
 
 def _only(ckpt: Checkpoint, names: tuple[str, ...]) -> Any:
-    unknown = [name for name in names if name not in _ONLY and name not in ckpt.ema]
+    copies = ckpt.named_copies
+    unknown = [name for name in names if name not in _ONLY and name not in copies]
     if unknown:
-        raise UsageError(f"only= takes {', '.join(_ONLY)}, not {unknown[0]!r}")
-    roles = ckpt.roles
-    trees: list[Any] = []
+        raise UsageError(f"only= takes {', '.join([*_ONLY, *copies])}, not {unknown[0]!r}")
+    trees: dict[str, Any] = {}
     kinds = [kind for kind in ("params", "buffers") if kind in names or "weights" in names]
     if kinds:
-        trees.append(_model_tree(ckpt, kinds))
-    for name, path in roles.ema.items():
-        if "ema" in names or name in names:
-            trees.append(_subtree(ckpt.tree, path))
-    trees = [tree for tree in trees if tree]
+        wanted = [entry for entry in ckpt.named_weights if ("buffers" if entry[2] else "params") in kinds]
+        trees["params"] = _in_style(ckpt, wanted)
+    averaged = {name: copy for name, copy in copies.items() if name != RAW}
+    if "ema" in names and not averaged and ckpt.weights != RAW:
+        averaged = {ckpt.weights: ckpt.named_weights}
+    for name, copy in {**copies, **averaged}.items():
+        if name in names or ("ema" in names and name in averaged):
+            trees[name] = _in_style(ckpt, copy)
+    trees = {name: tree for name, tree in trees.items() if tree}
     if not trees:
         raise UsageError(f"there are no {' or '.join(names)} in it", path=ckpt.path or None)
-    return trees[0] if len(trees) == 1 else dict(zip(_names_of(names, roles.ema), trees, strict=False))
+    return next(iter(trees.values())) if len(trees) == 1 else trees
 
 
-def _names_of(names: tuple[str, ...], ema: Any) -> list[str]:
-    own = ["params"] if {"params", "buffers", "weights"} & set(names) else []
-    return [*own, *(name for name in ema if "ema" in names or name in names)]
-
-
-def _model_tree(ckpt: Checkpoint, kinds: list[str]) -> Any:
+def _in_style(ckpt: Checkpoint, weights: Weights) -> Any:
     """The weights under the model's own names: flat and dotted for torch, nested otherwise."""
-    tree, roles = ckpt.tree, ckpt.roles
-    wanted = [
-        (segments, array)
-        for segments, array, is_buffer in (
-            *named_weights(tree, roles.params),
-            *named_weights(tree, roles.buffers, True),
-        )
-        if ("buffers" if is_buffer else "params") in kinds
-    ]
-    return _in_style(tree, roles.params, wanted)
-
-
-def _subtree(tree: Any, path: KeyPath) -> Any:
-    return _in_style(tree, (path,), [(segments, array) for segments, array, _ in named_weights(tree, [path])])
-
-
-def _in_style(tree: Any, paths: tuple[KeyPath, ...], pairs: list[tuple[tuple[str, ...], LazyArray]]) -> Any:
-    nodes = [get(tree, path) for path in paths]
-    is_flat = all(is_module(node) or _is_flat(node) for node in nodes)
-    if is_flat and nodes:
+    pairs = [(segments, array) for segments, array, _ in weights]
+    places = ckpt.roles.params
+    if len(places) == 1 and isinstance(places[0], Leaves) and places[0].within is not None:
+        return _below_its_keys(places[0], dict(pairs))
+    nodes = [get(ckpt.tree, place) for place in places if not isinstance(place, Leaves)]
+    if nodes and all(is_module(node) or _is_flat(node) for node in nodes):
         separator = "/" if any("/" in str(key) for node in nodes for key in node) else "."
         return {separator.join(segments): array for segments, array in pairs}
     return _plain_dicts(nest(pairs))
+
+
+def _below_its_keys(place: Leaves, arrays: Mapping[tuple[str, ...], LazyArray]) -> Any:
+    depth = len(place.within or ())
+    return unflatten((path[depth:], arrays[name]) for name, path in place.paths.items() if name in arrays)
 
 
 def _is_flat(node: Any) -> bool:
@@ -149,7 +139,7 @@ def parts_of(ckpt: Checkpoint) -> Parts:
         params=_plain_dicts(ckpt.params) or None,
         buffers=_plain_dicts(ckpt.buffers) or None,
         ema={name: _plain_dicts(tree) for name, tree in ckpt.ema.items()},
-        opt_states={name: get(ckpt.tree, path) for name, path in ckpt.roles.opt_states.items()},
+        opt_states={name: node_at(ckpt.tree, place) for name, place in ckpt.roles.opt_states.items()},
         schedulers=ckpt.schedulers,
         scaler=ckpt.scaler,
         rng=ckpt.rng,
@@ -172,23 +162,8 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """
     slashed = name.replace(".", "/")
     return any(
-        _compiled(pattern).fullmatch(slashed) or _compiled(pattern).fullmatch(name) for pattern in patterns
+        compiled(pattern).fullmatch(slashed) or compiled(pattern).fullmatch(name) for pattern in patterns
     )
-
-
-@functools.lru_cache(256)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    text = ""
-    for part in re.split(r"(\*\*/|/\*\*|\*\*|\*|\?|\.)", pattern):
-        text += {
-            "**/": "(?:.*/)?",
-            "/**": "(?:/.*)?",
-            "**": ".*",
-            "*": "[^/]*",
-            "?": "[^/]",
-            ".": "[./]",
-        }.get(part, re.escape(part))
-    return re.compile(text, re.DOTALL)
 
 
 def _matching(tree: Any, patterns: tuple[str, ...], left: list[Remark]) -> Any:
@@ -225,11 +200,7 @@ def _pruned(tree: Any, kept: set[KeyPath]) -> Any:
 
 
 def _weight_ids(ckpt: Checkpoint) -> set[int]:
-    roles = ckpt.roles
-    found = named_weights(ckpt.tree, roles.params) + named_weights(ckpt.tree, roles.buffers, True)
-    for path in roles.ema.values():
-        found += named_weights(ckpt.tree, [path])
-    return {id(array) for _, array, _ in found}
+    return {id(array) for copy in (ckpt.named_weights, *ckpt.named_copies.values()) for _, array, _ in copy}
 
 
 def _cast_weights(ckpt: Checkpoint, dtype: str) -> Any:
@@ -252,6 +223,8 @@ def _stripped(ckpt: Checkpoint, prefix: str) -> Any:
     tree = ckpt.tree
     changed = 0
     for path in (*ckpt.roles.params, *ckpt.roles.buffers, *ckpt.roles.ema.values()):
+        if isinstance(path, Leaves):
+            raise UsageError("the weights are single entries of a larger table, whose names stay as they are")
         node = get(tree, path)
         if not isinstance(node, dict):
             continue

@@ -6,11 +6,12 @@ alike; torch's buffers are told from parameters by the module that holds them, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import LimitError
+from ckpt_core.layouts.base import Leaves, Place
 from ckpt_core.layouts.values import array_of, is_module
 from ckpt_core.tree import MAX_DEPTH, Alias, Index, KeyPath, Part, Record, children, get, lookup, walk
 
@@ -91,24 +92,50 @@ def nest(pairs: Iterable[tuple[tuple[str, ...], LazyArray]]) -> Nested:
     return root
 
 
-def named_weights(tree: Any, paths: Iterable[KeyPath], is_buffer: bool | None = None) -> Weights:
-    """Collect the arrays below some paths, named by module path.
+def named_weights(
+    tree: Any,
+    places: Iterable[Place],
+    is_buffer: bool | None = None,
+    without: Collection[KeyPath] = (),
+) -> Weights:
+    """Collect the arrays at some places, named by module path.
 
     Arguments:
         tree: the whole tree.
-        paths: the subtrees; of several, each one's last key begins the names.
+        places: the subtrees, or leaves with their names; of several subtrees, each one's last key begins the names.
         is_buffer: what all of them are, or None to tell by module and name.
+        without: paths of leaves that another role has.
     """
-    paths = list(paths)
+    places = list(places)
+    subtrees = [place for place in places if not isinstance(place, Leaves)]
     weights: Weights = []
-    for path in paths:
-        node = _resolved(tree, get(tree, path))
-        find = _module_weights if is_module(node) else _tree_weights
-        found = find(tree, node, _trail(tree, path))
-        prefix = (str(path[-1]),) if len(paths) > 1 and path else ()
+    for place in places:
+        if isinstance(place, Leaves):
+            weights += _leaves(tree, place, bool(is_buffer))
+            continue
+        node = _resolved(tree, get(tree, place))
+        if is_module(node):
+            found = _module_weights(tree, node, _trail(tree, place))
+        else:
+            found = _tree_weights(tree, node, _trail(tree, place), _names_below(place, without))
+        prefix = (str(place[-1]),) if len(subtrees) > 1 and place else ()
         for segments, array, buffer in found:
             weights.append(((*prefix, *segments), array, buffer if is_buffer is None else is_buffer))
     return _unwrapped(weights)
+
+
+def _leaves(tree: Any, place: Leaves, is_buffer: bool) -> Weights:
+    found: Weights = []
+    for segments, path in place.paths.items():
+        array = array_of(_resolved(tree, get(tree, path)))
+        if array is not None:
+            found.append((segments, array, is_buffer or segments[-1] in BUFFERS))
+    return found
+
+
+def _names_below(place: KeyPath, paths: Collection[KeyPath]) -> frozenset[tuple[str, ...]]:
+    depth = len(place)
+    return frozenset(tuple(map(_segment, path[depth:])) for path in paths if path[:depth] == place)
 
 
 def _resolved(tree: Any, node: Any) -> Any:
@@ -149,12 +176,15 @@ def _module_weights(tree: Any, module: Record, above: _Trail) -> Weights:
     return found
 
 
-def _tree_weights(tree: Any, node: Any, above: _Trail) -> Weights:
+def _tree_weights(
+    tree: Any, node: Any, above: _Trail, without: frozenset[tuple[str, ...]] = frozenset()
+) -> Weights:
     """The arrays of a mapping: a flat one's names are split at dots (or slashes), a nested one's are its keys."""
     if isinstance(node, Mapping):
         inner = node.get("params")
         if isinstance(inner, Mapping) and len(node) == 1:
             node = inner
+            without = frozenset(name[1:] for name in without)
     flat_separator = "."
     if isinstance(node, Mapping) and all(array_of(value) is not None for value in node.values()):
         flat_separator = "/" if any("/" in str(key) for key in node) else "."
@@ -164,6 +194,8 @@ def _tree_weights(tree: Any, node: Any, above: _Trail) -> Weights:
     fertile: set[int] | None = None
     while stack:
         prefix, item, trail, is_shared = stack.pop()
+        if prefix in without:
+            continue
         unfolded += is_shared
         if unfolded > _MAX_UNFOLDED or len(prefix) > 2 * MAX_DEPTH:
             raise LimitError("shared containers unfold without end", place="/".join(prefix[:4]))

@@ -369,13 +369,10 @@ def test_nested_weights_alone_are_all_weights():
         "dropout": {"rngs": key},
     }
     ckpt = opened(tree)
-    assert ckpt.layout == "state_dict"
-    assert [name for name, _ in ckpt.params.leaves()] == [
-        "head/kernel",
-        "blocks/0/dense/kernel",
-        "dropout/rngs/count",
-        "dropout/rngs/key/data",
-    ]
+    assert ckpt.layout == "nnx_state"
+    assert [name for name, _ in ckpt.params.leaves()] == ["head/kernel", "blocks/0/dense/kernel"]
+    assert [name for name, _ in ckpt.buffers.leaves()] == ["dropout/rngs/count", "dropout/rngs/key/data"]
+    assert ckpt.metadata.extra == {}
 
 
 def test_of_rival_counters_the_telling_one_counts_and_the_others_are_config():

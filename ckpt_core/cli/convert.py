@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import click
 
 from ckpt_core.cli.jsonable import jsonable
-from ckpt_core.cli.options import json_option, opening_options
+from ckpt_core.cli.options import json_option, source_options
 from ckpt_core.cli.progress import progress_bar
 from ckpt_core.cli.receipt import remark_lines
 from ckpt_core.cli.render import arrays_text, clean, duration_text, emit, emit_json, size_text
@@ -23,9 +24,11 @@ __all__ = ["convert"]
 @click.argument("source")
 @click.argument("target")
 @click.option("--to", help="The target format; without it the target's suffix decides.")
-@click.option("--format", help="The source format, where two backends claim the file.")
 @click.option(
-    "--only", multiple=True, metavar="PART", help="params, buffers, weights or ema. May be repeated."
+    "--only",
+    multiple=True,
+    metavar="PART",
+    help="params, buffers, weights, ema, or the name of a copy of the weights. May be repeated.",
 )
 @click.option(
     "--select", multiple=True, metavar="PATTERN", help="Names to keep, such as 'encoder/**'. May be repeated."
@@ -41,16 +44,14 @@ __all__ = ["convert"]
 @click.option(
     "--max-shard-size", metavar="SIZE", help="Write shards of at most this size, such as 5GB, and an index."
 )
-@click.option("--step", type=int, help="Which step of a directory of steps.")
 @click.option("--strict", is_flag=True, help="Anything that the target cannot hold is an error.")
 @click.option("--force", is_flag=True, help="Replace an existing target.")
-@opening_options
+@source_options
 @json_option
 def convert(
     source: str,
     target: str,
     to: str | None,
-    format: str | None,
     only: tuple[str, ...],
     select: tuple[str, ...],
     strip_prefix: str | None,
@@ -58,11 +59,9 @@ def convert(
     layout: str | None,
     unreplicate: bool,
     max_shard_size: str | None,
-    step: int | None,
     strict: bool,
     force: bool,
-    verify: bool,
-    follow_symlinks: bool,
+    opening: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Write SOURCE into another container, TARGET: every name, shape, dtype and byte stays.
@@ -74,8 +73,6 @@ def convert(
             source,
             target,
             to=to,
-            format=format,
-            step=step,
             only=only,
             select=select,
             strip_prefix=strip_prefix,
@@ -84,15 +81,18 @@ def convert(
             unreplicate=unreplicate,
             strict=strict,
             force=force,
-            verify=verify,
-            follow_symlinks=follow_symlinks,
             progress=report,
             options={} if max_shard_size is None else {"max_shard_size": max_shard_size},
+            **_named_for_convert(opening),
         )
     if as_json:
         emit_json(jsonable(dataclasses.asdict(receipt)))
     else:
         emit("\n".join(_lines(receipt)))
+
+
+def _named_for_convert(opening: dict[str, Any]) -> dict[str, Any]:
+    return {("source_layout" if name == "layout" else name): value for name, value in opening.items()}
 
 
 def _lines(receipt: Receipt) -> list[str]:

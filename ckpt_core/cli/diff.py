@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from ckpt_core.cli.jsonable import jsonable
-from ckpt_core.cli.options import json_option, opening_options
+from ckpt_core.cli.options import json_option, opening_two_options
 from ckpt_core.cli.progress import progress_bar
 from ckpt_core.cli.render import clean, emit, emit_json, number_text, table, value_text
 from ckpt_core.comparison import Diff, Difference
@@ -30,11 +30,7 @@ _RANKED: Final = 50
 @click.option("--stats", is_flag=True, help="Rank the arrays by how far they moved.")
 @click.option("--plot", metavar="FILE", help="Draw how far they moved (.png, .svg, .pdf).")
 @click.option("--weights-only", is_flag=True, help="Compare parameters and buffers alone.")
-@click.option("--format-a", help="The format of A, where two backends claim it.")
-@click.option("--format-b", help="The format of B, likewise.")
-@click.option("--step-a", type=int, help="Which step of A, a directory of steps.")
-@click.option("--step-b", type=int, help="Which step of B, likewise.")
-@opening_options
+@opening_two_options
 def diff(
     a: str,
     b: str,
@@ -42,22 +38,20 @@ def diff(
     stats: bool,
     plot: str | None,
     weights_only: bool,
-    format_a: str | None,
-    format_b: str | None,
-    step_a: int | None,
-    step_b: int | None,
-    verify: bool,
-    follow_symlinks: bool,
+    opening_a: dict[str, Any],
+    opening_b: dict[str, Any],
 ) -> None:
-    """Compare two checkpoints leaf by leaf, bit by bit, in whatever containers they are."""
+    """Compare two checkpoints leaf by leaf, bit by bit, in whatever containers they are.
+
+    With --weights-a or --weights-b, that copy of the weights is compared, and nothing else.
+    """
     if plot is not None:
         from ckpt_core.cli.plot import check_plot
 
         check_plot(plot)
-    opening: dict[str, Any] = {"verify": verify, "follow_symlinks": follow_symlinks}
     with ExitStack() as stack:
-        first = stack.enter_context(open_checkpoint(a, format=format_a, step=step_a, **opening))
-        second = stack.enter_context(open_checkpoint(b, format=format_b, step=step_b, **opening))
+        first = stack.enter_context(open_checkpoint(a, **opening_a))
+        second = stack.enter_context(open_checkpoint(b, **opening_b))
         report = stack.enter_context(progress_bar("comparing"))
         found = compare(
             first, second, stats=stats or plot is not None, weights_only=weights_only, progress=report

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ckpt_core.cli.options import json_option, opening_options
@@ -17,24 +19,13 @@ __all__ = ["hash_command"]
 @click.argument("path")
 @json_option
 @click.option("--each", is_flag=True, help="Also print the digest of each array.")
-@click.option("--format", help="The format, where two backends claim the file.")
-@click.option("--step", type=int, help="Which step of a directory of steps.")
 @opening_options
-def hash_command(
-    path: str,
-    as_json: bool,
-    each: bool,
-    format: str | None,
-    step: int | None,
-    verify: bool,
-    follow_symlinks: bool,
-) -> None:
+def hash_command(path: str, as_json: bool, each: bool, opening: dict[str, Any]) -> None:
     """Print the SHA-256 of all weights: names, dtypes, shapes and bytes, in the order of the names.
 
     Equal weights have equal digests in any container; optimizer, counters and config do not count.
     """
-    opened = open_checkpoint(path, format=format, step=step, verify=verify, follow_symlinks=follow_symlinks)
-    with opened as ckpt, progress_bar("hashing") as report:
+    with open_checkpoint(path, **opening) as ckpt, progress_bar("hashing") as report:
         leaves = hash_leaves(ckpt, report)
     digest = combined_hash(leaves)
     if not leaves:

@@ -45,9 +45,6 @@ _OTHERS: Final = 20
 )  # fmt: skip
 @click.option("--stats", is_flag=True, help="Read all bytes: NaN, infinities, all-zero arrays, norms.")
 @click.option("--redact", is_flag=True, help="Hide paths and values, for a bug report.")
-@click.option("--format", help="The format, where two backends claim the file.")
-@click.option("--layout", help="The layout, where the recognised one is not meant.")
-@click.option("--step", type=int, help="Which step of a directory of steps.")
 @opening_options
 def inspect(
     path: str,
@@ -56,20 +53,9 @@ def inspect(
     patterns: tuple[str, ...],
     stats: bool,
     redact: bool,
-    format: str | None,
-    layout: str | None,
-    step: int | None,
-    verify: bool,
-    follow_symlinks: bool,
+    opening: dict[str, Any],
 ) -> None:
     """Show what is in a checkpoint: counters, metrics, config, optimizer, and the tree of its weights."""
-    opening = {
-        "format": format,
-        "layout": layout,
-        "step": step,
-        "verify": verify,
-        "follow_symlinks": follow_symlinks,
-    }
     try:
         summary = _summary(path, opening, patterns, stats)
     except CheckpointError as error:

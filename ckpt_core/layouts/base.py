@@ -3,28 +3,70 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, TypeAlias
 
 from ckpt_core.errors import UnsupportedError
-from ckpt_core.tree import KeyPath
+from ckpt_core.tree import KeyPath, get
 
-__all__ = ["Layout", "Parts", "Roles"]
+__all__ = [
+    "RAW",
+    "Layout",
+    "Leaves",
+    "Parts",
+    "Place",
+    "Roles",
+    "below",
+    "merged",
+    "node_at",
+    "paths_of",
+    "places",
+]
+
+RAW: Final = "raw"
+"""The name of the weights as the optimizer left them, beside averaged copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """Arrays that are no subtree of their own, such as an averaged copy among the entries of a state dict.
+
+    Arguments:
+        paths: for the segments of each name, where the array stands.
+        within: the subtree whose keys are the model's own names; None where the segments are all there is.
+    """
+
+    paths: Mapping[tuple[str, ...], KeyPath]
+    within: KeyPath | None = None
+
+
+Place: TypeAlias = "KeyPath | Leaves"
+"""Where something stands: below one key path, or leaf by leaf."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
     """Which part of a tree plays which role, as key paths; nothing is copied.
 
-    `params` and `buffers` are the subtrees (or single leaves) that hold them. The named roles map a name to
-    a path. What is in no role stays in `metadata.extra`.
+    Of two roles over one leaf, the one whose path is longer has it: a role may take single entries out of
+    another. The named roles map a name to a place. What is in no role stays in `metadata.extra`.
+
+    Arguments:
+        params, buffers: the subtrees, single leaves or Leaves that hold the weights.
+        ema: the other copies of the weights by name: averaged ones, and "raw" where `params` is averaged.
+        config: saved hyperparameters by name; those under the name "" stand beside the names, not below one.
+        weights: what `params` is: "raw", or the name of an averaged copy.
+        reads: for the paths of settings and metrics that are no plain data, how to read what stands there.
+        rows: which row of the table claimed what stands below a path, where rows are composed.
+        notes: what a reader should be told, one sentence each.
     """
 
-    params: tuple[KeyPath, ...] = ()
-    buffers: tuple[KeyPath, ...] = ()
-    ema: Mapping[str, KeyPath] = field(default_factory=dict)
-    opt_states: Mapping[str, KeyPath] = field(default_factory=dict)
+    params: tuple[Place, ...] = ()
+    buffers: tuple[Place, ...] = ()
+    ema: Mapping[str, Place] = field(default_factory=dict)
+    opt_states: Mapping[str, Place] = field(default_factory=dict)
     schedulers: Mapping[str, KeyPath] = field(default_factory=dict)
     scaler: KeyPath | None = None
     rng: Mapping[str, KeyPath] = field(default_factory=dict)
@@ -33,7 +75,14 @@ class Roles:
     timestamp: KeyPath | None = None
     metrics: Mapping[str, KeyPath] = field(default_factory=dict)
     config: Mapping[str, KeyPath] = field(default_factory=dict)
+    weights: str = RAW
+    reads: Mapping[KeyPath, Callable[[Any], Any]] = field(default_factory=dict)
+    rows: Mapping[KeyPath, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+_SINGLE: Final = ("scaler", "step", "epoch", "timestamp")
+_NAMED: Final = ("ema", "opt_states", "schedulers", "rng", "metrics", "config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +110,8 @@ class Layout(abc.ABC):
     name: ClassVar[str]
     describes: ClassVar[str] = ""
     """One line on what it looks like."""
+    is_general: ClassVar[bool] = False
+    """Whether it fits much that others describe better: it is asked when no other row fits."""
 
     @abc.abstractmethod
     def recognise(self, tree: Any) -> Roles | None:
@@ -73,3 +124,78 @@ class Layout(abc.ABC):
             UnsupportedError: this layout is only read.
         """
         raise UnsupportedError(f"the layout {self.name} is only read")
+
+
+# Working with roles.
+
+
+def paths_of(place: Place) -> tuple[KeyPath, ...]:
+    """Return the key paths of a place."""
+    return tuple(place.paths.values()) if isinstance(place, Leaves) else (place,)
+
+
+def places(roles: Roles) -> Iterator[tuple[str, str, Place]]:
+    """Yield (role, name, place) for everything that is claimed; the name is "" where a role has none."""
+    for role in ("params", "buffers"):
+        for place in getattr(roles, role):
+            yield role, "", place
+    for role in _NAMED:
+        for name, place in getattr(roles, role).items():
+            yield role, name, place
+    for role in _SINGLE:
+        place = getattr(roles, role)
+        if place is not None:
+            yield role, "", place
+
+
+def node_at(tree: Any, place: Place) -> Any:
+    """Return the node at a place; leaves as nested dicts by the segments of their names."""
+    if not isinstance(place, Leaves):
+        return get(tree, place)
+    root: dict[str, Any] = {}
+    for segments, path in place.paths.items():
+        node = root
+        for key in segments[:-1]:
+            node = node.setdefault(key, {})
+        node[segments[-1]] = get(tree, path)
+    return root
+
+
+def below(roles: Roles, prefix: KeyPath) -> Roles:
+    """Return the same roles in a tree that stands at a path of another."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Leaves):
+            paths = {segments: (*prefix, *path) for segments, path in value.paths.items()}
+            return Leaves(paths, None if value.within is None else (*prefix, *value.within))
+        return (*prefix, *value)
+
+    return dataclasses.replace(
+        roles,
+        params=tuple(map(moved, roles.params)),
+        buffers=tuple(map(moved, roles.buffers)),
+        reads={moved(path): read for path, read in roles.reads.items()},
+        rows={moved(path): row for path, row in roles.rows.items()},
+        **{role: {name: moved(place) for name, place in getattr(roles, role).items()} for role in _NAMED},
+        **{role: None if (path := getattr(roles, role)) is None else moved(path) for role in _SINGLE},
+    )
+
+
+def merged(*all_roles: Roles) -> Roles:
+    """Combine roles found in several parts of a tree; for a role of one path, and for `params`, the first one counts."""
+    first = all_roles[0]
+    named: dict[str, dict[Any, Any]] = {role: {} for role in (*_NAMED, "reads", "rows")}
+    for role, found in named.items():
+        for roles in reversed(all_roles):
+            found.update(getattr(roles, role))
+    return Roles(
+        params=first.params,
+        buffers=tuple(place for roles in all_roles for place in roles.buffers),
+        weights=first.weights,
+        notes=tuple(note for roles in all_roles for note in roles.notes),
+        **named,
+        **{
+            role: next((p for r in all_roles if (p := getattr(r, role)) is not None), None)
+            for role in _SINGLE
+        },
+    )

@@ -1,0 +1,49 @@
+"""The table of layouts that come with ckpt_core, and how a row of it is chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ckpt_core.layouts.averaged import with_inner_copies
+from ckpt_core.layouts.base import Layout, Roles
+from ckpt_core.layouts.flax import Items, NnxState, TrainState, Variables
+from ckpt_core.layouts.training import StateMetadata, TrainingDict
+from ckpt_core.layouts.weights import ModuleLayout, OptimizerAlone, StateDict
+
+__all__ = ["BUILTIN", "recognise"]
+
+BUILTIN: Final[tuple[Layout, ...]] = (
+    ModuleLayout(),
+    OptimizerAlone(),
+    StateMetadata(),
+    TrainState(),
+    Variables(),
+    Items(),
+    NnxState(),
+    StateDict(),
+    TrainingDict(),
+)
+"""Rows that know what wrote a file, and then the general ones, from the most telling to the least."""
+
+
+def recognise(tree: Any, rows: Iterable[Layout]) -> tuple[Layout | None, Roles]:
+    """Return the first row that fits and its roles; none, and the whole tree as params, when no row does.
+
+    Every row that knows what wrote a file is asked, and a note names the others that fit it too. The general
+    rows fit much: the first of them counts, and only where no other row fits.
+    """
+    rows = list(rows)
+    fits = [(row, roles) for row in rows if not row.is_general and (roles := row.recognise(tree)) is not None]
+    if not fits:
+        found = ((row, row.recognise(tree)) for row in rows if row.is_general)
+        fits = [next(((row, roles) for row, roles in found if roles is not None), (None, None))]
+    row, roles = fits[0]
+    if row is None or roles is None:
+        return None, Roles(params=((),))
+    others = [other.name for other, _ in fits[1:]]
+    if others:
+        note = f"fits the layouts {' and '.join([row.name, *others])}; read as {row.name} (--layout {others[0]} decides)"
+        roles = dataclasses.replace(roles, notes=(*roles.notes, note))
+    return row, with_inner_copies(tree, roles)

@@ -1,0 +1,67 @@
+"""Weights alone, a whole module, an optimizer alone: trees that are one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ckpt_core.layouts.base import Layout, Parts, Roles
+from ckpt_core.layouts.parts import joined_names, without
+from ckpt_core.layouts.spelling import is_spelled
+from ckpt_core.layouts.values import (
+    has_array,
+    has_value,
+    is_module,
+    is_optimizer,
+    is_scripted,
+    is_state_dict,
+)
+
+__all__ = ["ModuleLayout", "OptimizerAlone", "StateDict"]
+
+
+class ModuleLayout(Layout):
+    """A whole pickled torch module, or a TorchScript program's."""
+
+    name = "module"
+    describes = "a whole torch module, pickled or in TorchScript"
+    is_general = True
+
+    def recognise(self, tree: Any) -> Roles | None:
+        return Roles(params=((),)) if is_module(tree) or is_scripted(tree) else None
+
+
+class OptimizerAlone(Layout):
+    """An optimizer's state dict, saved in a file of its own."""
+
+    name = "optimizer"
+    describes = "a torch optimizer's state dict alone"
+    is_general = True
+
+    def recognise(self, tree: Any) -> Roles | None:
+        return Roles(opt_states={"optimizer": ()}) if is_optimizer(tree) else None
+
+
+class StateDict(Layout):
+    """Weights alone: a flat torch state dict, or a nested tree of arrays."""
+
+    name = "state_dict"
+    describes = "weights alone, by name"
+    is_general = True
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if is_state_dict(tree):
+            return Roles(params=((),))
+        return Roles(params=((),)) if _is_weights_alone(tree) else None
+
+    def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
+        return joined_names(parts.params, parts.buffers), without(parts, "params buffers")
+
+
+def _is_weights_alone(tree: Any) -> bool:
+    """Say whether it is a model's nested weights: arrays under names of its own, and no value beside them."""
+    if not isinstance(tree, Mapping) or not has_array(tree) or not all(isinstance(key, str) for key in tree):
+        return False
+    if any(is_spelled(key, value) for key, value in tree.items()):
+        return False
+    return not has_value(tree)

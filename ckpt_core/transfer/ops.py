@@ -272,8 +272,21 @@ class Resize(Op):
             raise UsageError(f"{self} needs the target's initial values")
         return tuple(self.over(array, views.filled(self.shape, array.dtype, self.fill)) for array in arrays)
 
-    def over(self, array: LazyArray, initial: LazyArray) -> LazyArray:
-        """Return the array where it reaches, and the target's initial values (of `shape`) beyond it."""
+    def over(self, array: LazyArray, initial: LazyArray | None) -> LazyArray:
+        """Return the array where it reaches, and the target's initial values (of `shape`) beyond it.
+
+        Raises:
+            UsageError: the target has none, or they have another shape or dtype.
+        """
+        if initial is None:
+            raise UsageError(
+                f"{self} needs the target's initial values, and there are shapes alone",
+                remedy="Pass a target that has values, or a number: fill=0.0.",
+            )
+        if initial.spec != ArraySpec(self.shape, array.dtype):
+            raise UsageError(
+                f"{self} needs initial values of {array.dtype}{list(self.shape)}, not {_text(initial.spec)}"
+            )
         return views.laid_over(array, initial)
 
     def inverse(self, before: Specs) -> Op | None:
@@ -556,9 +569,13 @@ class Tie(Op):
 
 @dataclass(frozen=True)
 class Skip(Op):
-    """A source that goes nowhere, on purpose."""
+    """A source that goes nowhere, on purpose.
+
+    On the way back it keeps the target's initial value, or, where `back` is a number, is given that.
+    """
 
     reason: str = ""
+    back: float | str = "initial"
     name = "skip"
     listed = "reason"
 
@@ -569,7 +586,7 @@ class Skip(Op):
         return ()
 
     def inverse(self, before: Specs) -> Op | None:
-        return Initial(self.reason)
+        return Initial(self.reason) if isinstance(self.back, str) else Constant(self.back)
 
 
 class Filling(Op):
@@ -615,7 +632,7 @@ class Constant(Filling):
         return views.filled(slot.shape, slot.dtype, self.value)
 
     def inverse(self, before: Specs) -> Op | None:
-        return Skip(str(self))
+        return Skip(str(self), self.value)
 
 
 OPS: Final[dict[str, type[Op]]] = {

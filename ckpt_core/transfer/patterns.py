@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ckpt_core.errors import UsageError
-from ckpt_core.keypath import join_name
 
 __all__ = ["Capture", "Pattern", "literal", "parse_pattern"]
 
@@ -33,6 +32,9 @@ class Capture(NamedTuple):
     name: str
     shift: int
     stars: str
+
+    def __str__(self) -> str:
+        return f"{{{self.name}{self.shift:+d}}}" if self.shift else f"{{{self.name}{self.stars}}}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,21 @@ class Pattern:
                 value = values[part.name]
                 words.append(str(int(value) + part.shift) if part.shift else value)
         return "".join(words)
+
+    def below(self, prefix: tuple[str, ...]) -> str:
+        """Return the text of the same pattern below some segments."""
+        if not prefix:
+            return self.text
+        parts = [re.sub(r"\\(?!/)|[{}]", r"\\\g<0>", p) if isinstance(p, str) else str(p) for p in self.parts]
+        return f"{literal(prefix) if len(prefix) > 1 else _segment(prefix[0])}/{''.join(parts)}"
+
+    @functools.cached_property
+    def skeleton(self) -> str | None:
+        """What is left of every name that it fits without the numbers (as `#`); None where text is captured."""
+        if any(part.stars for part in self._places):
+            return None
+        words = [part if isinstance(part, str) else "0" for part in self.parts]
+        return re.sub(r"\d+", "#", "".join(words))
 
     @functools.cached_property
     def _places(self) -> tuple[Capture, ...]:
@@ -138,7 +155,10 @@ def literal(segments: tuple[str, ...], *, dotted: bool = False) -> str:
         >>> literal(("encoder", "0", "weight"), dotted=True)
         'encoder.0.weight'
     """
-    escaped = [re.sub(r"([\\{}])", r"\\\1", segment) for segment in segments]
     if (dotted or len(segments) == 1) and not any("/" in segment for segment in segments):
-        return ".".join(segment.replace(".", "\\.") for segment in escaped)
-    return join_name(tuple(escaped))
+        return ".".join(_segment(segment).replace(".", "\\.") for segment in segments)
+    return "/".join(map(_segment, segments))
+
+
+def _segment(text: str) -> str:
+    return re.sub(r"[\\{}]", r"\\\g<0>", text).replace("/", "\\/")

@@ -1,0 +1,194 @@
+"""From what a transfer is asked for to the plan that it applies: given rules first, the rest found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ckpt_core.casting import dtype_named
+from ckpt_core.errors import UsageError
+from ckpt_core.framework import Slot, Template
+from ckpt_core.keypath import join_name, split_name
+from ckpt_core.select import matches
+from ckpt_core.transfer.binding import bind
+from ckpt_core.transfer.ops import Initial, Resize, Skip
+from ckpt_core.transfer.patterns import literal, parse_pattern
+from ckpt_core.transfer.plan import PROVEN, Evidence, Rule, TransferPlan
+from ckpt_core.transfer.reversing import reverse_plan
+from ckpt_core.transfer.subtrees import found_part, names_outside, placed, subtree
+from ckpt_core.transfer.toml import read_plan
+
+__all__ = ["Prepared", "Request", "found_plan", "prepared", "request_of"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a transfer is asked for besides its source and its target; see `transfer`."""
+
+    rules: TransferPlan | None = None
+    select: tuple[str, ...] = ()
+    into: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    resize: Mapping[str, str] = field(default_factory=dict)
+    reverse: bool = False
+    cast: str | None = None
+
+
+def request_of(
+    rules: TransferPlan | str | os.PathLike[str] | None = None,
+    select: Sequence[str] | str = (),
+    into: Sequence[str] | str = (),
+    skip: Sequence[str] | str = (),
+    resize: Mapping[str, str] | None = None,
+    reverse: bool = False,
+    cast: str | None = None,
+) -> Request:
+    """Return a request from arguments as people give them: one text or several, a plan or its path."""
+    return Request(
+        read_plan(rules) if isinstance(rules, (str, os.PathLike)) else rules,
+        _texts(select),
+        _texts(into),
+        _texts(skip),
+        dict(resize or {}),
+        reverse,
+        None if cast is None else dtype_named(cast),
+    )
+
+
+def _texts(value: Sequence[str] | str) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The plan of a transfer, and what it leaves alone.
+
+    Arguments:
+        plan: the rules.
+        outside: the names of sources that were not selected.
+        kept: the names of slots in no part that is filled.
+        selected: the name of the part of the source that was found, or "".
+        parts: the names of the parts of the target that are filled; none where it is the whole.
+    """
+
+    plan: TransferPlan
+    outside: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    selected: str = ""
+    parts: tuple[str, ...] = ()
+
+
+def prepared(request: Request, source: Template, target: Template) -> Prepared:
+    """Return the plan that a request comes to: its own rules, and for what they leave open those that are found.
+
+    Raises:
+        UsageError: a pattern matches nothing, or no alternative of `select` is there.
+        PlanError: a plan cannot be turned round.
+    """
+    sources, slots = source.by_name(), target.by_name()
+    part = found_part(request.select, source) if request.select else ()
+    parts = [found_part((text,), target) for text in request.into] or [()]
+    outside, kept = names_outside(sources, [part]), names_outside(slots, parts)
+    plan = _given(request, source, target).with_rules(
+        *_skips(
+            request.skip,
+            [n for n in sources if n not in set(outside)],
+            [n for n in slots if n not in set(kept)],
+        ),
+        *_resizes(request.resize, slots),
+    )
+    taken, given = _spoken_for(plan, source, target)
+    known: list[tuple[Template, TransferPlan]] = []
+    for below in parts:
+        ours, theirs = subtree(source, part, taken), subtree(target, below, given)
+        if not ours.slots or not theirs.slots:
+            continue
+        found = next((found for template, found in known if template == theirs), None)
+        if found is None:
+            found = found_plan(ours, theirs)
+            known.append((theirs, found))
+        plan = _merged(plan, placed(found, part, below))
+    names = tuple(join_name(below) for below in parts if below)
+    return Prepared(plan, tuple(outside), tuple(kept), join_name(part), names)
+
+
+def _given(request: Request, source: Template, target: Template) -> TransferPlan:
+    """The rules that the request brings, in the direction in which they are applied."""
+    if not request.reverse:
+        return request.rules or TransferPlan()
+    there = request.rules or found_plan(target, source)
+    return reverse_plan(there, {slot.name: slot.spec for slot in target.slots}, source.by_name())
+
+
+def _spoken_for(plan: TransferPlan, source: Template, target: Template) -> tuple[set[str], set[str]]:
+    """The sources and the slots that rules or unsettled lines of a plan have."""
+    bound = bind(plan, {slot.name: slot.spec for slot in source.slots}, target.by_name())
+    taken = {name for step in bound.steps for name in step.sources}
+    given = {name for step in bound.steps for name in step.targets}
+    for line in plan.unsettled:
+        taken |= {parse_pattern(text).fill({}) for text in line.source}
+        given |= {parse_pattern(text).fill({}) for text in line.target}
+    return taken, given
+
+
+def _skips(patterns: Iterable[str], sources: Sequence[str], slots: Sequence[str]) -> list[Rule]:
+    rules = []
+    for pattern in patterns:
+        ours = [literal(split_name(name)) for name in sources if matches(name, (pattern,))]
+        theirs = [literal(split_name(name)) for name in slots if matches(name, (pattern,))]
+        if not ours and not theirs:
+            raise UsageError(
+                f"the pattern {pattern!r} of skip= matches nothing",
+                remedy=f"There is, for example: {', '.join([*sources[:3], *slots[:3]])}.",
+            )
+        rules += [Rule(tuple(ours), (), (Skip("by request"),))] if ours else []
+        rules += [Rule((), tuple(theirs), (Initial("by request"),))] if theirs else []
+    return rules
+
+
+def _resizes(resize: Mapping[str, str], slots: Mapping[str, Slot]) -> list[Rule]:
+    rules = []
+    for target, origin in resize.items():
+        name = parse_pattern(target).fill({})
+        if name not in slots:
+            raise UsageError(f"resize= names {target}, and the target has no such slot")
+        rules.append(Rule((origin,), (target,), (Resize(slots[name].spec.shape),)))
+    return rules
+
+
+def _merged(plan: TransferPlan, other: TransferPlan) -> TransferPlan:
+    return replace(
+        plan,
+        rules=(*plan.rules, *other.rules),
+        unsettled=(*plan.unsettled, *other.unsettled),
+        conventions={**other.conventions, **plan.conventions},
+        source_framework=plan.source_framework or other.source_framework,
+        target_framework=plan.target_framework or other.target_framework,
+    )
+
+
+def found_plan(source: Template, target: Template) -> TransferPlan:
+    """Return a plan between two templates: the identity where both have the same names, else what matching finds."""
+    same = _identity(source, target)
+    if same is not None:
+        return same
+    from ckpt_core.transfer.matching import plan_transfer
+
+    return plan_transfer(source, target)
+
+
+def _identity(source: Template, target: Template) -> TransferPlan | None:
+    """The plan that keeps every name, where one side has all names of the other and no framework speaks against it."""
+    if source.framework and target.framework and source.framework != target.framework:
+        return None
+    ours = {slot.name: slot.spec.shape for slot in source.slots}
+    theirs = {slot.name: slot.spec.shape for slot in target.slots}
+    few, many = sorted((ours, theirs), key=len)
+    if any(many.get(name) != shape for name, shape in few.items()):
+        return None
+    why = Evidence("name", "both sides have the same names and shapes")
+    dotted = source.framework == target.framework == "torch"
+    names = [literal(slot.path, dotted=dotted) for slot in target.slots if slot.name in few]
+    rules = tuple(Rule((name,), (name,), (), PROVEN, (why,)) for name in names)
+    return TransferPlan(rules, (), {}, source.framework, target.framework)

@@ -22,7 +22,7 @@ from ckpt_core.durable import sync_directory, sync_file, sync_filesystem
 from ckpt_core.errors import TargetError, UnsafePathError, UsageError
 from ckpt_core.writer import FileWriter, Progress
 
-__all__ = ["Sink", "clear_leftovers"]
+__all__ = ["Sink", "clear_leftovers", "remove_target"]
 
 _SUFFIX: Final = ".ckpt-tmp"
 _NOREPLACE: Final = 1
@@ -167,8 +167,7 @@ class Sink:
     # Steps.
 
     def _temporary(self) -> str:
-        name = self._name.encode()[:200].decode(errors="ignore")
-        return os.path.join(self._parent, f".{name}.{secrets.token_hex(6)}{_SUFFIX}")
+        return os.path.join(self._parent, _temporary_name(self._name))
 
     def _hold(self, fd: int) -> None:
         self._lock = os.dup(fd)
@@ -219,6 +218,31 @@ def clear_leftovers(target: str) -> None:
             and set(token) <= set("0123456789abcdef")
         ):
             _remove_unless_held(os.path.join(parent, entry))
+
+
+def remove_target(path: str) -> None:
+    """Remove a file or a directory so that no reader ever finds a part of it under its name.
+
+    A directory is renamed aside first; what a killed process leaves under the temporary name is cleared by the
+    next writer of that target.
+
+    Raises:
+        TargetError: the system refuses.
+    """
+    parent, name = os.path.split(os.path.abspath(path))
+    with _refusals(path):
+        if os.path.islink(path) or not os.path.isdir(path):
+            os.unlink(path)
+        else:
+            aside = os.path.join(parent, _temporary_name(name))
+            os.rename(path, aside)
+            sync_directory(parent)
+            _remove(aside)
+        sync_directory(parent)
+
+
+def _temporary_name(name: str) -> str:
+    return f".{name.encode()[:200].decode(errors='ignore')}.{secrets.token_hex(6)}{_SUFFIX}"
 
 
 def _remove_unless_held(path: str) -> None:

@@ -20,6 +20,8 @@ from ckpt_core.cli.convert import convert
 from ckpt_core.cli.diff import diff
 from ckpt_core.cli.hash import hash_command
 from ckpt_core.cli.inspect import inspect
+from ckpt_core.cli.ls import ls
+from ckpt_core.cli.prune import prune
 from ckpt_core.cli.render import clean_lines
 from ckpt_core.errors import CheckpointError
 
@@ -87,7 +89,7 @@ def ckpt(traceback: bool) -> None:
     """Open any checkpoint without running it, and convert it into any other format."""
 
 
-for command in (inspect, convert, diff, hash_command, backends):
+for command in (inspect, convert, diff, hash_command, ls, prune, backends):
     ckpt.add_command(command)
 
 

@@ -1,0 +1,76 @@
+"""Where checkpoints are, when a directory has none: what was looked at, and the nearest directories that have some."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+from typing import Final
+
+from ckpt_core.errors import CheckpointNotFoundError
+from ckpt_core.paths import roots, search
+from ckpt_core.runs.scan import scan
+
+__all__ = ["nearest", "nothing_here"]
+
+_LEVELS: Final = 2
+_MAX_DIRECTORIES: Final = 200
+_MAX_ENTRIES: Final = 2000
+_SHOWN: Final = 5
+
+
+def nothing_here(path: str, given: str | os.PathLike[str]) -> CheckpointNotFoundError:
+    """Return the error for a run without checkpoints: where it looked, what is near, and what to do."""
+    places = [path] if os.path.isdir(path) else search(given)[1]
+    near = nearest(path)
+    lines = [f"Looked {'in' if os.path.isdir(path) else 'for'} {', '.join(places)}."]
+    if near:
+        lines.append(f"Nearest directories that have checkpoints: {', '.join(near)}.")
+        lines.append(f"Name one of them: `ckpt ls {near[0]}`.")
+    else:
+        lines.append(
+            "Name a directory in which a training run saved, or save one there: Run(path).save(model, ...)."
+        )
+    reason = "holds no checkpoint" if os.path.isdir(path) else "no such directory"
+    return CheckpointNotFoundError(reason, path=given, remedy="\n  ".join(lines))
+
+
+def nearest(path: str) -> list[str]:
+    """Return directories with checkpoints: beside a path, else one level up, else in the usual places; the likest
+    by name first.
+    """
+    found: list[str] = []
+    left = _MAX_DIRECTORIES
+    above = os.path.abspath(path)
+    bases = []
+    for _ in range(_LEVELS):
+        above = os.path.dirname(above)
+        if os.path.dirname(above) == above:  # the root of the file system
+            break
+        bases.append(above)
+    for base in dict.fromkeys([*bases, *map(str, roots())]):
+        for child in _folders(base):
+            left -= 1
+            if left < 0:
+                break
+            if child != path and child not in found and _has_checkpoints(child):
+                found.append(child)
+        if found:
+            break
+    name = os.path.basename(path)
+    found.sort(key=lambda p: -difflib.SequenceMatcher(None, name, os.path.basename(p)).ratio())
+    return found[:_SHOWN]
+
+
+def _has_checkpoints(folder: str) -> bool:
+    found = itertools.islice(scan(folder, limit=_MAX_ENTRIES), 5)
+    return any(not one.unfinished for one in found)
+
+
+def _folders(base: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(base))[:_MAX_ENTRIES]
+    except OSError:
+        return []
+    paths = [os.path.join(base, name) for name in names if not name.startswith(".")]
+    return [path for path in paths if os.path.isdir(path) and not os.path.islink(path)]

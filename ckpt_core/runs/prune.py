@@ -1,0 +1,162 @@
+"""Pruning: which checkpoints of a run may go, decided first and done only when told to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ckpt_core.errors import TargetError, UsageError
+from ckpt_core.html import note_html, section_html, table_html
+from ckpt_core.runs.entry import Entry
+from ckpt_core.runs.metrics import direction
+from ckpt_core.runs.order import measure_of, sorted_entries
+from ckpt_core.runs.reading import disk_size
+from ckpt_core.runs.select import latest_of, metric_named, ranked
+from ckpt_core.sink import remove_target
+
+__all__ = ["Pruning", "plan_pruning", "remove"]
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What pruning keeps, and what it removes.
+
+    Arguments:
+        kept: (entry, why it stays), in the order of training.
+        removed: what goes, or would go.
+        freed: the bytes that this gives back; a file with a hard link that stays gives none.
+        done: whether it was done; False for a dry run.
+    """
+
+    kept: tuple[tuple[Entry, str], ...]
+    removed: tuple[Entry, ...]
+    freed: int
+    done: bool = False
+
+    def _repr_html_(self) -> str:
+        rows = [(entry.name, "kept", why) for entry, why in self.kept]
+        rows += [(entry.name, "removed" if self.done else "would be removed", "") for entry in self.removed]
+        note = "" if self.done else note_html("a dry run: nothing was removed; yes=True removes")
+        return section_html(f"{len(self.removed)} of {len(rows)} checkpoints", table_html((), rows), note)
+
+
+def plan_pruning(
+    entries: Sequence[Entry],
+    *,
+    keep_last: int | None = None,
+    keep_best: int | None = None,
+    every: int | None = None,
+    metric: str | None = None,
+    mode: str | None = None,
+) -> Pruning:
+    """Decide what stays: whatever any rule keeps.
+
+    The latest whole checkpoint, the best one by each metric whose direction is known (or by `metric` alone, when it
+    is named), and everything but whole, numbered, periodic checkpoints always stay.
+
+    Arguments:
+        entries: those of a run.
+        keep_last: how many of the last ones stay.
+        keep_best: how many of the best ones by `metric` stay.
+        every: the ones whose epoch (or step, where epochs were not saved) is a multiple of this stay.
+        metric, mode: the metric, and which way it is better.
+
+    Raises:
+        UsageError: no rule was given, a number is negative, or `keep_best` has no metric to go by.
+    """
+    _check(keep_last, keep_best, every)
+    reasons: dict[str, str] = {}
+    whole = [entry for entry in entries if entry.is_whole]
+    for entry in entries:
+        reason = _protection(entry)
+        if reason:
+            reasons[entry.name] = reason
+    if whole:
+        reasons.setdefault(latest_of(whole).name, "the latest")
+    for name, count in _metrics_to_keep(whole, keep_best, metric).items():
+        for rank, entry in enumerate(ranked(whole, name, mode if name == metric else None)[:count], 1):
+            reasons.setdefault(entry.name, f"the best by {name}" if rank == 1 else f"number {rank} by {name}")
+    periodic = sorted_entries([entry for entry in whole if entry.role == "periodic"])
+    for entry in periodic[len(periodic) - (keep_last or 0) :]:
+        reasons.setdefault(entry.name, f"one of the last {keep_last}")
+    for entry in periodic:
+        counter = (
+            entry.epoch
+            if all(e.epoch is not None for e in periodic)
+            else getattr(entry, measure_of(periodic))
+        )
+        if every and isinstance(counter, int) and counter % every == 0:
+            reasons.setdefault(entry.name, f"every {every}")
+    ordered = sorted_entries(entries)
+    removed = tuple(entry for entry in ordered if entry.name not in reasons)
+    kept = tuple((entry, reasons[entry.name]) for entry in ordered if entry.name in reasons)
+    return Pruning(kept, removed, _freed(removed))
+
+
+def remove(pruning: Pruning, folder: str) -> Pruning:
+    """Remove what a pruning names, the oldest first, each at once as a whole.
+
+    Raises:
+        TargetError: a checkpoint changed since it was listed, or the system refuses; what was removed before
+            stays removed.
+    """
+    root = os.path.realpath(folder)
+    for entry in pruning.removed:
+        if os.path.commonpath([root, os.path.realpath(entry.path)]) != root:
+            raise TargetError("lies outside of the run", path=entry.path)
+        if disk_size(entry.path)[0] != entry.size:
+            raise TargetError("changed since it was listed", path=entry.path, remedy="List the run again.")
+        remove_target(entry.path)
+    return Pruning(pruning.kept, pruning.removed, pruning.freed, done=True)
+
+
+def _protection(entry: Entry) -> str:
+    """Why a checkpoint stays whatever the rules say; "" for one that they decide on."""
+    if entry.state != "complete":
+        return f"{entry.state}: look at it first"
+    if not entry.has_weights:
+        return "holds no weights"
+    if entry.layout is None:
+        return "not recognised"
+    if entry.role != "periodic":
+        return f"{entry.role}, by its name"
+    if (entry.epoch, entry.step, entry.number) == (None, None, None):
+        return "no counter inside or in its name"
+    return "a link" if os.path.islink(entry.path) else ""
+
+
+def _metrics_to_keep(whole: Sequence[Entry], keep_best: int | None, metric: str | None) -> dict[str, int]:
+    """How many of the best stay, by metric."""
+    if metric is not None:
+        return {metric_named(whole, metric): max(keep_best or 1, 1)}
+    names = list(dict.fromkeys(name for entry in whole for name in entry.metrics))
+    known = [name for name in names if direction(name) and any(e.metric(name) is not None for e in whole)]
+    if keep_best:
+        if len(known) != 1:
+            there = f"Metrics there are: {', '.join(names)}." if names else "No metrics were saved."
+            raise UsageError(
+                "keep_best needs to know by which metric", remedy=f"Pass metric= (--metric). {there}"
+            )
+        return {known[0]: keep_best}
+    return dict.fromkeys(known, 1)
+
+
+def _check(keep_last: int | None, keep_best: int | None, every: int | None) -> None:
+    given = {"keep_last": keep_last, "keep_best": keep_best, "every": every}
+    if all(value is None for value in given.values()):
+        raise UsageError(
+            "no rule says what to keep", remedy="Pass keep_last=, keep_best= or every= (--keep-last 3, ...)."
+        )
+    for name, value in given.items():
+        if value is not None and value < (1 if name == "every" else 0):
+            raise UsageError(f"{name}={value} is no number of checkpoints")
+
+
+def _freed(removed: Sequence[Entry]) -> int:
+    names = {entry.name for entry in removed}
+    files: dict[str, int] = {}
+    for entry in removed:
+        if set(entry.linked) <= names:
+            files[min([entry.name, *entry.linked])] = entry.size
+    return sum(files.values())

@@ -1,0 +1,171 @@
+"""Scanning: which files and directories of a run are checkpoints, and which are what a crash or a copy left behind.
+
+A directory is one checkpoint when a backend claims it as a whole, or when its members are the parts of one (weights
+beside an optimizer, a tokenizer, a trainer's state); a directory of steps is not, and is gone through. Nothing is
+read but the first bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ckpt_core.backend import Backend
+from ckpt_core.compression import compression_of
+from ckpt_core.errors import CheckpointError
+from ckpt_core.registry import registry
+from ckpt_core.runs.names import facts_of_name
+from ckpt_core.source import Source
+
+__all__ = ["Found", "has_checkpoint_name", "is_one_checkpoint", "scan", "unfinished_reason"]
+
+_DEPTH: Final = 6
+_MAX_ENTRIES: Final = 200_000
+
+_OWN: Final = (".pt", ".pth", ".ckpt", ".safetensors", ".msgpack", ".eqx", ".pth.tar", ".pt.tar", ".ckpt.tar")
+"""Suffixes of checkpoints: a file of such a name that nothing can read is shown as damaged."""
+
+_SHARED: Final = (".bin", ".pkl", ".pickle", ".joblib", ".tar", ".npz", ".h5")
+"""Suffixes that other files have as well: of those that nothing can read, a counter or a role in the name decides."""
+
+_COMPRESSED: Final = re.compile(r"\.(gz|bz2|xz|lzma|zst|lz4)$")
+
+_SKIPPED: Final = frozenset(
+    {"__pycache__", "node_modules", "wandb", "tensorboard", "mlruns", "site-packages"}
+)
+
+_UNFINISHED: Final = (
+    (re.compile(r"\.orbax-checkpoint-tmp(-\d+)?(\.|$)"), "an Orbax save that did not finish"),
+    (
+        re.compile(r"^\..*\.[0-9a-f]{12}\.ckpt-tmp$"),
+        "left by a writer that was stopped; the next write removes it",
+    ),
+    (re.compile(r"\.(part|crdownload|incomplete|aria2|download)$"), "a download that is not finished"),
+    (re.compile(r"\.(tmp|temp|partial)$|^(tmp|temp)[_\-.]"), "a temporary file of a writer"),
+)
+
+_WEIGHTS: Final = re.compile(
+    r"^((pytorch_model|model|diffusion_pytorch_model|adapter_model|flax_model)([-_.].*)?)"
+    r"\.(bin|safetensors|msgpack|pt|pth)$"
+)
+_PARTS: Final = re.compile(
+    r"^(config\.json|trainer_state\.json|training_args\.bin|adapter_config\.json|generation_config\.json|"
+    r"(optimizer|scheduler|scaler|custom_checkpoint)(_\d+)?\.(pt|bin|pth|pkl)|"
+    r"(random_states|rng_state)(_\d+)*\.(pkl|pth|pt)|sampler(_\d+)?\.bin|.*\.index\.json)$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something that is a checkpoint, or the remains of one.
+
+    Arguments:
+        path: where it is, as an absolute path.
+        name: the path inside the run's directory.
+        unfinished: why it is no checkpoint yet, or "".
+    """
+
+    path: str
+    name: str
+    unfinished: str = ""
+
+
+def scan(folder: str, limit: int = _MAX_ENTRIES) -> Iterator[Found]:
+    """Yield the checkpoints below a directory, those of a directory in the order of their names.
+
+    Links to directories are followed once; names that begin with a dot are passed over, but for the leftovers of
+    writers; so are more than six levels, and what is no checkpoint by its first bytes and its name.
+    """
+    seen: set[str] = set()
+    left = limit
+    stack = [("", 0)]
+    while stack:
+        inside, depth = stack.pop()
+        here = os.path.join(folder, inside) if inside else folder
+        real = os.path.realpath(here)
+        if real in seen:
+            continue
+        seen.add(real)
+        below = []
+        for name in _names(here):
+            left -= 1
+            if left < 0:
+                return
+            path, relative = os.path.join(here, name), os.path.join(inside, name)
+            reason = unfinished_reason(name)
+            if reason:
+                yield Found(path, relative, reason)
+            elif name.startswith(".") or name in _SKIPPED:
+                continue
+            elif os.path.isdir(path):
+                if is_one_checkpoint(path):
+                    yield Found(path, relative)
+                elif depth < _DEPTH:
+                    below.append((relative, depth + 1))
+            elif os.path.isfile(path) and _is_candidate(path):
+                yield Found(path, relative)
+            elif os.path.islink(path) and not os.path.exists(path) and has_checkpoint_name(name):
+                yield Found(path, relative, "a link to nothing")
+        stack.extend(reversed(below))
+
+
+def unfinished_reason(name: str) -> str:
+    """Say why a name is that of something unfinished; "" for any other name."""
+    return next((reason for pattern, reason in _UNFINISHED if pattern.search(name)), "")
+
+
+def is_one_checkpoint(path: str) -> bool:
+    """Say whether a path is one checkpoint: a file that a backend claims, or a directory that is one as a whole."""
+    if not os.path.isdir(path):
+        return os.path.isfile(path) and _is_candidate(path)
+    names = _names(path)
+    if any(map(_WEIGHTS.match, names)) and any(map(_PARTS.match, names)):
+        return True
+    return _is_claimed(path) and not any(_is_numbered(path, name) for name in names)
+
+
+def _is_numbered(folder: str, name: str) -> bool:
+    """Say whether a member is a step of its own: a directory that ends in a number and that a backend claims."""
+    path = os.path.join(folder, name)
+    return bool(re.fullmatch(r"(?:.*[_\-])?\d{1,18}", name)) and os.path.isdir(path) and _is_claimed(path)
+
+
+def has_checkpoint_name(name: str) -> bool:
+    """Say whether a file has a name that only checkpoints have."""
+    bare = _COMPRESSED.sub("", name.lower())
+    if bare.endswith(_OWN):
+        return True
+    facts = facts_of_name(name)
+    counters = (facts.epoch, facts.step, facts.number)
+    return bare.endswith(_SHARED) and (counters != (None, None, None) or facts.role != "periodic")
+
+
+def _is_candidate(path: str) -> bool:
+    return has_checkpoint_name(os.path.basename(path)) or _is_claimed(path)
+
+
+def _is_claimed(path: str) -> bool:
+    try:
+        with Source(path) as source:
+            if not source.is_directory and (source.size == 0 or compression_of(source)):
+                return False
+            return any(_sniffs(backend, source) for _, backend in registry().backends)
+    except CheckpointError:
+        return False
+
+
+def _sniffs(backend: Backend, source: Source) -> bool:
+    try:
+        return backend.sniff(source)
+    except Exception:  # noqa: BLE001  # a stranger's sniffer; opening the file tells what it said
+        return False
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []

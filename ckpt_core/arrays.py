@@ -19,7 +19,7 @@ from ckpt_core.dtypes import ITEMSIZE, itemsize, name_of, to_numpy
 from ckpt_core.errors import DamagedFileError, LimitError, UnsupportedError
 from ckpt_core.regions import Region, basic_index, run_of, split
 from ckpt_core.storage import DecodedStorage, FileStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
-from ckpt_core.strided import TILE, contiguous_strides, read_strided
+from ckpt_core.strided import STRIDED_TILE, TILE, contiguous_strides, is_in_order, read_strided
 
 __all__ = ["MAX_DIMENSIONS", "ArraySpec", "LazyArray", "Piece", "contiguous_strides"]
 
@@ -222,8 +222,14 @@ class LazyArray:
         """Return the one element as a Python scalar."""
         return self.read().item()
 
-    def tiles(self, nbytes: int = TILE) -> Iterator[memoryview]:
-        """Yield the bytes in C order, native byte order, about `nbytes` at a time; not to be written to."""
+    def tiles(self, nbytes: int | None = None) -> Iterator[memoryview]:
+        """Yield the bytes in C order, native byte order, about `nbytes` at a time; not to be written to.
+
+        Without a size, tiles are TILE bytes, and STRIDED_TILE where elements do not lie in that order.
+        """
+        if nbytes is None:
+            in_order = all(is_in_order(self.shape, piece.strides) for piece in self.pieces)
+            nbytes = TILE if in_order else STRIDED_TILE
         storage, offset, strides, _ = self.pieces[0] if self.pieces else Piece(MemoryStorage(b""), 0)
         if len(self.pieces) == 1 and strides is None and isinstance(storage, (DecodedStorage, MemoryStorage)):
             data = storage.decoded() if isinstance(storage, DecodedStorage) else storage.data

@@ -5,40 +5,24 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
 
 from ckpt_core.backend import Backend, Stored
 from ckpt_core.compression import compression_of, decompressed
+from ckpt_core.directory import Opened, open_members
 from ckpt_core.errors import (
     AmbiguousFormatError,
     BrokenPluginError,
     CheckpointError,
-    CheckpointNotFoundError,
     DamagedFileError,
     UnknownFormatError,
     UnsafePathError,
 )
 from ckpt_core.registry import Plugin, Registry
+from ckpt_core.shards import is_index, open_shards
 from ckpt_core.source import Source
-from ckpt_core.tree import KeyPath
 from ckpt_core.unfit import unfit
 
 __all__ = ["Opened", "open_source", "paused_collector"]
-
-_MAX_MEMBERS: Final = 100_000
-DIRECTORY: Final = "directory"
-"""The format of a directory that no backend claims as a whole."""
-
-
-class Opened:
-    """A source opened by a backend: what is stored, the format, and the groups of tied paths."""
-
-    __slots__ = ("format", "stored", "tied")
-
-    def __init__(self, stored: Stored, format: str, tied: tuple[tuple[KeyPath, ...], ...] = ()) -> None:
-        self.stored = stored
-        self.format = format
-        self.tied = tied
 
 
 def open_source(source: Source, registry: Registry, format: str | None = None) -> Opened:
@@ -70,9 +54,18 @@ def open_source(source: Source, registry: Registry, format: str | None = None) -
         )
     if claims:
         return _open(claims[0][1], source)
+    opened = None
     if source.is_directory:
-        return _open_members(source, registry, refusals)
-    raise _unknown(source, registry, refusals)
+        opened = open_members(
+            source,
+            lambda member: open_source(member, registry),
+            lambda member: any(_sniff(backend, member) for _, backend in registry.backends),
+        )
+    elif is_index(source):
+        opened = _open_index(source, registry)
+    if opened is None:
+        raise _unknown(source, registry, refusals)
+    return opened
 
 
 def _claims(source: Source, registry: Registry) -> tuple[list[tuple[Plugin, Backend]], list[str]]:
@@ -136,33 +129,16 @@ def paused_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _open_members(source: Source, registry: Registry, refusals: list[str]) -> Opened:
-    """Open a directory as a tree of its members, each by the same detection, under its file name."""
-    tree: dict[str, Any] = {}
-    notes: list[str] = []
-    names = source.members()
-    if len(names) > _MAX_MEMBERS:
-        raise UnknownFormatError(f"is a directory of {len(names)} entries", path=source.path)
-    for name in names:
-        if name.startswith("."):
-            continue
-        try:
-            member = source.member(name)
-            if member.is_directory and not any(_sniff(backend, member) for _, backend in registry.backends):
-                continue
-            if not member.is_directory and member.size == 0:
-                continue
-            opened = open_source(member, registry)
-        except UnknownFormatError:
-            continue
-        except CheckpointNotFoundError:
-            notes.append(f"{name}: is a link to nothing")
-            continue
-        tree[name] = opened.stored.tree
-        notes += [f"{name}: {note}" for note in opened.stored.notes]
-    if not tree:
-        raise _unknown(source, registry, refusals)
-    return Opened(Stored(tree, {}, tuple(notes)), DIRECTORY)
+def _open_index(index: Source, registry: Registry) -> Opened:
+    formats: set[str] = set()
+
+    def open_one(shard: Source) -> Stored:
+        opened = open_source(shard, registry)
+        formats.add(opened.format)
+        return opened.stored
+
+    stored = open_shards(index, index.parent(), open_one)
+    return Opened(stored, " and ".join(sorted(formats)))
 
 
 # When nobody claims it.

@@ -67,6 +67,7 @@ def open_checkpoint(
             path=os.fspath(path),
             source=source,
             tied=opened.tied,
+            members=opened.members,
         )
     except CheckpointError as error:
         source.close()

@@ -13,6 +13,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.claims import Claim, claims_of, paths_besides, unclaimed
 from ckpt_core.copies import PREFIXES, copy_named, in_place_of
+from ckpt_core.config_attribute import written_config
 from ckpt_core.errors import UsageError
 from ckpt_core.layouts.base import Roles, node_at
 from ckpt_core.layouts.spelling import CONFIG_KEYS
@@ -58,6 +59,7 @@ class Checkpoint:
         path: where it was opened, or "" for one in memory.
         source: what to close.
         tied: groups of paths that were tied before a container separated them.
+        members: of a directory that was opened file by file, the format of each file.
         weights: the copy of the weights that `params` and `buffers` are to be, where it is not the one that the
             layout takes for them: "raw", "ema" for the only averaged copy, or a name.
 
@@ -75,6 +77,7 @@ class Checkpoint:
         path: str = "",
         source: Source | None = None,
         tied: tuple[tuple[KeyPath, ...], ...] = (),
+        members: Mapping[str, str] | None = None,
         weights: str | None = None,
     ) -> None:
         self.stored = stored
@@ -83,6 +86,7 @@ class Checkpoint:
         self.format = format
         self.path = path
         self.declared_ties = tied
+        self.members = dict(members or {})
         self.weights = (
             roles.weights if weights is None else copy_named(weights, roles.weights, roles.ema, path)
         )
@@ -225,6 +229,9 @@ class Checkpoint:
     @functools.cached_property
     def config(self) -> Mapping[str, Any]:
         """The saved hyperparameters as plain data; empty when none were saved."""
+        written = written_config(self.stored.attributes)
+        if written is not None:
+            return written.values
         values = {name: self._plain(path) for name, path in self.roles.config.items()}
         groups = {name for name, value in values.items() if name in CONFIG_KEYS and isinstance(value, dict)}
         if isinstance(values.get(""), dict):
@@ -305,6 +312,7 @@ class Checkpoint:
             format=self.format,
             path=self.path,
             source=self._source,
+            members=self.members,
             weights=self.weights if self.is_chosen else None,
         )
 

@@ -182,7 +182,7 @@ def below(roles: Roles, prefix: KeyPath) -> Roles:
 
 
 def merged(*all_roles: Roles) -> Roles:
-    """Combine roles found in several parts of a tree; for a role of one path, and for `params`, the first one counts."""
+    """Combine roles found in parts of a tree; for a role of one path, and for `params`, the first one counts."""
     first = all_roles[0]
     named: dict[str, dict[Any, Any]] = {role: {} for role in (*_NAMED, "reads", "rows")}
     for role, found in named.items():

@@ -498,8 +498,15 @@ def test_a_total_size_that_contradicts_the_shards_is_kept(tmp_path: Path) -> Non
 
 def test_what_lies_beside_the_shards_is_named(tmp_path: Path) -> None:
     folder, _ = sharded(tmp_path)
-    (folder / "optimizer.pt").write_bytes(b"x")
-    assert any("beside it lie optimizer.pt" in note for note in load(folder)[1].notes)
+    save(folder / "adapter.safetensors", {"a": random_array("float32", (1,))})
+    assert any("beside it lie adapter.safetensors" in note for note in load(folder)[1].notes)
+
+
+def test_a_directory_with_more_than_shards_is_not_claimed(tmp_path: Path) -> None:
+    folder, _ = sharded(tmp_path)
+    (folder / "config.json").write_text("{}")
+    with Source(folder) as source:
+        assert not BACKEND.sniff(source)
 
 
 def test_several_indexes(tmp_path: Path) -> None:

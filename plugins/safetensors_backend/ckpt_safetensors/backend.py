@@ -52,7 +52,7 @@ class SafetensorsBackend(Backend):
 
     def sniff(self, source: Source) -> bool:
         if source.is_directory:
-            return bool(sharded.indexes(source))
+            return sharded.is_alone(source)
         return header.begins_like_one(source) or sharded.is_index(source)
 
     def open(self, source: Source) -> Stored:

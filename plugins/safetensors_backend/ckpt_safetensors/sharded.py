@@ -30,7 +30,7 @@ from ckpt_core.tree import Record
 from ckpt_core.writer import FileWriter
 from ckpt_safetensors import header
 
-__all__ = ["indexes", "is_index", "only_index", "read", "write"]
+__all__ = ["indexes", "is_alone", "is_index", "only_index", "read", "write"]
 
 _SUFFIX: Final = ".safetensors.index.json"
 _USUAL: Final = "model" + _SUFFIX
@@ -46,6 +46,12 @@ WriteFile = Callable[[FileWriter, Mapping[str, LazyArray], Mapping[str, str]], N
 def indexes(source: Source) -> list[str]:
     """Return the names of the indexes in a directory."""
     return [name for name in source.members() if name.endswith(_SUFFIX)]
+
+
+def is_alone(source: Source) -> bool:
+    """Say whether a directory holds safetensors files with their index, and nothing else."""
+    names = [name for name in source.members() if not name.startswith(".")]
+    return bool(indexes(source)) and all(name.endswith((_SUFFIX, ".safetensors")) for name in names)
 
 
 def only_index(source: Source) -> Source:

@@ -1,0 +1,179 @@
+"""A directory that no backend claims: a tree of its members, each opened by detection under its file name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ckpt_core.backend import Stored
+from ckpt_core.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    DamagedFileError,
+    LimitError,
+    UnknownFormatError,
+    UnsafePathError,
+)
+from ckpt_core.layouts.members import is_beside, is_weights_file
+from ckpt_core.shards import SUFFIX, is_index, shard_files
+from ckpt_core.source import Source
+from ckpt_core.tree import KeyPath, walk
+
+__all__ = ["DIRECTORY", "JSON", "Opened", "open_members"]
+
+DIRECTORY: Final = "directory"
+"""The format of a directory that no backend claims as a whole."""
+
+JSON: Final = "json"
+"""The format of a member that is JSON; a file alone is not opened by it."""
+
+_MAX_MEMBERS: Final = 100_000
+_MAX_JSON: Final = 16 << 20
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A source opened by a backend.
+
+    Arguments:
+        stored: what is stored.
+        format: the name of the backend, or "directory".
+        tied: groups of paths that were tied before a container separated them.
+        members: of a directory, the format of each member.
+    """
+
+    stored: Stored
+    format: str
+    tied: tuple[tuple[KeyPath, ...], ...] = ()
+    members: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_members(
+    source: Source, open_one: Callable[[Source], Opened], is_claimed: Callable[[Source], bool]
+) -> Opened | None:
+    """Open a directory as a tree of its members.
+
+    JSON files are read as plain values. What holds no weights by its name and cannot be opened is left out, with a
+    note; so are files of no known format.
+
+    Arguments:
+        source: the directory.
+        open_one: opens a member by detection.
+        is_claimed: says whether a backend claims a member.
+
+    Returns:
+        The tree, or None when no member is a checkpoint.
+
+    Raises:
+        CheckpointError: a member that may hold weights cannot be opened.
+    """
+    names = [name for name in source.members() if not name.startswith(".")]
+    if len(names) > _MAX_MEMBERS:
+        raise UnknownFormatError(f"is a directory of {len(names)} entries", path=source.path)
+    indexes = _indexes(source, names)
+    in_shards = {file.split("/")[0] for files in indexes.values() for file in files}
+    found: dict[str, Opened] = {}
+    notes: list[str] = []
+    others: list[str] = []
+    for name in names:
+        if name in in_shards:
+            continue
+        try:
+            member = source.member(name)
+            if member.is_directory and not is_claimed(member):
+                others.append(name + "/")
+                continue
+            opened = _open_member(member, open_one)
+        except CheckpointNotFoundError:
+            notes.append(f"{name}: is a link to nothing")
+            continue
+        except UnsafePathError:
+            raise
+        except UnknownFormatError:
+            if is_weights_file(name):
+                raise
+            opened = None
+        except CheckpointError as error:
+            if not is_beside(name):
+                raise
+            notes.append(f"{name}: left out, it {error.reason}")
+            continue
+        if opened is None:
+            others.append(name)
+        else:
+            found[name] = opened
+    if all(opened.format == JSON for opened in found.values()):
+        return None
+    if len(found) == 1 and found.keys() == indexes.keys():
+        (alone,) = found.values()
+        return _with_notes(alone, (*notes, *_about(others)))
+    return _as_tree(found, (*notes, *_about(others)))
+
+
+def _indexes(source: Source, names: list[str]) -> dict[str, tuple[str, ...]]:
+    """The indexes of shards, each with the files that belong to it."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(CheckpointNotFoundError):  # a link to nothing is told later
+            if name.endswith(SUFFIX) and is_index(source.member(name)):
+                found[name] = shard_files(source.member(name))
+    return found
+
+
+def _open_member(member: Source, open_one: Callable[[Source], Opened]) -> Opened | None:
+    """Open one member; None where it is empty and need not be anything."""
+    if not member.is_directory and member.size == 0 and not is_weights_file(member.name):
+        return None
+    try:
+        return open_one(member)
+    except UnknownFormatError:
+        if not member.name.endswith(".json"):
+            raise
+    return Opened(Stored(_read_json(member)), JSON)
+
+
+def _read_json(member: Source) -> Any:
+    if member.size > _MAX_JSON:
+        raise LimitError(
+            f"is JSON of {member.size} bytes, beyond the {_MAX_JSON} that are read", path=member.path
+        )
+    try:
+        value = json.loads(member.read(0, member.size))
+        for _ in walk(value):  # nesting that is too deep for a tree is too deep here
+            pass
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"is no JSON: {error}", path=member.path) from error
+    return value
+
+
+def _about(others: list[str]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    return (f"not part of it, of no known format: {', '.join(others[:_SHOWN])}{more}",)
+
+
+def _with_notes(opened: Opened, notes: tuple[str, ...]) -> Opened:
+    stored = opened.stored
+    return Opened(Stored(stored.tree, stored.attributes, (*stored.notes, *notes)), opened.format, opened.tied)
+
+
+def _as_tree(found: Mapping[str, Opened], notes: tuple[str, ...]) -> Opened:
+    tree = {name: opened.stored.tree for name, opened in found.items()}
+    attributes = {
+        name: dict(opened.stored.attributes) for name, opened in found.items() if opened.stored.attributes
+    }
+    inner = [f"{name}: {note}" for name, opened in found.items() for note in opened.stored.notes]
+    tied = tuple(
+        tuple((name, *path) for path in group) for name, opened in found.items() for group in opened.tied
+    )
+    return Opened(
+        Stored(tree, attributes, (*inner, *notes)),
+        DIRECTORY,
+        tied,
+        {name: opened.format for name, opened in found.items()},
+    )

@@ -1,0 +1,40 @@
+"""What the files of a checkpoint directory are, told by their names."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["is_beside", "is_weights_file", "weights_rank"]
+
+_BESIDE: Final = re.compile(
+    r"(optimizer|optim|scheduler|scaler|sampler|rng_state|random_states|training_args|trainer_state|trainer_log|"
+    r"custom_checkpoint|dl_state_dict|dataloader|tokenizer|preprocessor|processor|vocab|generation_config|metrics)"
+    r"([._\-\d]|$)"
+)
+_WEIGHTS: Final = re.compile(
+    r"(.*[._-])?(model|weights|consolidated|params)([._-].*)?\.(safetensors|bin|pt|pth|ckpt|msgpack|npz|pkl)"
+)
+_INDEX: Final = ".index.json"
+
+_RANKS: Final = (
+    re.compile(r"(model|diffusion_pytorch_model)(_\d+)?(\.\w+)?\.safetensors(\.index\.json)?"),
+    re.compile(r"(pytorch_model|diffusion_pytorch_model)(_\d+)?(\.\w+)?\.bin(\.index\.json)?"),
+    re.compile(r"flax_model\.msgpack(\.index\.json)?"),
+    re.compile(r"adapter_model\.(safetensors|bin)"),
+)
+
+
+def is_beside(name: str) -> bool:
+    """Say whether a file can be missed: by its name it holds something else than weights."""
+    return (name.endswith(".json") and not name.endswith(_INDEX)) or _BESIDE.match(name) is not None
+
+
+def is_weights_file(name: str) -> bool:
+    """Say whether a file's name says that it holds weights."""
+    return _WEIGHTS.fullmatch(name) is not None and not is_beside(name)
+
+
+def weights_rank(name: str) -> int | None:
+    """Return the place, in the order in which Hugging Face libraries look for them, of a weights file or its index."""
+    return next((rank for rank, pattern in enumerate(_RANKS) if pattern.fullmatch(name)), None)

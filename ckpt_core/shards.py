@@ -1,0 +1,106 @@
+"""Weights in several files, with the index that says which one is where (the form of the Hugging Face hub).
+
+    pytorch_model-00001-of-00002.bin
+    pytorch_model-00002-of-00002.bin
+    pytorch_model.bin.index.json    {"metadata": {...}, "weight_map": {"name": "file", ...}}
+
+Each shard is opened by whichever backend claims it. The safetensors backend reads its own indexes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ckpt_core.backend import Stored
+from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, LimitError
+from ckpt_core.source import Source
+
+__all__ = ["SUFFIX", "is_index", "open_shards", "shard_files"]
+
+SUFFIX: Final = ".index.json"
+_MAX_INDEX: Final = 100_000_000
+_MAX_SHARDS: Final = 10_000
+
+
+def is_index(source: Source) -> bool:
+    """Say whether a file is an index of shards."""
+    head = source.head
+    return head.lstrip()[:1] == b"{" and source.name.endswith(SUFFIX) and b'"weight_map"' in head
+
+
+def shard_files(index: Source) -> tuple[str, ...]:
+    """Return the names of the files that an index names, in the order of their first weights.
+
+    Raises:
+        DamagedFileError: it is no index; says why.
+    """
+    return tuple(dict.fromkeys(_weight_map(index)[0].values()))
+
+
+def open_shards(index: Source, directory: Source, open_one: Callable[[Source], Stored]) -> Stored:
+    """Return the weights of all shards of an index as one table.
+
+    Arguments:
+        index: the index.
+        directory: where the shards are.
+        open_one: opens one shard.
+
+    Raises:
+        DamagedFileError: the index and the shards contradict one another.
+    """
+    weight_map, metadata = _weight_map(index)
+    shards = {file: open_one(_shard(index, directory, file)) for file in shard_files(index)}
+    tree: dict[str, Any] = {}
+    for name, file in weight_map.items():
+        table = shards[file].tree
+        if not isinstance(table, Mapping) or name not in table:
+            raise DamagedFileError(
+                f"the index places it in {file}, where it is not", path=index.path, place=name[:200]
+            )
+        tree[name] = table[name]
+    notes = [f"{file}: {note}" for file, stored in shards.items() for note in stored.notes]
+    unlisted = {
+        key: value for stored in shards.values() for key, value in stored.tree.items() if key not in tree
+    }
+    if unlisted:
+        tree.update(unlisted)
+        notes.append(
+            f"{len(unlisted)} entries are in the shards and not in the index, such as {next(iter(unlisted))}"
+        )
+    attributes = {file: dict(stored.attributes) for file, stored in shards.items() if stored.attributes}
+    return Stored(tree, {**metadata, **attributes}, tuple(notes))
+
+
+def _shard(index: Source, directory: Source, file: str) -> Source:
+    try:
+        shard = directory.member(file)
+    except CheckpointNotFoundError:
+        raise DamagedFileError(
+            f"names the shard {file}, which is not there",
+            path=index.path,
+            place="weight_map",
+            remedy="Fetch the missing shard.",
+        ) from None
+    if shard.is_directory:
+        raise DamagedFileError(f"names the shard {file}, which is a directory", path=index.path)
+    return shard
+
+
+def _weight_map(index: Source) -> tuple[dict[str, str], dict[str, Any]]:
+    if index.size > _MAX_INDEX:
+        raise LimitError(
+            f"an index of {index.size} bytes is beyond the {_MAX_INDEX} allowed", path=index.path
+        )
+    try:
+        content = json.loads(index.read(0, index.size))
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"is no JSON: {error}", path=index.path) from error
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    metadata = content.get("metadata") if isinstance(content, dict) else None
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise DamagedFileError("has no object of file names", path=index.path, place="weight_map")
+    if len(set(weight_map.values())) > _MAX_SHARDS:
+        raise LimitError(f"an index of more than {_MAX_SHARDS} shards", path=index.path)
+    return weight_map, metadata if isinstance(metadata, dict) else {}

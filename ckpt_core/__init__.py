@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from ckpt_core.api import Diff, Receipt, convert, diff, hash_weights, open_checkpoint, save_checkpoint
+from ckpt_core.api import (
+    ConfigDrift,
+    Diff,
+    Receipt,
+    ResolvedConfig,
+    ShapeRules,
+    check_config,
+    config_drift,
+    convert,
+    diff,
+    hash_weights,
+    open_checkpoint,
+    resolve_config,
+    save_checkpoint,
+)
 from ckpt_core.arrays import ArraySpec, LazyArray
 from ckpt_core.errors import CheckpointError
 from ckpt_core.schema import Checkpoint, Metadata, OptimizerState
@@ -15,6 +29,7 @@ __all__ = [
     "ArraySpec",
     "Checkpoint",
     "CheckpointError",
+    "ConfigDrift",
     "Diff",
     "Global",
     "LazyArray",
@@ -22,9 +37,14 @@ __all__ = [
     "OptimizerState",
     "Receipt",
     "Record",
+    "ResolvedConfig",
+    "ShapeRules",
+    "check_config",
+    "config_drift",
     "convert",
     "diff",
     "hash_weights",
     "open_checkpoint",
+    "resolve_config",
     "save_checkpoint",
 ]

@@ -8,6 +8,14 @@ from typing import Any
 
 from ckpt_core.backend import Stored
 from ckpt_core.comparison import Diff, diff
+from ckpt_core.config import (
+    ConfigDrift,
+    ResolvedConfig,
+    ShapeRules,
+    check_config,
+    config_drift,
+    resolve_config,
+)
 from ckpt_core.conversion import Receipt, convert
 from ckpt_core.fit import Fitted
 from ckpt_core.hashing import hash_weights
@@ -15,7 +23,21 @@ from ckpt_core.live import tree_of
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.writing import Progress, target_backend, write
 
-__all__ = ["Diff", "Receipt", "convert", "diff", "hash_weights", "open_checkpoint", "save_checkpoint"]
+__all__ = [
+    "ConfigDrift",
+    "Diff",
+    "Receipt",
+    "ResolvedConfig",
+    "ShapeRules",
+    "check_config",
+    "config_drift",
+    "convert",
+    "diff",
+    "hash_weights",
+    "open_checkpoint",
+    "resolve_config",
+    "save_checkpoint",
+]
 
 
 def save_checkpoint(

@@ -12,7 +12,8 @@ CheckpointError                 the one root; carries path, place, reason, remed
 |-- UnsupportedError            understood, and not something this reader or writer can do
 |-- MismatchError               a checkpoint does not fit a model; carries the report of every difference
 |-- PlanError                   a transfer plan does not fit its source and target; carries every problem
-|-- ConfigConflictError         a config contradicts the shapes of the weights, or the data; carries the conflicts
+|-- ConfigConflictError         a config contradicts the shapes of the weights; carries the conflicts
+|   `-- DataConflictError       the data contradicts the checkpoint
 |-- LossError                   strict conversion: the target cannot hold what the report names
 |-- TargetError                 the target exists, cannot be written, or cannot be replaced
 |-- ClosedError                 bytes were asked for after the checkpoint was closed
@@ -32,6 +33,7 @@ __all__ = [
     "ClosedError",
     "ConfigConflictError",
     "DamagedFileError",
+    "DataConflictError",
     "LimitError",
     "LossError",
     "MismatchError",
@@ -155,15 +157,23 @@ class PlanError(CheckpointError):
 
 
 class ConfigConflictError(CheckpointError):
-    """A config contradicts the shapes of the weights, or the data.
+    """A config contradicts the shapes of the weights.
 
     Arguments:
         conflicts: each equation that does not hold, with both sides.
+        corrected: the config with the values that the equations give; None where they give none.
     """
 
-    def __init__(self, reason: str, conflicts: tuple[Any, ...], **where: Any) -> None:
+    def __init__(
+        self, reason: str, conflicts: tuple[Any, ...], *, corrected: Any = None, **where: Any
+    ) -> None:
         super().__init__(reason, **where)
         self.conflicts = conflicts
+        self.corrected = corrected
+
+
+class DataConflictError(ConfigConflictError):
+    """The data contradicts the checkpoint."""
 
 
 class LossError(CheckpointError):

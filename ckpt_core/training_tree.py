@@ -1,0 +1,235 @@
+"""The tree that a checkpoint of a training run is: of live objects, as its framework's own users arrange it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any, Final
+
+import numpy as np
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import UsageError
+from ckpt_core.framework import Framework
+from ckpt_core.live import tree_of
+from ckpt_core.registry import registry
+from ckpt_core.schema import as_plain
+
+__all__ = ["Training", "plain_config", "training_tree"]
+
+_MAX_LOOK: Final = 10_000
+"""Objects of a tree that are looked at to find one that belongs to a framework."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Everything that is saved of a run.
+
+    Arguments:
+        model: a live model, or a tree of its arrays.
+        optimizer: a live optimizer or its state; or several by name.
+        step, epoch, metrics, config, scheduler, scaler, rng, extra: as `save_checkpoint` takes them.
+    """
+
+    model: Any
+    optimizer: Any = None
+    step: int | None = None
+    epoch: float | None = None
+    metrics: Mapping[str, Any] | None = None
+    config: Any = None
+    scheduler: Any = None
+    scaler: Any = None
+    rng: Any = None
+    extra: Mapping[str, Any] | None = None
+
+    @property
+    def is_model_alone(self) -> bool:
+        """Whether nothing but the model is given."""
+        return all(
+            getattr(self, field.name) is None for field in dataclasses.fields(self) if field.name != "model"
+        )
+
+
+def training_tree(training: Training) -> Any:
+    """Return the tree of a checkpoint: torch's dict of state dicts, or a Flax state beside its metadata.
+
+    A model alone is its own weights, as the framework saves them; a tree alone is itself.
+
+    torch: `epoch, step, model_state_dict, optimizer_state_dict, scheduler_state_dict, scaler, metrics, config, rng,
+    timestamp`. Flax, and trees that are nested: `state` with `params`, other collections, `opt_state` and `step`;
+    `metadata` with `epoch`, `metrics`, `config` and schedules; `timestamp`. Each loads with its framework's own
+    functions.
+
+    Raises:
+        UsageError: it is a class, or has no values; or a scheduler is given as an object.
+    """
+    framework = _framework_of(training.model)
+    weights = (
+        framework.model_state(training.model) if _is_live_model(training.model) else tree_of(training.model)
+    )
+    if training.is_model_alone:
+        return weights
+    optimizer = None if training.optimizer is None else _optimizer(framework, training.optimizer)
+    shared = {
+        "epoch": _number(training.epoch),
+        "metrics": None if training.metrics is None else as_plain(tree_of(dict(training.metrics))),
+        "config": None if training.config is None else plain_config(training.config),
+    }
+    states = {
+        "scheduler": _state(training.scheduler, "scheduler"),
+        "scaler": _state(training.scaler, "scaler"),
+        "rng": None if training.rng is None else tree_of(training.rng),
+    }
+    extra = {} if training.extra is None else tree_of(dict(training.extra))
+    if _is_torch(framework, weights):
+        tree = {
+            "epoch": shared["epoch"],
+            "step": _number(training.step),
+            "model_state_dict": weights,
+            "optimizer_state_dict": optimizer,
+            "scheduler_state_dict": states["scheduler"],
+            "scaler": states["scaler"],
+            "metrics": shared["metrics"],
+            "config": shared["config"],
+            "rng": states["rng"],
+        }
+        return {**_present(tree), **extra, "timestamp": time.time()}
+    state = _flax_state(weights, optimizer, training.step)
+    return {
+        "state": state,
+        "metadata": _present(shared),
+        **_present(states),
+        **extra,
+        "timestamp": time.time(),
+    }
+
+
+def _flax_state(weights: Any, optimizer: Any, step: int | None) -> dict[str, Any]:
+    """The state of a run: collections of variables or the fields of a TrainState, the optimizer, the step."""
+    has_collections = isinstance(weights, Mapping) and "params" in weights
+    state = dict(weights) if has_collections else {"params": weights}
+    if isinstance(optimizer, Mapping) and set(optimizer) == {
+        "opt_state",
+        "step",
+    }:  # an nnx.Optimizer counts itself
+        step = optimizer["step"] if step is None else step
+        optimizer = optimizer["opt_state"]
+    if optimizer is not None:
+        state["opt_state"] = optimizer
+    if step is not None:
+        state["step"] = _number(step)
+    return state
+
+
+def _is_live_model(value: Any) -> bool:
+    """Say whether a value is a live model of a framework, or what one of them calls its state; no tree of arrays."""
+    if isinstance(value, (list, dict, LazyArray)):
+        return False
+    return any(
+        framework.owns(value) and framework.spec(value) is None for _, framework in registry().frameworks
+    )
+
+
+def _framework_of(value: Any) -> Framework:
+    """Return the framework that a value belongs to: as a whole, or by the first array in it that belongs to one."""
+    stack, looked = [value], 0
+    while stack and looked < _MAX_LOOK:
+        item = stack.pop()
+        looked += 1
+        for _, framework in registry().frameworks:
+            if framework.owns(item):
+                return framework
+        if isinstance(item, Mapping):
+            stack.extend(reversed(list(item.values())))
+        elif isinstance(item, (list, tuple)):
+            stack.extend(reversed(item))
+    return _NoFramework()
+
+
+class _NoFramework(Framework):
+    """Trees of numpy arrays, which are their own state."""
+
+    name = ""
+
+    def owns(self, value: object) -> bool:
+        return True
+
+    def spec(self, value: object) -> Any:
+        return None
+
+    def template(self, model: object) -> Any:
+        raise UsageError("a tree of arrays is no live model")
+
+    def model_state(self, model: object) -> Any:
+        return tree_of(model)
+
+    def optimizer_state(self, optimizer: object) -> Any:
+        return tree_of(optimizer)
+
+
+def _is_torch(framework: Framework, weights: Any) -> bool:
+    """Whether names are torch's: by its framework, or, of numpy arrays, by a flat mapping of them."""
+    if framework.name:
+        return framework.name == "torch"
+    return (
+        isinstance(weights, Mapping)
+        and bool(weights)
+        and all(isinstance(v, LazyArray) for v in weights.values())
+    )
+
+
+def _optimizer(framework: Framework, optimizer: Any) -> Any:
+    if isinstance(optimizer, dict):
+        if optimizer and all(framework.owns(item) for item in optimizer.values()):
+            return {name: framework.optimizer_state(item) for name, item in optimizer.items()}
+        return tree_of(optimizer)
+    if framework.name == "torch" and not framework.owns(optimizer):
+        raise UsageError(
+            f"a {type(optimizer).__name__} is no torch optimizer",
+            remedy="Pass the optimizer, or its state_dict().",
+        )
+    return framework.optimizer_state(optimizer)
+
+
+def _state(value: Any, name: str) -> Any:
+    if value is None or isinstance(value, (Mapping, list, tuple)):
+        return None if value is None else tree_of(value)
+    raise UsageError(
+        f"{name} is a live {type(value).__name__}; what is saved is its state",
+        remedy=f"Pass {name}={name}.state_dict().",
+    )
+
+
+def plain_config(config: Any) -> Any:
+    """Return hyperparameters as data that every loader takes: what is no plain value becomes text.
+
+    Arguments:
+        config: a mapping, dataclass or Namespace, nested as it likes.
+    """
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        config = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    elif isinstance(config, argparse.Namespace):
+        config = vars(config)
+    if isinstance(config, Mapping):
+        return {str(key): plain_config(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        values = [plain_config(value) for value in config]
+        return values if isinstance(config, list) else tuple(values)
+    if config is None or type(config) in (bool, int, float, str):
+        return config
+    if isinstance(config, (np.generic, np.ndarray)):
+        return config.tolist()
+    return str(config) if isinstance(config, (PurePath, str)) else repr(config)
+
+
+def _number(value: Any) -> Any:
+    """A counter as a Python number, also where a framework counts with arrays."""
+    plain = as_plain(tree_of(value))
+    return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
+
+
+def _present(entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entries.items() if value is not None}

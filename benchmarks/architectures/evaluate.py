@@ -1,0 +1,126 @@
+"""Plan with no rules, apply, and compare bit for bit with the library's own conversion: the table of architectures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.architectures.variants import VARIANTS, seed_of, untyped
+from ckpt_core.framework import Template
+from ckpt_core.live import tree_of
+from ckpt_core.template import read_template
+from ckpt_core.transfer.binding import bind
+from ckpt_core.transfer.matching import plan_transfer
+
+
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+class Case:
+    """One architecture: both templates and the values on both sides."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = folder.name
+        self.torch, self.flax = read_template(folder / "torch.json"), read_template(folder / "flax.json")
+        values = arrays_of(folder / "torch.npz")
+        self.torch_values = {slot.name: values[".".join(slot.path)] for slot in self.torch.slots}
+        self.flax_values = arrays_of(folder / "flax.npz")
+        back = json.loads((folder / "back.json").read_text())
+        self.back = {
+            slot.name: values[".".join(slot.path)]
+            for slot in self.torch.slots
+            if ".".join(slot.path) in back["filled"] and slot.spec.dtype.startswith("float")
+        }
+
+
+def judged(
+    source: Template, values: dict[str, np.ndarray], target: Template, truth: dict[str, np.ndarray]
+) -> dict[str, list[str]]:
+    """Plan and apply; return the slots that are exact, wrong, open though they have a source, and extra."""
+    plan = plan_transfer(source, target)
+    slots = target.by_name()
+    lazy = tree_of({name: values[name] for name in values})
+    bound = bind(plan, {name: array.spec for name, array in lazy.items()}, slots)
+    made: dict[str, Any] = {}
+    for step in bound.steps:
+        arrays = tuple(lazy[name] for name in step.sources)
+        for op in step.rule.ops:
+            arrays = op.apply(arrays)
+        made.update(zip(step.targets, (np.asarray(array) for array in arrays), strict=False))
+    for slot in target.slots:
+        if slot.tied and slot.name not in made and "/".join(slot.tied) in made:
+            made[slot.name] = made["/".join(slot.tied)]
+    found: dict[str, list[str]] = {"exact": [], "wrong": [], "open": [], "extra": []}
+    for name in slots:
+        if name in made and name not in truth:
+            found["extra"].append(name)
+        elif name in made:
+            same = made[name].shape == truth[name].shape and made[name].tobytes() == truth[name].tobytes()
+            found["exact" if same else "wrong"].append(name)
+        elif name in truth:
+            found["open"].append(name)
+    return found
+
+
+def run(
+    folder: Path, variant: str, direction: str, types: bool, only: str
+) -> dict[str, dict[str, list[str]]]:
+    results = {}
+    for path in sorted(folder.iterdir()):
+        if only not in path.name or not (path / "back.json").exists():
+            continue
+        case = Case(path)
+        sides = [case.torch, case.flax] if direction == "flax" else [case.flax, case.torch]
+        values, truth = (
+            (case.torch_values, case.flax_values) if direction == "flax" else (case.flax_values, case.back)
+        )
+        target, back = VARIANTS[variant](sides[1], seed_of(case.name))
+        new = {old: name for name, old in back.items()}
+        truth = {new[name]: array for name, array in truth.items()}
+        source = sides[0] if types else untyped(sides[0])
+        source = Template(tuple(slot for slot in source.slots if slot.name in values), source.framework)
+        results[case.name] = judged(source, values, target if types else untyped(target), truth)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dumps", type=Path)
+    parser.add_argument("--variant", action="append")
+    parser.add_argument("--to", action="append")
+    parser.add_argument("--types", choices=["yes", "no", "both"], default="both")
+    parser.add_argument("--only", default="")
+    parser.add_argument("-v", action="store_true")
+    args = parser.parse_args()
+    for direction in args.to or ["flax", "torch"]:
+        for variant in args.variant or VARIANTS:
+            for types in {"yes": [True], "no": [False], "both": [True, False]}[args.types]:
+                start = time.perf_counter()
+                results = run(args.dumps, variant, direction, types, args.only)
+                total: Counter[str] = Counter()
+                bad = {k: r for k, r in results.items() if r["wrong"] or r["open"] or r["extra"]}
+                for result in results.values():
+                    total.update({kind: len(names) for kind, names in result.items()})
+                print(
+                    f"to {direction:5} {variant:11} {'types' if types else 'names':5}: {len(results) - len(bad)} of {len(results)} exact;"
+                    f" leaves: {total['exact']} exact, {total['open']} open, {total['wrong']} wrong, {total['extra']} extra"
+                    f" ({time.perf_counter() - start:.1f} s)",
+                    flush=True,
+                )
+                if args.v:
+                    for name, result in bad.items():
+                        for kind in ("wrong", "extra", "open"):
+                            if result[kind]:
+                                print("   ", name, kind, len(result[kind]), result[kind][:6])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""How much two names speak for each other: concepts in common, concepts that exclude each other, and numbers."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from ckpt_core.transfer.matching.units import Family
+from ckpt_core.transfer.matching.vocabulary import EXCLUSIVE, GENERIC
+from ckpt_core.transfer.matching.words import Token
+
+__all__ = ["Likeness", "Usage", "likeness", "usage_of"]
+
+PLAIN: Final = 1.0
+LITTLE: Final = 0.25
+ABBREVIATED: Final = 0.7
+UNMATCHED: Final = 0.15
+CONFLICT: Final = 1.0
+ORDINAL: Final = 1.0
+SAME_TEXT: Final = 0.5
+
+_OWN: Final = 3
+"""A word in the names of more families than this says where a family is, not which."""
+_COMMON: Final = 0.5
+"""A word in more than this share of all names says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What two names say about each other.
+
+    Arguments:
+        score: the sum, which is compared between candidates.
+        telling: the part of it that words of meaning, numbers and equal texts have.
+        conflicts: concepts in which they exclude each other.
+        common: what they have in common, for people.
+        strange: words of their own that the other side lacks, where both have some.
+    """
+
+    score: float
+    telling: float
+    conflicts: tuple[tuple[str, str], ...]
+    common: tuple[str, ...]
+    strange: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """In how many names of one side a concept is, and how many names there are."""
+
+    counts: Counter[str]
+    total: int
+
+
+def usage_of(families: Iterable[Family]) -> Usage:
+    """Count the concepts of one side."""
+    counts: Counter[str] = Counter()
+    total = 0
+    for family in families:
+        total += 1
+        counts.update({token.concept for _, token in family.tokens})
+    return Usage(counts, total)
+
+
+def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Likeness:
+    """Compare the names of two families.
+
+    Arguments:
+        source, target: the families.
+        usages: how common each concept is on each side.
+    """
+    words = _compared(_concepts(source), _concepts(target))
+    score = words.score
+    common = [
+        mine.word if mine.concept == other.concept else f"{mine.word}~{other.word}"
+        for mine, other, _ in words.common
+    ]
+    telling = sum(
+        weight for mine, other, weight in words.common if not _says_nothing(mine, other, weight, usages)
+    )
+    conflicts = words.conflicts
+    pairs = [(source.ordinal, target.ordinal)]
+    if len(source.blocks) == len(target.blocks):
+        pairs += zip(source.blocks, target.blocks, strict=True)
+    for mine_number, other_number in pairs:
+        if mine_number is None or other_number is None:
+            continue
+        if mine_number.count != other_number.count:
+            score += ORDINAL / 2 if mine_number.number == other_number.number else 0.0
+        elif mine_number.rank == other_number.rank:
+            score, telling = score + ORDINAL, telling + ORDINAL
+            common.append(f"{mine_number.rank + 1} of {mine_number.count}")
+        else:
+            score -= ORDINAL
+            conflicts = (*conflicts, (str(mine_number.number), str(other_number.number)))
+    if _letters(source.pattern[-1]) == _letters(target.pattern[-1]) != "":
+        score, telling = score + SAME_TEXT, telling + SAME_TEXT
+    own = [
+        next((token.word for token in left if _is_own(token, usage)), None)
+        for left, usage in zip(words.left, usages, strict=True)
+    ]
+    strange = (own[0], own[1]) if own[0] is not None and own[1] is not None else None
+    return Likeness(score, telling, conflicts, tuple(common), strange)
+
+
+def _says_nothing(mine: Token, other: Token, weight: float, usages: tuple[Usage, Usage]) -> bool:
+    shares = [
+        usage.counts[token.concept] / usage.total for token, usage in zip((mine, other), usages, strict=True)
+    ]
+    return weight <= LITTLE or min(shares) > _COMMON
+
+
+def _is_own(token: Token, usage: Usage) -> bool:
+    return _weight(token) == PLAIN and usage.counts[token.concept] <= _OWN
+
+
+def _concepts(family: Family) -> tuple[Token, ...]:
+    """The tokens without repetition."""
+    return tuple({token.concept: token for _, token in family.tokens}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    score: float
+    common: tuple[tuple[Token, Token, float], ...]
+    left: tuple[tuple[Token, ...], tuple[Token, ...]]
+    conflicts: tuple[tuple[str, str], ...]
+
+
+@functools.lru_cache(1 << 18)
+def _compared(source: tuple[Token, ...], target: tuple[Token, ...]) -> _Words:
+    theirs = {token.concept: token for token in target}
+    common: list[tuple[Token, Token, float]] = []
+    left: list[Token] = []
+    for token in source:
+        other = theirs.pop(token.concept, None)
+        if other is None:
+            left.append(token)
+        else:
+            common.append((token, other, _weight(token)))
+    for token in list(left):
+        other = next((other for other in theirs.values() if _abbreviates(token, other)), None)
+        if other is not None:
+            del theirs[other.concept]
+            left.remove(token)
+            common.append((token, other, ABBREVIATED * min(_weight(token), _weight(other))))
+    score = sum(weight for _, _, weight in common) - UNMATCHED * sum(map(_weight, [*left, *theirs.values()]))
+    conflicts = tuple(
+        (mine.concept, other.concept)
+        for mine in left
+        for other in theirs.values()
+        if _exclude(mine.concept, other.concept)
+    )
+    return _Words(
+        score - CONFLICT * len(conflicts), tuple(common), (tuple(left), tuple(theirs.values())), conflicts
+    )
+
+
+@functools.lru_cache(65536)
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z]", "", text.lower())
+
+
+def _weight(token: Token) -> float:
+    return LITTLE if token.concept in GENERIC else PLAIN
+
+
+def _exclude(a: str, b: str) -> bool:
+    return any(a in group and b in group for group in EXCLUSIVE)
+
+
+def _abbreviates(a: Token, b: Token) -> bool:
+    """Say whether one word is short for the other: its beginning, or its letters in order; at least one is unknown."""
+    if a.known and b.known:
+        return False
+    short, long = sorted((a.word, b.word), key=len)
+    if len(short) < 2 or short[0] != long[0] or len(short) == len(long):
+        return False
+    if long.startswith(short):
+        return True
+    letters = iter(long)
+    return len(short) >= 3 and all(letter in letters for letter in short)

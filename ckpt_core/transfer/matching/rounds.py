@@ -1,0 +1,119 @@
+"""One round of matching: families of equal size are assigned to each other, and what is beyond doubt is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from ckpt_core.transfer.matching.assignment import assign, margins
+from ckpt_core.transfer.matching.names import Likeness, likeness
+from ckpt_core.transfer.matching.pairing import Pairing, pairing
+from ckpt_core.transfer.matching.state import Match, Search
+from ckpt_core.transfer.matching.structure import closeness, linked
+from ckpt_core.transfer.matching.units import Family
+from ckpt_core.transfer.plan import Evidence
+
+__all__ = ["Component", "components", "settle"]
+
+MARGIN: Final = 0.6
+"""By how much the next best assignment has to be worse; a word in common is 1."""
+TELLING: Final = 0.9
+"""How much evidence of its own a line has to have."""
+
+
+@dataclass
+class Component:
+    """Families of one size on both sides, and which of them fit each other."""
+
+    sources: list[Family]
+    targets: list[Family]
+    fits: dict[tuple[int, int], Pairing]
+    likes: dict[tuple[int, int], Likeness]
+
+    def scores(self, search: Search) -> tuple[Any, Any]:
+        """Return the score of each pair, -inf where it does not fit; and the part of it that neighbours give."""
+        near = closeness(self.sources, self.targets, search.matches)
+        scores = np.full(near.shape, -np.inf)
+        for pair, like in self.likes.items():
+            scores[pair] = like.score + near[pair]
+        return scores, near
+
+
+def components(search: Search) -> list[Component]:
+    """Return the families that are left, by the number of their elements, where both sides have some."""
+    sources, targets = _by_size(search.sources), _by_size(search.targets)
+    found = []
+    for size in sources.keys() & targets.keys():
+        component = Component(sources[size], targets[size], {}, {})
+        for i, source in enumerate(component.sources):
+            for j, target in enumerate(component.targets):
+                pair = pairing(source, target, search.styles)
+                if pair is not None:
+                    component.fits[i, j] = pair
+                    component.likes[i, j] = likeness(source, target, search.usages)
+        if component.fits:
+            found.append(component)
+    return found
+
+
+def _by_size(families: Iterable[Family]) -> dict[int, list[Family]]:
+    found: dict[int, list[Family]] = {}
+    for family in families:
+        found.setdefault(family.size, []).append(family)
+    return found
+
+
+def settle(search: Search) -> bool:
+    """Settle what is beyond doubt, in one pass over all components; say whether there was anything."""
+    new = [match for component in components(search) for match in _beyond_doubt(component, search)]
+    search.settle(new)
+    return bool(new)
+
+
+def _beyond_doubt(component: Component, search: Search) -> list[Match]:
+    scores, near = component.scores(search)
+    chosen = assign(scores)
+    slack = margins(scores, chosen)
+    found = []
+    for row, column in enumerate(chosen):
+        if column is None or slack[row] < MARGIN:
+            continue
+        evidence = _evidence(component, (row, column), search, float(near[row, column]), slack[row])
+        if evidence is not None:
+            pair = component.fits[row, column]
+            found.append(Match(component.sources[row], component.targets[column], pair, evidence))
+    return found
+
+
+def _evidence(
+    component: Component, place: tuple[int, int], search: Search, near: float, slack: float
+) -> tuple[Evidence, ...] | None:
+    """Why a pair is beyond doubt; None where it is not."""
+    like = component.likes[place]
+    source, target = component.sources[place[0]], component.targets[place[1]]
+    if like.conflicts:
+        return None
+    found = []
+    if like.common:
+        found.append(Evidence("name", ", ".join(like.common[:6])))
+    alone = not any((i == place[0]) != (j == place[1]) for i, j in component.fits)
+    if alone:
+        found.append(Evidence("shape", f"the only one with {_shape(source)}"))
+    if near:
+        found.append(Evidence("structure", "its neighbours go to the neighbours there"))
+    strong = like.telling + (near if near >= TELLING else 0.0) >= TELLING
+    sibling = linked(source, target, search.matches)
+    if like.strange and not (search.same_arrays or sibling):
+        return None
+    if strong or (alone and (search.same_arrays or not like.strange)):
+        return tuple(found)
+    if sibling and (alone or slack >= 2 * MARGIN):
+        return (*found, Evidence("siblings", "all others are settled"))
+    return None
+
+
+def _shape(family: Family) -> str:
+    return "x".join(map(str, family.first.main.spec.shape)) or "one element"

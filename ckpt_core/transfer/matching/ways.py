@@ -1,0 +1,187 @@
+"""Ways: how the arrays of one unit become those of another, by shapes, names of parts and types of layers.
+
+A way is a name and what it does to the weight; the other parts are copied or reshaped. Where several ways fit, the
+shapes do not tell which is meant: `settled_way` says which evidence does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ckpt_core.arrays import ArraySpec
+from ckpt_core.transfer.matching.units import Unit
+from ckpt_core.transfer.ops import Flip, Op, Reshape, Transpose, inverse_chain
+
+__all__ = ["Way", "part_ops", "ways"]
+
+Shape = tuple[int, ...]
+
+_INPUT_FIRST = frozenset({"Conv1D"})
+_EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag", "Embed"})
+_DENSE = frozenset(
+    {"Linear", "LazyLinear", "Dense", "DenseGeneral", "NonDynamicallyQuantizableLinear", "LinearGeneral"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way from a source weight to a target weight.
+
+    Arguments:
+        name: "same", "transpose", "conv", "flip", "heads", "joined heads", "pointwise" or "reshape".
+        usual: whether it is what the frameworks' own layers need.
+        ops: the chain.
+    """
+
+    name: str
+    usual: bool
+    ops: tuple[Op, ...] = ()
+
+
+def ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
+    """Return the ways that fit, the usual ones first; none where the units cannot be each other's.
+
+    Arguments:
+        source, target: the units.
+        styles: the frameworks whose layouts the two sides have.
+    """
+    if not _parts_fit(source, target):
+        return []
+    a, b = source.main.spec, target.main.spec
+    if math.prod(a.shape) != math.prod(b.shape):
+        return []
+    if styles[0] == styles[1] or "" in styles:
+        return [Way("same", True)] if a.shape == b.shape else _reshaped(a.shape, b.shape)
+    if styles == ("torch", "flax"):
+        return _across(source, target)
+    back = []
+    for way in _across(target, source):
+        chain = inverse_chain(way.ops, (b,))
+        if isinstance(chain, tuple):
+            back.append(Way(way.name, way.usual, chain))
+    return back
+
+
+def part_ops(a: ArraySpec, b: ArraySpec) -> tuple[Op, ...] | None:
+    """Return the chain for a part that is no weight: a copy, or a reshape to or from heads; None if neither fits."""
+    if a.shape == b.shape:
+        return ()
+    return (
+        (Reshape(b.shape),)
+        if math.prod(a.shape) == math.prod(b.shape) and _squeezed_or_heads(a.shape, b.shape)
+        else None
+    )
+
+
+def _squeezed_or_heads(a: Shape, b: Shape) -> bool:
+    squeezed = tuple(size for size in a if size != 1) == tuple(size for size in b if size != 1)
+    return squeezed or {len(a), len(b)} == {1, 2}
+
+
+def _parts_fit(source: Unit, target: Unit) -> bool:
+    """Say whether every part of the target has a source, and no learned part of the source is left over."""
+    if ("weight" in source.parts) != ("weight" in target.parts):
+        return False
+    for part, slot in target.parts.items():
+        other = source.parts.get(part)
+        if other is None or (part != "weight" and part_ops(other.spec, slot.spec) is None):
+            return False
+    return not (source.parts.keys() - target.parts.keys() - {"mean", "var"})
+
+
+def _reshaped(a: Shape, b: Shape) -> list[Way]:
+    squeezed = [tuple(size for size in shape if size != 1) for shape in (a, b)]
+    return [Way("reshape", False, (Reshape(b),))] if squeezed[0] == squeezed[1] else []
+
+
+def _across(torch: Unit, flax: Unit) -> list[Way]:
+    """The ways from a torch unit to a Flax one."""
+    if "weight" not in torch.parts:
+        return [Way("same", True)]
+    a, b = torch.main.spec.shape, flax.main.spec.shape
+    leaf = flax.main.path[-1] if flax.main.path[-1] not in ("value", "raw_value") else flax.main.path[-2]
+    if leaf == "embedding":
+        if torch.layer_type in _DENSE:
+            return []
+        return [Way("same", True)] if a == b else _reshaped(a, b)
+    if len(a) <= 1:
+        return [Way("same", True)] if a == b else _reshaped(a, b)
+    if leaf == "kernel":
+        return _kernels(torch, flax, a, b)
+    if leaf == "scale":
+        found = [Way("same", True)] if a == b else []
+        axes = (*range(1, len(a)), 0)
+        return found or ([Way("channels last", True, (Transpose(axes),))] if _moved(a, axes) == b else [])
+    return _bare(torch, a, b)
+
+
+def _kernels(torch: Unit, flax: Unit, a: Shape, b: Shape) -> list[Way]:
+    if len(a) == 2 and len(b) == 2:
+        return _matrices(torch, a, b)
+    if len(a) == len(b):
+        return _convolutions(torch, flax, a, b)
+    if len(a) == 2 and len(b) == 3:
+        return _heads(a, b)
+    if len(b) == 2 and math.prod(a[2:]) == 1 and (a[1], a[0]) == b:
+        return [Way("pointwise", False, (Reshape(a[:2]), Transpose((1, 0))))]
+    if len(a) == 2 and math.prod(b[:-2]) == 1 and (a[1], a[0]) == b[-2:]:
+        return [Way("pointwise", False, (Transpose((1, 0)), Reshape(b)))]
+    return []
+
+
+def _matrices(torch: Unit, a: Shape, b: Shape) -> list[Way]:
+    if torch.layer_type in _EMBEDDINGS:
+        return []
+    found = [Way("transpose", True, (Transpose((1, 0)),))] if (a[1], a[0]) == b else []
+    if a == b and torch.layer_type not in _DENSE:
+        found.append(Way("same", False))
+    if torch.bare:
+        found = [Way(way.name, False, way.ops) for way in found]
+    return found
+
+
+def _convolutions(torch: Unit, flax: Unit, a: Shape, b: Shape) -> list[Way]:
+    """A convolution, or a transposed one, whose kernel is kept (`transpose_kernel`) or turned round."""
+    spatial = tuple(range(2, len(a)))
+    plain, turned = (*spatial, 1, 0), (*spatial, 0, 1)
+    found = [Way("conv", True, (Transpose(plain),))] if _moved(a, plain) == b else []
+    if _moved(a, turned) == b and _may_be_transposed(torch, flax, a):
+        flip = Way("flip", True, (Transpose(turned), Flip(tuple(range(len(spatial))))))
+        keeps = flax.main.layer.get("transpose_kernel")
+        if keeps is not True:
+            found = [flip] if keeps is False else [*found, flip]
+    return found
+
+
+def _may_be_transposed(torch: Unit, flax: Unit, a: Shape) -> bool:
+    if torch.layer_type or flax.layer_type:
+        return "Transpose" in torch.layer_type + flax.layer_type
+    bias = torch.parts.get("bias")
+    return bias is None or bias.spec.shape == (a[1],)
+
+
+def _heads(a: Shape, b: Shape) -> list[Way]:
+    found = []
+    if a == (b[1] * b[2], b[0]):
+        found.append(Way("heads", True, (Transpose((1, 0)), Reshape(b))))
+    if a == (b[2], b[0] * b[1]):
+        found.append(Way("joined heads", True, (Transpose((1, 0)), Reshape(b))))
+    return found[:1]  # where both fit they are the same chain
+
+
+def _bare(torch: Unit, a: Shape, b: Shape) -> list[Way]:
+    """An array of no known layer on the Flax side: as it is, or a matrix turned round."""
+    if a == b:
+        turned = len(a) == 2 and a[0] == a[1] and not torch.bare and torch.layer_type not in _EMBEDDINGS
+        return [Way("same", not turned), *([Way("transpose", False, (Transpose((1, 0)),))] if turned else [])]
+    if len(a) == 2 and a[::-1] == b:
+        return [Way("transpose", False, (Transpose((1, 0)),))]
+    if len(a) == len(b) > 2 and not torch.bare:
+        axes = (*range(2, len(a)), 1, 0)
+        return [Way("conv", False, (Transpose(axes),))] if _moved(a, axes) == b else []
+    return _reshaped(a, b)
+
+
+def _moved(shape: Shape, axes: tuple[int, ...]) -> Shape:
+    return tuple(shape[axis] for axis in axes)

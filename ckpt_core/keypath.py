@@ -128,6 +128,9 @@ def join_name(segments: tuple[str, ...]) -> str:
         >>> join_name(("encoder", "conv/1", "weight"))
         'encoder/conv\\\\/1/weight'
     """
+    name = "/".join(segments)
+    if name.count("/") < len(segments):
+        return name
     return "/".join([segment.replace("/", "\\/") for segment in segments])
 
 

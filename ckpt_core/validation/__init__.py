@@ -1,0 +1,8 @@
+"""Whether a checkpoint fits a model, what keeps it from fitting, and filling a model when it does."""
+
+from __future__ import annotations
+
+from ckpt_core.validation.report import LikelyField, Prefix, Problem, ValidationReport
+from ckpt_core.validation.validating import validate
+
+__all__ = ["LikelyField", "Prefix", "Problem", "ValidationReport", "validate"]

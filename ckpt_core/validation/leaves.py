@@ -1,0 +1,110 @@
+"""The leaves of both sides under one key each, and their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ckpt_core.arrays import ArraySpec, LazyArray
+from ckpt_core.framework import Slot, Template
+from ckpt_core.keypath import join_name
+from ckpt_core.schema import Checkpoint
+from ckpt_core.validation.names import near_names
+from ckpt_core.validation.report import Problem
+
+__all__ = ["Comparison", "compared", "expected_by_key", "found_by_key"]
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two sides have in common, and what not.
+
+    Arguments:
+        problems: the differences, in the model's order, what is unexpected last.
+        matched: the names that agree in everything.
+        through: the names that the model has and that a tied array of the checkpoint fills, by their name.
+    """
+
+    problems: tuple[Problem, ...]
+    matched: tuple[str, ...]
+    through: Mapping[str, str]
+
+
+def found_by_key(ckpt: Checkpoint) -> dict[str, tuple[LazyArray, str]]:
+    """Return the weights of a checkpoint and their roles by name; a buffer that has a parameter's name says so."""
+    return _keyed(
+        [(name, (array, "param")) for name, array in ckpt.params.leaves()]
+        + [(name, (array, "buffer")) for name, array in ckpt.buffers.leaves()]
+    )
+
+
+def expected_by_key(template: Template) -> dict[str, Slot]:
+    """Return the slots of a template by name, with the same keys as `found_by_key`."""
+    return _keyed([(slot.name, slot) for slot in template.slots])
+
+
+def _keyed(pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    keyed: dict[str, Value] = {}
+    for name, value in pairs:
+        keyed[name if name not in keyed else f"buffers/{name}"] = value
+    return keyed
+
+
+def compared(
+    found: Mapping[str, ArraySpec],
+    expected: Mapping[str, Slot],
+    optional: Iterable[str] = (),
+    roles: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Compare two sides by name; reads no array.
+
+    Arguments:
+        found: what is in the checkpoint.
+        expected: what is in the model.
+        optional: names that the checkpoint may have or lack.
+        roles: those of the checkpoint's leaves, for what only it has.
+    """
+    problems: list[Problem] = []
+    matched: list[str] = []
+    through = _through_ties(found, expected)
+    for name, slot in expected.items():
+        spec = found.get(through.get(name, name))
+        if spec is None:
+            problems.append(Problem("missing", name, None, slot.spec, slot.role))
+        elif spec.shape != slot.spec.shape:
+            problems.append(Problem("shape", name, spec, slot.spec, slot.role))
+        elif spec.dtype != slot.spec.dtype:
+            problems.append(Problem("dtype", name, spec, slot.spec, slot.role))
+        else:
+            matched.append(name)
+    known = expected.keys() | set(optional)
+    rest = {name: spec for name, spec in found.items() if name not in known}
+    near = near_names({p.name: slot for p in problems if isinstance(slot := _missing(p), ArraySpec)}, rest)
+    problems = [replace(p, near=near[p.name]) if p.name in near else p for p in problems]
+    problems += [
+        Problem("unexpected", name, spec, None, (roles or {}).get(name, "param"))
+        for name, spec in rest.items()
+    ]
+    return Comparison(tuple(problems), tuple(matched), through)
+
+
+def _missing(problem: Problem) -> ArraySpec | str | None:
+    return problem.expected if problem.kind == "missing" else None
+
+
+def _through_ties(found: Mapping[str, ArraySpec], expected: Mapping[str, Slot]) -> dict[str, str]:
+    """The names that the checkpoint lacks, while it has another name of the same array."""
+    groups: dict[str, list[str]] = {}
+    for name, slot in expected.items():
+        if slot.tied is not None:
+            first = join_name(slot.tied)
+            groups.setdefault(first, [first]).append(name)
+    through = {}
+    for names in groups.values():
+        there = next((name for name in names if name in found), None)
+        if there is not None:
+            through.update({name: there for name in names if name not in found})
+    return through

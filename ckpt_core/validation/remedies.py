@@ -1,0 +1,103 @@
+"""What to do about a report's differences: the command, or the argument, that makes them go away."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from ckpt_core.framework import Template
+from ckpt_core.schema import Checkpoint
+from ckpt_core.template import framework_of
+from ckpt_core.validation.report import LikelyField, Prefix, Problem
+from ckpt_core.validation.text import values_text
+
+__all__ = ["framework_note", "remedies_for"]
+
+_MARKS: Final = {
+    "torch": frozenset({"weight", "running_mean", "running_var", "num_batches_tracked", "in_proj_weight"}),
+    "flax": frozenset({"kernel", "scale", "embedding", "mean", "var"}),
+}
+"""Last parts of names by which a framework's own layers are told."""
+
+_LOOK: Final = 2000
+"""Names that are looked at for that."""
+
+
+def remedies_for(
+    ckpt: Checkpoint,
+    template: Template,
+    problems: Collection[Problem],
+    prefix: Prefix | None,
+    fields: Collection[LikelyField],
+    is_foreign: bool,
+) -> tuple[str, ...]:
+    """Return what to do, the likeliest first, a sentence or a command each."""
+    path = shlex.quote(ckpt.path or "CHECKPOINT")
+    kinds = {problem.kind for problem in problems}
+    ways: list[str] = []
+    if is_foreign:
+        target = template.framework or "FRAMEWORK"
+        return (f"ckpt transfer {path} --like TEMPLATE.json --to {target} --out OUT",)
+    if prefix is not None:
+        ways += _without_prefix(path, prefix)
+    elif ckpt.metadata.replicas and "shape" in kinds:
+        ways.append(f"ckpt convert {path} OUT --unreplicate  (the leaves are copies, one for each device)")
+    if fields:
+        said = ", ".join(f"{item.field}={values_text(item.values)}" for item in list(fields)[:4])
+        ways.append(f"build the model with {said}; ckpt config {path} shows the config that fits")
+    if "dtype" in kinds:
+        ways.append('restore(..., dtypes="cast") casts to the model\'s dtypes')
+    if any(problem.near for problem in problems) and prefix is None:
+        ways.append(f"ckpt transfer {path} --like TEMPLATE.json --out OUT  (names that differ are mapped)")
+    if kinds & {"missing", "unexpected"} and prefix is None:
+        ways.append(f"restore(..., partial={_patterns(problems)!r}) leaves these as they are")
+    if "optimizer" in kinds:
+        ways.append("restore(ckpt, model) without the optimizer takes the weights and leaves it fresh")
+    return tuple(ways)
+
+
+def _without_prefix(path: str, prefix: Prefix) -> list[str]:
+    ways = []
+    if prefix.checkpoint:
+        text = shlex.quote(prefix.checkpoint)
+        ways.append(
+            f"restore(..., strip_prefix={prefix.checkpoint!r}), or ckpt convert {path} OUT --strip-prefix {text}"
+        )
+    if prefix.model:
+        ways.append(f"pass the part of the model below it: model.{prefix.model.replace('/', '.')}")
+    return ways
+
+
+def _patterns(problems: Collection[Problem]) -> list[str]:
+    """Patterns that cover what is missing or unexpected: the top-level parts that have nothing else, or all."""
+    tops = dict.fromkeys(
+        problem.name.partition("/")[0] for problem in problems if problem.kind in {"missing", "unexpected"}
+    )
+    return [f"{top}/**" for top in list(tops)[:3]] + (["..."] if len(tops) > 3 else [])
+
+
+def framework_note(ckpt: Checkpoint, template: Template, problems: Collection[Problem]) -> str:
+    """Return a sentence where the checkpoint's names are one framework's and the model's another's, else ""."""
+    absent = [problem for problem in problems if problem.kind == "missing"]
+    if not absent:
+        return ""
+    ours = _names_of([name for name, _ in ckpt.params.leaves()]) or framework_of(ckpt)
+    theirs = template.framework or _names_of([slot.name for slot in template.slots[:_LOOK]])
+    if not ours or not theirs or ours == theirs:
+        return ""
+    return (
+        f"the checkpoint has the names and array layouts of {ours}, the model those of {theirs}: "
+        "such weights are transferred, not restored"
+    )
+
+
+def _names_of(names: Sequence[str]) -> str:
+    """The framework whose layers have such names, or "" where they do not say."""
+    counts = dict.fromkeys(_MARKS, 0)
+    for name in names[:_LOOK]:
+        last = name.rpartition("/")[2]
+        for framework, marks in _MARKS.items():
+            counts[framework] += last in marks
+    best = max(counts, key=counts.__getitem__)
+    return best if counts[best] > 2 * (sum(counts.values()) - counts[best]) else ""

@@ -1,0 +1,246 @@
+"""validate: whether a checkpoint fits a model, decided from structure alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from ckpt_core.arrays import ArraySpec, LazyArray
+from ckpt_core.detect import paused_collector
+from ckpt_core.dtypes import is_complex, is_float, to_numpy
+from ckpt_core.errors import UsageError
+from ckpt_core.framework import Slot, Template
+from ckpt_core.keypath import join_name
+from ckpt_core.opening import open_checkpoint
+from ckpt_core.schema import Checkpoint
+from ckpt_core.select import matches
+from ckpt_core.shapes import ShapeRules
+from ckpt_core.template import template_of
+from ckpt_core.validation.causes import count_notes, likely_fields, rules_for
+from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key
+from ckpt_core.validation.names import common_prefix, without_prefix
+from ckpt_core.validation.remedies import framework_note, remedies_for
+from ckpt_core.validation.report import Prefix, Problem, ValidationReport
+
+__all__ = ["DTYPES", "Asked", "Match", "match", "opened", "validate"]
+
+DTYPES: Final = ("exact", "widen", "cast")
+"""What may happen to a dtype that differs: nothing; a float or integer may become one that holds all its values;
+any float may become any other, and any integer any other."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a comparison was asked to let through.
+
+    Arguments:
+        dtypes: one of DTYPES.
+        partial: patterns of names whose differences are let through.
+        strip_prefix: first segments that are taken off the checkpoint's names.
+        rules: shape rules that explain differences, besides the registered ones that fit.
+    """
+
+    dtypes: str = "exact"
+    partial: tuple[str, ...] = ()
+    strip_prefix: str | None = None
+    rules: tuple[ShapeRules, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.dtypes not in DTYPES:
+            raise UsageError(
+                f"dtypes={self.dtypes!r}", remedy=f"It is one of {', '.join(map(repr, DTYPES))}."
+            )
+
+
+@dataclass(frozen=True)
+class Match:
+    """A report, and what fills each slot of the model.
+
+    Arguments:
+        report: what agrees and what not.
+        sources: the array of the checkpoint for each slot that one fits, by the slot's name.
+    """
+
+    report: ValidationReport
+    sources: Mapping[str, LazyArray]
+
+
+def validate(
+    ckpt: Checkpoint | str | os.PathLike[str],
+    like: Any,
+    *,
+    dtypes: str = "exact",
+    partial: str | Sequence[str] = (),
+    strip_prefix: str | None = None,
+    rules: ShapeRules | Sequence[ShapeRules] = (),
+    weights: str | None = None,
+) -> ValidationReport:
+    """Report every difference between a checkpoint and what a model expects; reads no array.
+
+    Arguments:
+        ckpt: an open checkpoint, or the path of one.
+        like: a torch module (on any device, the meta device too), Flax variables, a linen module with its
+            variables, a TrainState, an NNX model, `jax.eval_shape` of one, a tree of arrays or of shapes and
+            dtypes, another checkpoint, or the path of one or of a JSON template.
+        dtypes: "exact": a dtype that differs is a problem; "widen": not where the model's holds every value of
+            the checkpoint's; "cast": not between floats, nor between integers.
+        partial: patterns of names (`head/**`) whose differences are let through.
+        strip_prefix: first segments to take off the checkpoint's names ("module").
+        rules: shape rules of this model, for the likely fields of its configuration.
+        weights: which copy of the weights is meant, where `ckpt` is a path ("ema").
+
+    Returns:
+        The report. `ok` says whether it fits, `raise_if_failed()` raises MismatchError.
+
+    Raises:
+        UsageError: `like` is nothing that says what a model expects, or a pattern fits no name.
+        CheckpointError: the checkpoint cannot be opened.
+
+    Example:
+        >>> validate({"w": np.zeros((2, 3), np.float32)}, {"w": ArraySpec((2, 4), "float32")}).ok
+        False
+    """
+    patterns = (partial,) if isinstance(partial, str) else tuple(partial)
+    given = (rules,) if isinstance(rules, ShapeRules) else tuple(rules)
+    asked = Asked(dtypes, patterns, strip_prefix, given)
+    with paused_collector():
+        template = template_of(like)
+        with opened(ckpt, weights) as found:
+            return match(found, template, asked).report
+
+
+@contextmanager
+def opened(ckpt: Checkpoint | str | os.PathLike[str], weights: str | None = None) -> Iterator[Checkpoint]:
+    """Yield an open checkpoint: a path is opened, and closed again."""
+    if isinstance(ckpt, Checkpoint):
+        if weights is not None:
+            raise UsageError(
+                "weights= chooses when a checkpoint is opened", remedy="open_checkpoint(PATH, weights=...)."
+            )
+        yield ckpt
+    else:
+        with open_checkpoint(ckpt, weights=weights) as own:
+            yield own
+
+
+def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Problem] = ()) -> Match:
+    """Compare the weights of a checkpoint with a template.
+
+    Arguments:
+        ckpt: the checkpoint.
+        template: what the model expects.
+        asked: what to let through.
+        more: problems that were found elsewhere (the optimizer's), for the same report.
+    """
+    held = found_by_key(ckpt)
+    arrays = {name: array for name, (array, _) in held.items()}
+    if asked.strip_prefix:
+        arrays = _stripped(arrays, asked.strip_prefix)
+    found = {name: array.spec for name, array in arrays.items()}
+    expected = expected_by_key(template)
+    optional = [join_name(path) for path in template.optional]
+    comparison = compared(found, expected, optional, {name: role for name, (_, role) in held.items()})
+    _check_patterns(asked.partial, found, expected)
+    waived = tuple(p for p in comparison.problems if _is_waived(p, asked))
+    problems = tuple(p for p in (*comparison.problems, *more) if p not in waived)
+    report = ValidationReport(
+        ckpt.path or "the checkpoint", template.title, len(comparison.matched), problems, waived
+    )
+    sources = {
+        name: arrays[comparison.through.get(name, name)]
+        for name in (*comparison.matched, *(p.name for p in waived if p.kind == "dtype"))
+    }
+    sources |= {name: arrays[name] for name in optional if name in arrays}
+    if problems:
+        report = _explained(report, ckpt, template, found, expected, asked)
+    return Match(report, sources)
+
+
+def _stripped(arrays: Mapping[str, LazyArray], prefix: str) -> dict[str, LazyArray]:
+    renamed = without_prefix(arrays, prefix.replace(".", "/").strip("/"))
+    if not renamed:
+        raise UsageError(f"no name in the checkpoint begins with {prefix!r}")
+    return {renamed.get(name, name): array for name, array in arrays.items()}
+
+
+def _check_patterns(patterns: Sequence[str], *sides: Mapping[str, Any]) -> None:
+    names = dict.fromkeys(name for side in sides for name in side)
+    for pattern in patterns:
+        if not any(matches(name, (pattern,)) for name in names):
+            examples = ", ".join(list(names)[:5])
+            raise UsageError(
+                f"the pattern {pattern!r} fits no name of either side",
+                remedy=f"There is, for example: {examples}.",
+            )
+
+
+def _is_waived(problem: Problem, asked: Asked) -> bool:
+    if asked.partial and matches(problem.name, asked.partial):
+        return True
+    if problem.kind != "dtype" or asked.dtypes == "exact":
+        return False
+    assert isinstance(problem.found, ArraySpec) and isinstance(problem.expected, ArraySpec)
+    source, target = problem.found.dtype, problem.expected.dtype
+    if (
+        is_float(source) != is_float(target)
+        or is_complex(source) != is_complex(target)
+        or "bool" in (source, target)
+    ):
+        return False
+    return asked.dtypes == "cast" or bool(np.can_cast(to_numpy(source), to_numpy(target), "safe"))
+
+
+# What explains the differences.
+
+
+def _explained(
+    report: ValidationReport,
+    ckpt: Checkpoint,
+    template: Template,
+    found: Mapping[str, ArraySpec],
+    expected: Mapping[str, Slot],
+    asked: Asked,
+) -> ValidationReport:
+    prefix = _prefix(report, found, expected, asked)
+    shapes = {name: spec.shape for name, spec in found.items()}
+    wanted = {name: slot.spec.shape for name, slot in expected.items()}
+    rules = [*asked.rules, *rules_for(shapes)]
+    fields = likely_fields(report.problems, shapes, wanted, ckpt.config, rules)
+    foreign = framework_note(ckpt, template, report.problems)
+    notes = [foreign] if foreign else count_notes(found, expected)[:_MOST_NOTES] if prefix is None else []
+    notes += _copies_note(ckpt)
+    return replace(
+        report,
+        prefix=prefix,
+        fields=fields,
+        notes=tuple(notes),
+        remedies=remedies_for(ckpt, template, report.problems, prefix, fields, bool(foreign)),
+    )
+
+
+_MOST_NOTES: Final = 8
+
+
+def _prefix(
+    report: ValidationReport, found: Mapping[str, ArraySpec], expected: Mapping[str, Slot], asked: Asked
+) -> Prefix | None:
+    if not report.missing:
+        return None
+    pair = common_prefix(found, expected)
+    if pair is None:
+        return None
+    ours, theirs = (without_prefix(side, text) for side, text in zip((found, expected), pair, strict=True))
+    renamed = {ours.get(name, name): spec for name, spec in found.items()}
+    wanted = {theirs.get(name, name): slot for name, slot in expected.items()}
+    left = [p for p in compared(renamed, wanted).problems if not _is_waived(p, asked)]
+    return Prefix(*pair, tuple(left))
+
+
+def _copies_note(ckpt: Checkpoint) -> list[str]:
+    names = list(ckpt.ema)
+    return [f"it also holds other copies of the weights: {', '.join(names)} (weights=...)"] if names else []

@@ -102,12 +102,14 @@ def named_weights(
 
     Arguments:
         tree: the whole tree.
-        places: the subtrees, or leaves with their names; of several subtrees, each one's last key begins the names.
+        places: the subtrees, or leaves with their names; of several subtrees, a key that tells each one from the
+            others begins the names.
         is_buffer: what all of them are, or None to tell by module and name.
         without: paths of leaves that another role has.
     """
     places = list(places)
     subtrees = [place for place in places if not isinstance(place, Leaves)]
+    depth = _telling_depth(subtrees)
     weights: Weights = []
     for place in places:
         if isinstance(place, Leaves):
@@ -118,10 +120,18 @@ def named_weights(
             found = _module_weights(tree, node, _trail(tree, place))
         else:
             found = _tree_weights(tree, node, _trail(tree, place), _names_below(place, without))
-        prefix = (str(place[-1]),) if len(subtrees) > 1 and place else ()
+        prefix = (str(place[depth]),) if len(subtrees) > 1 and place else ()
         for segments, array, buffer in found:
             weights.append(((*prefix, *segments), array, buffer if is_buffer is None else is_buffer))
     return _unwrapped(weights)
+
+
+def _telling_depth(paths: list[KeyPath]) -> int:
+    """The last position in several paths at which no two have the same key."""
+    for depth in range(-1, -1 - min(map(len, paths), default=0), -1):
+        if len({path[depth] for path in paths}) == len(paths):
+            return depth
+    return -1
 
 
 def _leaves(tree: Any, place: Leaves, is_buffer: bool) -> Weights:

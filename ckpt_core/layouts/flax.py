@@ -10,9 +10,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Layout, Leaves, Parts, Roles, below, merged
 from ckpt_core.layouts.parts import only, present, without
 from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling
-from ckpt_core.layouts.training import StateMetadata, TrainingDict
 from ckpt_core.layouts.values import is_module, is_random_key, is_state_dict, is_weights
-from ckpt_core.layouts.weights import ModuleLayout, OptimizerAlone, StateDict
 from ckpt_core.tree import Index, KeyPath, children
 
 __all__ = ["Items", "NnxState", "TrainState", "Variables"]
@@ -121,11 +119,18 @@ def _array_paths(path: KeyPath, node: Any) -> dict[tuple[str, ...], KeyPath]:
 
 
 class Items(Layout):
-    """One state among other items: `{'default': ..., 'metrics': ...}`, a step of a CheckpointManager."""
+    """One state among other items: `{'default': ..., 'metrics': ...}`, a step of a CheckpointManager.
+
+    Arguments:
+        rows: the rows that may recognise the state.
+    """
 
     name = "items"
     describes = "one state beside other items: default or state, and metrics"
     is_general = True
+
+    def __init__(self, rows: tuple[Layout, ...]) -> None:
+        self.rows = rows
 
     def recognise(self, tree: Any) -> Roles | None:
         if not isinstance(tree, Mapping) or is_module(tree) or is_state_dict(tree):
@@ -134,23 +139,13 @@ class Items(Layout):
         if len(states) != 1:
             return None
         (key,) = states
-        for row in _ROWS:
+        for row in self.rows:
             inner = row.recognise(tree[key])
             if inner is not None:
                 beside = claim_by_spelling({name: item for name, item in tree.items() if name != key})
                 roles = merged(below(inner, (key,)), dataclasses.replace(beside, params=()))
-                return dataclasses.replace(roles, rows={(key,): row.name, **roles.rows})
+                return dataclasses.replace(roles, rows={(): self.name, (key,): row.name, **roles.rows})
         return None
 
 
 _STATES: Final = ("default", "state", "pytree", "train_state", "checkpoint")
-_ROWS: Final[tuple[Layout, ...]] = (
-    ModuleLayout(),
-    OptimizerAlone(),
-    StateMetadata(),
-    TrainState(),
-    Variables(),
-    NnxState(),
-    StateDict(),
-    TrainingDict(),
-)

@@ -8,22 +8,56 @@ from typing import Any, Final
 
 from ckpt_core.layouts.averaged import with_inner_copies
 from ckpt_core.layouts.base import Layout, Roles
+from ckpt_core.layouts.basicsr import BasicSR
+from ckpt_core.layouts.detectron2 import Detectron2
+from ckpt_core.layouts.equinox import Equinox
+from ckpt_core.layouts.fairseq import Fairseq
+from ckpt_core.layouts.files import Files
 from ckpt_core.layouts.flax import Items, NnxState, TrainState, Variables
+from ckpt_core.layouts.haiku import Haiku
+from ckpt_core.layouts.huggingface import Accelerate, HuggingFaceModel, HuggingFaceTrainer, Peft
+from ckpt_core.layouts.lightning import Lightning
+from ckpt_core.layouts.mmengine import MMEngine
+from ckpt_core.layouts.timm import Timm
 from ckpt_core.layouts.training import StateMetadata, TrainingDict
+from ckpt_core.layouts.ultralytics import Ultralytics
 from ckpt_core.layouts.weights import ModuleLayout, OptimizerAlone, StateDict
 
 __all__ = ["BUILTIN", "recognise"]
 
-BUILTIN: Final[tuple[Layout, ...]] = (
+_OF_LIBRARIES: Final[tuple[Layout, ...]] = (
+    Lightning(),
+    HuggingFaceTrainer(),
+    HuggingFaceModel(),
+    Peft(),
+    Accelerate(),
+    Timm(),
+    MMEngine(),
+    Detectron2(),
+    Fairseq(),
+    Ultralytics(),
+    BasicSR(),
+    Haiku(),
+    Equinox(),
+)
+_GENERAL: Final[tuple[Layout, ...]] = (
     ModuleLayout(),
     OptimizerAlone(),
     StateMetadata(),
     TrainState(),
     Variables(),
-    Items(),
     NnxState(),
     StateDict(),
     TrainingDict(),
+)
+_ONE_THING: Final = (*_OF_LIBRARIES, *_GENERAL)
+
+BUILTIN: Final[tuple[Layout, ...]] = (
+    *_OF_LIBRARIES,
+    *_GENERAL[:5],
+    Items(_ONE_THING),
+    Files(_ONE_THING),
+    *_GENERAL[5:],
 )
 """Rows that know what wrote a file, and then the general ones, from the most telling to the least."""
 

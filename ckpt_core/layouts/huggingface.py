@@ -1,0 +1,170 @@
+"""Directories of Hugging Face libraries, which are told by the names of their files.
+
+    config.json  model.safetensors | *.index.json | pytorch_model.bin | flax_model.msgpack      a model
+    + trainer_state.json  optimizer.pt  scheduler.pt  scaler.pt  rng_state*.pth  training_args.bin   the Trainer's
+    adapter_config.json  adapter_model.safetensors                                              an adapter of PEFT
+    random_states_N.pkl  optimizer.bin  scheduler.bin  custom_checkpoint_N.pkl                  Accelerate's
+
+Sources: `transformers/trainer.py`, `transformers/trainer_callback.py`, `peft/utils/save_and_load.py`,
+`accelerate/checkpointing.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ckpt_core.layouts.base import Layout, Roles
+from ckpt_core.layouts.members import weights_rank
+from ckpt_core.layouts.values import is_optimizer, is_scalar, is_weights
+from ckpt_core.tree import Index, KeyPath
+
+__all__ = ["Accelerate", "HuggingFaceModel", "HuggingFaceTrainer", "Peft"]
+
+_TRAINER: Final = "trainer_state.json"
+_ADAPTER: Final = "adapter_config.json"
+_ARGUMENTS: Final = "training_args.bin"
+_OPTIMIZER: Final = re.compile(r"optimizer(_\d+)?\.(pt|bin)")
+_SCHEDULER: Final = re.compile(r"scheduler(_\d+)?\.(pt|bin)")
+_SCALER: Final = re.compile(r"scaler\.(pt|bin)")
+_RANDOM: Final = re.compile(r"(rng_state(_\d+)?\.pth|random_states_\d+\.pkl)")
+_VARIANT: Final = re.compile(r"\w+\.\w+\.(safetensors|bin)(\.index\.json)?")
+_CONFIGS: Final = {"config.json": "hf_model", "generation_config.json": "hf_model", _ADAPTER: "peft"}
+_NO_METRICS: Final = re.compile(
+    r"step|epoch|total_flos|learning_rate|grad_norm|.*_(runtime|per_second)|.*_flos|.*_tokens_seen"
+)
+
+
+class HuggingFaceTrainer(Layout):
+    """`checkpoint-N` of `transformers.Trainer`."""
+
+    name = "hf_trainer"
+    describes = (
+        "Hugging Face Trainer: weights, optimizer.pt, scheduler.pt, trainer_state.json, training_args.bin"
+    )
+
+    def recognise(self, tree: Any) -> Roles | None:
+        state = tree.get(_TRAINER) if isinstance(tree, Mapping) else None
+        if not isinstance(state, Mapping) or "global_step" not in state:
+            return None
+        roles = _claim_files(tree, self.name)
+        if not roles.params and not roles.opt_states:
+            return None
+        settings = {"training_args": (_ARGUMENTS,)} if isinstance(tree.get(_ARGUMENTS), Mapping) else {}
+        return dataclasses.replace(
+            roles,
+            step=(_TRAINER, "global_step"),
+            epoch=(_TRAINER, "epoch") if is_scalar(state.get("epoch")) else None,
+            metrics=_metrics(state),
+            config={**roles.config, **settings},
+        )
+
+
+class HuggingFaceModel(Layout):
+    """A model directory of transformers or diffusers: weights beside `config.json`."""
+
+    name = "hf_model"
+    describes = "a Hugging Face model directory: weights, single or sharded, and config.json"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not _has(tree, "config.json") or _TRAINER in tree or _ADAPTER in tree or _has_random_states(tree):
+            return None
+        roles = _claim_files(tree, self.name)
+        return roles if roles.params else None
+
+
+class Peft(Layout):
+    """An adapter of PEFT: it changes a base model that is somewhere else."""
+
+    name = "peft"
+    describes = "a PEFT adapter (LoRA and the like), not a full model: adapter_config.json, adapter_model"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not _has(tree, _ADAPTER) or _TRAINER in tree or _has_random_states(tree):
+            return None
+        roles = _claim_files(tree, self.name)
+        return roles if roles.params else None
+
+
+class Accelerate(Layout):
+    """A directory of `Accelerator.save_state`."""
+
+    name = "accelerate"
+    describes = "Accelerate's save_state: weights, optimizer.bin, scheduler.bin, random_states_N.pkl"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not isinstance(tree, Mapping) or not _has_random_states(tree) or _TRAINER in tree:
+            return None
+        roles = _claim_files(tree, self.name)
+        return roles if roles.params or roles.opt_states else None
+
+
+def _has(tree: Any, name: str) -> bool:
+    return isinstance(tree, Mapping) and isinstance(tree.get(name), Mapping)
+
+
+def _has_random_states(tree: Mapping[Any, Any]) -> bool:
+    return any(isinstance(name, str) and re.fullmatch(r"random_states_\d+\.pkl", name) for name in tree)
+
+
+def _claim_files(tree: Mapping[Any, Any], row: str) -> Roles:
+    """Give each file the role that its name proposes and its content confirms."""
+    files = {name: node for name, node in tree.items() if isinstance(name, str)}
+    weights = _weights_files(files)
+    chosen = weights[0] if weights else []
+    notes = [
+        f"{name} holds weights too; params is {' and '.join(chosen)}"
+        for others in weights[1:]
+        for name in others
+    ]
+    adapter = files.get(_ADAPTER)
+    if isinstance(adapter, Mapping):
+        base = adapter.get("base_model_name_or_path")
+        notes.append(f"an adapter ({adapter.get('peft_type')}), not a full model; its base is {base}")
+    configs = {name: node for name, node in files.items() if name in _CONFIGS and isinstance(node, Mapping)}
+    main = _ADAPTER if _ADAPTER in configs else "config.json"
+    return Roles(
+        params=tuple((name,) for name in chosen),
+        opt_states={
+            _stem(name): (name,)
+            for name, node in files.items()
+            if _OPTIMIZER.fullmatch(name) and is_optimizer(node)
+        },
+        schedulers={_stem(name): (name,) for name in files if _SCHEDULER.fullmatch(name)},
+        scaler=next(((name,) for name in files if _SCALER.fullmatch(name)), None),
+        rng={_stem(name): (name,) for name in files if _RANDOM.fullmatch(name)},
+        config={("" if name == main else _stem(name)): (name,) for name in configs},
+        rows={(): row, **{(name,): _CONFIGS[name] for name in configs}},
+        notes=tuple(notes),
+    )
+
+
+def _weights_files(files: Mapping[str, Any]) -> list[list[str]]:
+    """The files of weights by rank, the set that the libraries would load first; variants (fp16) come last."""
+    ranked: dict[tuple[bool, int], list[str]] = {}
+    for name, node in files.items():
+        rank = weights_rank(name)
+        if rank is not None and is_weights(node):
+            ranked.setdefault(
+                (_VARIANT.fullmatch(name.removesuffix(".index.json")) is not None, rank), []
+            ).append(name)
+    return [ranked[key] for key in sorted(ranked)]
+
+
+def _stem(name: str) -> str:
+    return name.split(".", 1)[0]
+
+
+def _metrics(state: Mapping[str, Any]) -> dict[str, KeyPath]:
+    """The last value that was logged of each metric, and the best one so far."""
+    found: dict[str, KeyPath] = {}
+    history = state.get("log_history")
+    for i, entry in enumerate(history if isinstance(history, list) else ()):
+        for name, value in entry.items() if isinstance(entry, Mapping) else ():
+            if is_scalar(value) and not _NO_METRICS.fullmatch(name):
+                found[name] = (_TRAINER, "log_history", Index(i), name)
+    if is_scalar(state.get("best_metric")):
+        found["best_metric"] = (_TRAINER, "best_metric")
+    return found

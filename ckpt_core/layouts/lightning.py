@@ -1,0 +1,60 @@
+"""PyTorch Lightning's `.ckpt` (`lightning/pytorch/trainer/connectors/checkpoint_connector.py`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ckpt_core.layouts.base import RAW, Layout, Roles
+from ckpt_core.layouts.spelling import claim_by_spelling
+from ckpt_core.layouts.values import is_scalar, is_weights
+from ckpt_core.tree import KeyPath
+
+__all__ = ["Lightning"]
+
+_SCALERS: Final = ("MixedPrecision", "MixedPrecisionPlugin", "native_amp_scaling_state", "amp_scaling_state")
+"""Where the gradient scaler is: under the class of the precision plugin, and under names of earlier versions."""
+
+_CONFIGS: Final = {"hyper_parameters": "", "datamodule_hyper_parameters": "datamodule"}
+_ACTIVE: Final = "current_model_state"
+"""The weights that are being trained, where `state_dict` has the average (the callback WeightAveraging)."""
+
+
+class Lightning(Layout):
+    """`{'epoch', 'global_step', 'pytorch-lightning_version', 'state_dict', 'loops', 'callbacks', ...}`."""
+
+    name = "lightning"
+    describes = "PyTorch Lightning: state_dict, pytorch-lightning_version, optimizer_states, callbacks"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not isinstance(tree, Mapping) or not is_weights(tree.get("state_dict")):
+            return None
+        if "pytorch-lightning_version" not in tree:
+            return None
+        roles = claim_by_spelling({key: tree[key] for key in _SPELLED & tree.keys()})
+        roles = dataclasses.replace(
+            roles,
+            scaler=next(((key,) for key in _SCALERS if isinstance(tree.get(key), Mapping)), None),
+            metrics=dict(_scores(tree.get("callbacks"))),
+            config={name: (key,) for key, name in _CONFIGS.items() if isinstance(tree.get(key), Mapping)},
+        )
+        if not is_weights(tree.get(_ACTIVE)):
+            return roles
+        note = f"state_dict holds averaged weights; those that were being trained are in {_ACTIVE}"
+        return dataclasses.replace(roles, weights="averaged", ema={RAW: (_ACTIVE,)}, notes=(note,))
+
+
+_SPELLED: Final = {"state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"}
+
+
+def _scores(callbacks: Any) -> Iterator[tuple[str, KeyPath]]:
+    """What a ModelCheckpoint watches: its value when this file was written, and the best one so far."""
+    if not isinstance(callbacks, Mapping):
+        return
+    for key, state in callbacks.items():
+        monitor = state.get("monitor") if isinstance(state, Mapping) else None
+        if isinstance(monitor, str):
+            for name, field in ((monitor, "current_score"), (f"best_{monitor}", "best_model_score")):
+                if is_scalar(state.get(field)):
+                    yield name, ("callbacks", key, field)

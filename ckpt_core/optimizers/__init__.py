@@ -5,6 +5,7 @@ from __future__ import annotations
 from ckpt_core.optimizers.naming import Weight, parameters_of
 from ckpt_core.optimizers.read import describe, described, identified, read_optimizer, read_optimizers
 from ckpt_core.optimizers.state import OptimizerState
+from ckpt_core.optimizers.translate import translate_optimizer
 
 __all__ = [
     "OptimizerState",
@@ -15,4 +16,5 @@ __all__ = [
     "parameters_of",
     "read_optimizer",
     "read_optimizers",
+    "translate_optimizer",
 ]

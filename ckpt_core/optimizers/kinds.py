@@ -6,7 +6,8 @@ of `ckpt_flax.transforms`, which keep an optax state and update as torch does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 __all__ = ["OPTAX_STATES", "TORCH_SLOTS", "named_in", "optax_kinds", "torch_kinds"]
@@ -95,7 +96,7 @@ _CLASSES: Final = {"ScaleByBeliefState": ("adabelief",), "ScaleByNovogradState":
 _CONFIG_KEYS: Final = ("optimizer", "optim", "opt", "optimizer_name", "optimizer_type", "optimizer_class")
 
 
-def torch_kinds(names: Set[str], hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
+def torch_kinds(names: AbstractSet[str], hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the rules that keep these torch slots under these hyperparameters."""
     for slots, kinds in _TORCH:
         if slots <= names:

@@ -17,7 +17,7 @@ from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.tree import Alias, Index, KeyPath, Record, children, render_path
 from ckpt_core.view import named_weights, nest
 
-__all__ = ["Member", "members", "read_optax"]
+__all__ = ["NEUTRAL", "Member", "count_of", "members", "read_optax"]
 
 NEUTRAL: Final[Mapping[str, str]] = {
     "max_nu": "nu_max",

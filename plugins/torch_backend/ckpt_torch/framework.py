@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.framework import Framework, Template
+
+if TYPE_CHECKING:
+    from ckpt_core.optimizers.recipe import Call
 
 __all__ = ["TorchFramework"]
 
@@ -44,3 +47,8 @@ class TorchFramework(Framework):
         from ckpt_torch.bridge import models
 
         return models.optimizer_state(optimizer)
+
+    def build_optimizer(self, recipe: Call, model: object) -> Any:
+        from ckpt_torch.bridge import optimizers
+
+        return optimizers.build(recipe, model)

@@ -1,0 +1,133 @@
+"""Carrying an optimizer along: translated, moved with the weights, and written as the other framework has it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import UsageError
+from ckpt_core.framework import Template
+from ckpt_core.keypath import join_name
+from ckpt_core.optimizers import OptimizerState, translate_optimizer
+from ckpt_core.optimizers.optax_build import optax_native
+from ckpt_core.optimizers.suggest import Suggestion, suggestion_for
+from ckpt_core.optimizers.torch_state import torch_native
+from ckpt_core.registry import registry
+from ckpt_core.transfer.plan import TransferPlan
+from ckpt_core.transfer.slots import moved_state
+
+__all__ = ["Carried", "carry", "suggest_optimizer"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried:
+    """An optimizer's state on the other side.
+
+    Arguments:
+        state: the state in the target's conventions, under the target's names; `native` is the structure that the
+            target's framework loads.
+        suggestion: the constructor whose update continues it.
+    """
+
+    state: OptimizerState
+    suggestion: Suggestion
+
+
+def carry(
+    state: OptimizerState,
+    plan: TransferPlan,
+    sources: Mapping[str, LazyArray],
+    template: Template,
+    params: Any,
+    *,
+    kind: str | None = None,
+    hyperparams: Mapping[str, Any] | None = None,
+    step: int | None = None,
+    schedule: Any = None,
+    clip: float | None = None,
+) -> Carried:
+    """Translate a state into the target's framework, and move it with its parameters.
+
+    Arguments:
+        state: the source's state, its parameters named as `sources` are.
+        plan: the plan that was applied to the weights.
+        sources: the source's arrays by name.
+        template: what the target expects; its framework decides what the state becomes.
+        params: the target's tree of parameters; an optax state's slots are trees of its form.
+        kind, hyperparams, step: see `translate_optimizer`.
+        schedule, clip: see `suggestion_for`.
+
+    Raises:
+        UsageError: the target's framework is not known; or see `translate_optimizer`.
+        UnsupportedError: the state cannot be translated or moved; says why.
+    """
+    to = {"torch": "torch", "flax": "optax"}.get(template.framework)
+    if to is None:
+        raise UsageError(
+            "the target does not say which framework it is of", remedy="Pass a model, or to='flax'."
+        )
+    translated = translate_optimizer(state, to, kind=kind, hyperparams=hyperparams, step=step)
+    moved = _with_newcomers(moved_state(translated, plan, sources, template), template)
+    suggestion = suggestion_for(moved, schedule=schedule, clip=clip)
+    native = torch_native(moved) if to == "torch" else optax_native(moved, suggestion.recipe, params)
+    return Carried(dataclasses.replace(moved, native=native), suggestion)
+
+
+def _with_newcomers(state: OptimizerState, template: Template) -> OptimizerState:
+    """Put parameters that have no source into the first group, with slots as at the beginning."""
+    known = {name for group in state.groups for name in group["params"]}
+    own = [slot for slot in template.slots if slot.role != "buffer" and slot.tied is None]
+    order = {join_name(slot.path): i for i, slot in enumerate(own)}
+    new = [name for name in order if name not in known]
+    groups = [dict(group) for group in state.groups]
+    if not groups:
+        groups = [{**state.hyperparams, "kind": state.kind[0], "params": ()}]
+    notes = state.notes
+    if new and state.framework == "optax":
+        groups[0]["params"] = (*groups[0]["params"], *new)
+        notes = (
+            *notes,
+            f"{len(new):,} parameters have no optimizer state, and begin with an empty one: {', '.join(new[:4])}",
+        )
+    elif new:
+        notes = (*notes, f"{len(new):,} parameters are in no group of the optimizer: {', '.join(new[:4])}")
+    for group in groups:
+        group["params"] = tuple(sorted(group["params"], key=lambda name: order.get(name, len(order))))
+    return dataclasses.replace(state, groups=tuple(groups), notes=notes)
+
+
+def suggest_optimizer(
+    state: OptimizerState,
+    framework: str | None = None,
+    *,
+    model: Any = None,
+    kind: str | None = None,
+    hyperparams: Mapping[str, Any] | None = None,
+    schedule: Any = None,
+    clip: float | None = None,
+) -> Suggestion:
+    """Return the constructor whose update is the same as the one that wrote a state: code, and a live object.
+
+    Arguments:
+        state: a state of either framework.
+        framework: "torch" or "optax", whose constructor is meant; without it the state's own.
+        model: the torch module whose parameters are optimized; without it `live` is None for torch.
+        kind, hyperparams: see `translate_optimizer`.
+        schedule: a live learning-rate schedule for optax, in place of the number in the state.
+        clip: the norm that gradients are clipped to before the update.
+
+    Raises:
+        UsageError, UnsupportedError: see `translate_optimizer`.
+        MissingDependencyError: the framework is not installed.
+    """
+    translated = translate_optimizer(state, framework or state.framework, kind=kind, hyperparams=hyperparams)
+    suggestion = suggestion_for(translated, schedule=schedule, clip=clip)
+    if suggestion.framework == "torch" and model is None:
+        return suggestion
+    name = "torch" if suggestion.framework == "torch" else "flax"
+    for _, known in registry().frameworks:
+        if known.name == name:
+            return dataclasses.replace(suggestion, live=known.build_optimizer(suggestion.recipe, model))
+    raise UsageError(f"no plugin knows the framework {name}")

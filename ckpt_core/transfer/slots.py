@@ -1,0 +1,197 @@
+"""Optimizer slots on the way of their parameters: each follows the ops of its parameter, whatever they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import UnsupportedError, UsageError
+from ckpt_core.framework import Template
+from ckpt_core.keypath import split_name
+from ckpt_core.optimizers import OptimizerState
+from ckpt_core.transfer.binding import Step, bind
+from ckpt_core.transfer.ops import Cast, Filling, Op, Resize, Spread, Sum, Transpose
+from ckpt_core.transfer.plan import TransferPlan
+from ckpt_core.view import nest
+from ckpt_core.writing import same_bytes
+
+__all__ = ["moved_state"]
+
+_SCALARS: Final = frozenset({"mu_product", "eta", "averaging_weight"})
+"""Slots that are one number for a parameter, whatever its shape."""
+
+_FACTORED: Final = frozenset({"v_row", "v_col"})
+"""Slots that keep a dimension of size 1 where they average: only the order of the axes can change."""
+
+_PER_TENSOR: Final = frozenset({"muon", "torch_muon", "adafactor", "torch_adafactor", "lamb"})
+"""Rules that look at a tensor as a whole: one cut in two, or two made one, is another rule."""
+
+_WHOLE: Final = (Transpose, Cast)
+
+
+def moved_state(
+    state: OptimizerState, plan: TransferPlan, sources: Mapping[str, LazyArray], template: Template
+) -> OptimizerState:
+    """Return the state with its slots and groups under the target's names, in the target's layouts.
+
+    Arguments:
+        state: a state whose parameters are named as `sources` are.
+        plan: the plan that was applied to the weights.
+        sources: the source's arrays by name.
+        template: what the target expects.
+
+    Raises:
+        UnsupportedError: an op changes what the rule depends on, or the parts of a tensor have different states.
+    """
+    specs = {name: array.spec for name, array in sources.items()}
+    steps = [step for step in bind(plan, specs, template.by_name()).steps if step.sources and step.targets]
+    first = _first_names(sources)
+    slots = state.flat_slots()
+    held = {name for arrays in slots.values() for name in arrays}
+    notes: list[str] = []
+    moved: dict[str, list[tuple[tuple[str, ...], LazyArray]]] = {name: [] for name in slots}
+    places: dict[str, list[str]] = {}
+    done: set[str] = set()
+    tied = {"/".join(slot.path): slot for slot in template.slots if slot.tied is not None}
+    for step in steps:
+        origin = [first[name] for name in step.sources]
+        targets = [name for name in step.targets if name not in tied]
+        for name in origin:
+            places.setdefault(name, []).extend(n for n in targets if n not in places.get(name, []))
+        if not targets or done.issuperset(step.targets):
+            continue
+        done.update(step.targets)
+        missing = [name for name in origin if name not in held]
+        if len(missing) == len(origin):
+            continue
+        if missing:
+            raise UnsupportedError(
+                f"{', '.join(step.targets)} is made of several arrays, and {', '.join(missing)} has no optimizer state",
+                remedy="Parameters that become one must have been trained alike.",
+            )
+        notes += _check_rule(state, step)
+        for slot, arrays in slots.items():
+            if all(name in arrays for name in origin):
+                made = _through(slot, step, tuple(arrays[name] for name in origin))
+                moved[slot] += [
+                    (split_name(n), a) for n, a in zip(step.targets, made, strict=True) if n not in tied
+                ]
+    return dataclasses.replace(
+        state,
+        slots={name: nest(pairs) for name, pairs in moved.items()},
+        groups=_moved_groups(state, places, notes),
+        steps={new: count for name, count in state.steps.items() for new in places.get(name, [])},
+        notes=tuple(dict.fromkeys([*state.notes, *notes])),
+        native=None,
+    )
+
+
+def _first_names(sources: Mapping[str, LazyArray]) -> dict[str, str]:
+    """For each name, the first name of the array that it shares: the one that the optimizer knows it by."""
+    known: dict[Any, str] = {}
+    return {
+        name: name if array.identity is None or not array.nbytes else known.setdefault(array.identity, name)
+        for name, array in sources.items()
+    }
+
+
+def _check_rule(state: OptimizerState, step: Step) -> list[str]:
+    """Refuse what a rule cannot follow, and note what it follows at another speed."""
+    rule = state.kind[0] if state.kind else ""
+    ops = step.rule.ops
+    if rule in _PER_TENSOR and not all(isinstance(op, _WHOLE) for op in ops):
+        raise UnsupportedError(
+            f"{rule} looks at each tensor as a whole, and {', '.join(step.sources)} becomes {', '.join(step.targets)} by {' | '.join(map(str, ops))}",
+            remedy="Transfer into a model that keeps these tensors whole, or leave the optimizer behind.",
+        )
+    if any(isinstance(op, Sum) for op in ops):
+        return [
+            f"{', '.join(step.targets)} is a sum of {len(step.sources)} parameters, which moved by the sum of their updates: give it {len(step.sources)} times the learning rate to go on alike"
+        ]
+    if any(isinstance(op, Spread) for op in ops):
+        return [
+            f"{', '.join(step.targets)} add up to one parameter: divide their learning rate by {len(step.targets)} to go on alike"
+        ]
+    return []
+
+
+def _through(slot: str, step: Step, arrays: tuple[LazyArray, ...]) -> tuple[LazyArray, ...]:
+    if slot in _SCALARS:
+        return _unchanged(slot, step, arrays)
+    for op in step.rule.ops:
+        if slot in _FACTORED and not isinstance(op, _WHOLE):
+            raise UnsupportedError(
+                f"{slot} of {', '.join(step.sources)} averages over an axis, which {op} changes"
+            )
+        arrays = _one(slot, op, step, arrays)
+    return arrays
+
+
+def _one(slot: str, op: Op, step: Step, arrays: tuple[LazyArray, ...]) -> tuple[LazyArray, ...]:
+    if isinstance(op, (Cast, Filling)):
+        return arrays  # slots keep their own precision
+    if isinstance(op, Sum):
+        # Parameters that are only ever added have the same gradient, and so the same state.
+        return tuple(_alike(slot, group, step) for group in _grouped(arrays, op.sizes))
+    if isinstance(op, Spread):
+        counts = op.sizes * (len(arrays) // len(op.sizes))
+        return tuple(array for array, count in zip(arrays, counts, strict=True) for _ in range(count))
+    if isinstance(op, Resize):
+        return dataclasses.replace(op, fill=0.0).apply(arrays)
+    return op.apply(arrays)
+
+
+def _grouped(arrays: tuple[LazyArray, ...], sizes: tuple[int, ...]) -> list[tuple[LazyArray, ...]]:
+    sizes = sizes or (len(arrays),)
+    groups, start = [], 0
+    for size in sizes * (len(arrays) // sum(sizes)):
+        groups.append(arrays[start : start + size])
+        start += size
+    return groups
+
+
+def _alike(slot: str, group: Sequence[LazyArray], step: Step) -> LazyArray:
+    if not all(same_bytes(group[0], array) for group_ in [group] for array in group_[1:]):
+        raise UnsupportedError(
+            f"{', '.join(step.sources)} become one sum, and their {slot} differ",
+            remedy="They were not trained alike (weight decay on both, or different groups): leave the optimizer behind.",
+        )
+    return group[0]
+
+
+def _unchanged(slot: str, step: Step, arrays: tuple[LazyArray, ...]) -> tuple[LazyArray, ...]:
+    """One number for each target: that of the sources, which must agree where several become one."""
+    if not all(same_bytes(arrays[0], array) for array in arrays[1:]):
+        raise UnsupportedError(f"{', '.join(step.sources)} become one, and their {slot} differ")
+    return (arrays[0],) * len(step.targets)
+
+
+def _moved_groups(
+    state: OptimizerState,
+    places: Mapping[str, Sequence[str]],
+    notes: list[str],
+) -> tuple[Mapping[str, Any], ...]:
+    """The groups under the target's names; what two groups would own is an error."""
+    owner: dict[str, int] = {}
+    groups = []
+    for i, group in enumerate(state.groups):
+        names: dict[str, None] = {}
+        for name in group["params"]:
+            for new in places.get(name, ()):
+                if owner.setdefault(new, i) != i:
+                    raise UnsupportedError(
+                        f"{new} is made of parameters of different groups of the optimizer",
+                        remedy="Their hyperparameters differ, so that no one rule continues both.",
+                    )
+                names[new] = None
+        lost = [name for name in group["params"] if not places.get(name)]
+        if lost:
+            notes.append(
+                f"{len(lost):,} parameters of the optimizer have no place in the target: {', '.join(lost[:4])}"
+            )
+        groups.append({**group, "params": tuple(names)})
+    if not state.is_named:
+        raise UsageError("the optimizer's parameters are known by position only")
+    return tuple(groups)

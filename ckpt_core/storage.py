@@ -110,11 +110,16 @@ class FileStorage(Storage):
 class MemoryStorage(Storage):
     """Bytes in memory, shared and never changed."""
 
-    __slots__ = ("data",)
+    __slots__ = ("_data",)
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self.data = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
-        self.nbytes = self.data.nbytes
+        self._data: bytes | memoryview = data if isinstance(data, bytes) else _flat(data)
+        self.nbytes = len(self._data)
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes; the view is made when it is asked for, since it is larger than a small array."""
+        return memoryview(self._data)
 
     @property
     def address(self) -> int:
@@ -135,6 +140,11 @@ class AbstractStorage(Storage):
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         raise UnsupportedError("an abstract array has a shape and a dtype, and no bytes")
+
+
+def _flat(data: bytearray | memoryview) -> bytes | memoryview:
+    view = memoryview(data)
+    return view.cast("B") if view.nbytes else b""  # an empty view of several dimensions cannot be cast
 
 
 class DecodedStorage(Storage):

@@ -806,8 +806,10 @@ def test_plain_directories_need_neither_tensorstore_nor_jax(tmp_path: Path) -> N
 
 def test_a_database_names_what_it_needs(tmp_path: Path) -> None:
     ocp.PyTreeCheckpointer().save(tmp_path / "c", {"a": {"w": np.arange(3.0)}, "n": 4})
-    assert opened_without(tmp_path / "c", "jax", "orbax", "flax").stdout == "[0.0, 1.0, 2.0] 4\n"
-    done = opened_without(tmp_path / "c", "tensorstore")
+    for one in ("tensorstore", "zstandard"):
+        done = opened_without(tmp_path / "c", one, "jax", "orbax", "flax")
+        assert (done.stdout, done.returncode) == ("[0.0, 1.0, 2.0] 4\n", 0), done.stderr
+    done = opened_without(tmp_path / "c", "tensorstore", "zstandard")
     assert done.returncode == 1
     assert "MissingDependencyError" in done.stderr
     assert "pip install tensorstore" in done.stderr

@@ -6,6 +6,7 @@ items       opens one item
 metadata    the tree of an item
 zarr        what an array's own document says
 store       where the bytes of documents and chunks are
+database    the keys of an OCDBT database; btree and dump parse its nodes, crc32c checks them
 arrays      LazyArrays over chunks
 codec       decodes a compressed chunk
 writing     writes a checkpoint

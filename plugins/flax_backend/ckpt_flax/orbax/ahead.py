@@ -38,11 +38,12 @@ class Chunk:
         stored: its bytes as they lie in the file.
         extent: the elements of it that lie within the array, per dimension.
         nbytes: the decoded length of the whole chunk.
-        place: where it is, for errors.
+        name: the array that it belongs to.
+        key: which of the array's chunks it is.
         before: the chunk that comes before it in the checkpoint.
     """
 
-    __slots__ = ("after", "coding", "extent", "nbytes", "place", "stored")
+    __slots__ = ("after", "coding", "extent", "key", "name", "nbytes", "stored")
 
     def __init__(
         self,
@@ -50,14 +51,16 @@ class Chunk:
         stored: Storage,
         extent: tuple[int, ...],
         nbytes: int,
-        place: str,
+        name: str,
+        key: str,
         before: Chunk | None,
     ) -> None:
         self.coding = coding
         self.stored = stored
         self.extent = extent
         self.nbytes = nbytes
-        self.place = place
+        self.name = name
+        self.key = key
         self.after: Chunk | None = None
         if before is not None:
             before.after = self
@@ -75,7 +78,7 @@ class Chunk:
                     return decoded
             return chunk_decoder(self.coding.spec, self.coding.fills).decode(data, self.extent)
         except CheckpointError as error:
-            raise error.located(self.coding.path, self.place) from error.__cause__
+            raise error.located(self.coding.path, f"{self.name}/{self.key}") from error.__cause__
 
     @property
     def cost(self) -> int:

@@ -66,9 +66,7 @@ class ArrayReader:
             self._count(1)
             storage = self._chunk(name, layout, layout.first_key, layout.shape)
             if storage is not None:
-                return LazyArray(
-                    layout.shape, layout.dtype, storage, 0, layout.strides if layout.raw else None
-                )
+                return LazyArray(layout.shape, layout.dtype, storage, 0, layout.whole if layout.raw else None)
         self._count(math.prod(layout.grid))
         pieces = []
         for key, region in layout.regions():
@@ -112,5 +110,5 @@ class ArrayReader:
         coding = self._codings.get(layout.spec)
         if coding is None:
             coding = self._codings[layout.spec] = Coding(layout.spec, self.omits_fill, self.path)
-        self._last = Chunk(coding, stored, extent, nbytes, f"{name}/{key}", self._last)
+        self._last = Chunk(coding, stored, extent, nbytes, name, key, self._last)
         return DecodedStorage(math.prod(extent) * itemsize(layout.dtype), self._last)

@@ -123,7 +123,7 @@ def _unpacked(name: str, data: bytes, limit: int) -> int:
     return total
 
 
-def zstd_bound(data: bytes) -> int:
+def zstd_bound(data: bytes | memoryview) -> int:
     """Return the most bytes that zstd frames can unpack to, from their block headers.
 
     Malformed frames end the count: a decoder stops there too.

@@ -35,7 +35,7 @@ def open_item(source: Source) -> Stored:
         UnsupportedError: it is of a kind that is not known here.
     """
     if source.has("_METADATA"):
-        return _open_tree(source, read_metadata(source.member("_METADATA")))
+        return _open_tree(source)
     if has_aggregate(source):
         return _open_aggregate(source)
     if source.has("jax_random_key_metadata"):
@@ -56,18 +56,21 @@ def _store(source: Source) -> Store:
 # Trees.
 
 
-def _open_tree(source: Source, metadata: ItemMetadata) -> Stored:
-    values = _Values(source, metadata)
-    entries = [(leaf.keys, leaf.positions, values.read(leaf)) for leaf in metadata.leaves]
-    return Stored(build_tree(entries, source.path), metadata.custom, tuple(values.notes()))
+def _open_tree(source: Source) -> Stored:
+    store = _store(source)
+    metadata = read_metadata(source.member("_METADATA"))
+    values = _Values(source, store, metadata)
+    entries = ((leaf.keys, leaf.kind.positions, values.read(leaf)) for leaf in metadata.leaves)
+    tree = build_tree(entries, source.path)
+    return Stored(tree, metadata.custom, tuple(values.notes()))
 
 
 class _Values:
     """The values of the leaves of one item."""
 
-    def __init__(self, source: Source, metadata: ItemMetadata) -> None:
+    def __init__(self, source: Source, store: Store, metadata: ItemMetadata) -> None:
         self.source = source
-        self.reader = ArrayReader(_store(source), metadata.omits_fill, source.path)
+        self.reader = ArrayReader(store, metadata.omits_fill, source.path)
         self.strings = read_object(source.member(STRINGS)) if source.has(STRINGS) else {}
         self.implementations = _key_implementations(source)
         self.aggregate = _aggregate_leaves(source) if has_aggregate(source) else {}
@@ -76,11 +79,12 @@ class _Values:
 
     def read(self, leaf: Leaf) -> Any:
         """Return the value of one leaf."""
-        empty = EMPTY.get(leaf.value_type)
+        _, value_type, skip = leaf.kind
+        empty = EMPTY.get(value_type)
         if empty is not None:
             return empty()
         name = leaf.name
-        if leaf.value_type == "string":
+        if value_type == "string":
             text = self.strings.get(name)
             if type(text) is not str:
                 raise DamagedFileError(
@@ -89,12 +93,12 @@ class _Values:
             return text
         if name in self.arrays:
             self.shared.append(name)
-        elif leaf.keys in self.aggregate and (leaf.skip or self.reader.store.document(name) is None):
+        elif leaf.keys in self.aggregate and (skip or self.reader.store.document(name) is None):
             return self.aggregate[leaf.keys]
         else:
             self.arrays[name] = self.reader.read(name)
         array = self.arrays[name]
-        if leaf.value_type == "scalar" and not array.shape:
+        if value_type == "scalar" and not array.shape:
             return _scalar(array)
         if name in self.implementations:
             return Record(RANDOM_KEY, {"impl": self.implementations[name], "data": array})

@@ -60,10 +60,14 @@ class ZarrArray:
     """The bytes of one decoded chunk."""
     first_key: str = field(init=False)
     """The key of the first chunk."""
+    whole: tuple[int, ...] | None = field(init=False)
+    """The strides of a chunk that is the whole array; None where it is in C order."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "chunk_nbytes", math.prod(self.chunks) * itemsize(self.dtype))
         object.__setattr__(self, "first_key", self.key((0,) * len(self.shape)))
+        in_order = self.strides == contiguous_strides(self.chunks, itemsize(self.dtype))
+        object.__setattr__(self, "whole", None if in_order else self.strides)
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
-"""Decode a chunk that is one zstd frame of plain elements, in one step and without a copy in between.
+"""Unpack zstd frames with `zstandard`, where it is installed: nodes of a database, and plain chunks.
 
-This is how Orbax writes by default. tensorstore decodes it as well, and everything else; it needs several copies.
+A chunk that is one frame of plain elements is how Orbax writes by default. It is decoded in one step and without a
+copy in between. tensorstore decodes it as well, and everything else; it needs several copies.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["decode_frame", "is_one_frame"]
+__all__ = ["decode_frame", "has_zstandard", "is_one_frame", "unpack_frame"]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -48,18 +49,8 @@ def decode_frame(spec: str, data: bytes, nbytes: int, extent: tuple[int, ...]) -
         nbytes: the decoded length of the whole chunk.
         extent: how much of the chunk lies within the array, per dimension.
     """
-    zstandard = _zstandard()
-    if zstandard is None:
-        return None
-    try:
-        if zstandard.frame_content_size(data) not in {-1, nbytes}:
-            return None
-        decoded = zstandard.ZstdDecompressor().decompress(
-            data, max_output_size=nbytes, allow_extra_data=False
-        )
-    except (zstandard.ZstdError, MemoryError):
-        return None
-    if len(decoded) != nbytes:
+    decoded = unpack_frame(data, nbytes) if has_zstandard() else None
+    if decoded is None or len(decoded) != nbytes:
         return None
     shape = tuple(json.loads(spec)["metadata"]["shape"])
     if shape == extent:
@@ -67,6 +58,25 @@ def decode_frame(spec: str, data: bytes, nbytes: int, extent: tuple[int, ...]) -
     width = nbytes // math.prod(shape)
     elements = np.frombuffer(decoded, np.dtype(f"V{width}")).reshape(shape)
     return np.ascontiguousarray(elements[tuple(map(slice, extent))]).reshape(-1).view(np.uint8).data
+
+
+def has_zstandard() -> bool:
+    """Say whether frames can be unpacked here."""
+    return _zstandard() is not None
+
+
+def unpack_frame(data: bytes | memoryview, limit: int) -> bytes | None:
+    """Return what one zstd frame unpacks to, or None where it is damaged, or more than `limit` bytes."""
+    zstandard = _zstandard()
+    try:
+        if zstandard.frame_content_size(data) > limit:
+            return None
+        unpacked: bytes = zstandard.ZstdDecompressor().decompress(
+            data, max_output_size=max(limit, 1), allow_extra_data=False
+        )
+    except (zstandard.ZstdError, MemoryError):
+        return None
+    return unpacked
 
 
 @functools.cache

@@ -16,6 +16,7 @@ import click
 
 import ckpt_core
 from ckpt_core.cli.backends import backends
+from ckpt_core.cli.config import config
 from ckpt_core.cli.convert import convert
 from ckpt_core.cli.diff import diff
 from ckpt_core.cli.hash import hash_command
@@ -89,7 +90,7 @@ def ckpt(traceback: bool) -> None:
     """Open any checkpoint without running it, and convert it into any other format."""
 
 
-for command in (inspect, convert, diff, hash_command, ls, prune, backends):
+for command in (inspect, config, convert, diff, hash_command, ls, prune, backends):
     ckpt.add_command(command)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["json_option", "opening_options", "opening_two_options", "source_options"]
+__all__ = ["config_options", "json_option", "opening_options", "opening_two_options", "source_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,6 +46,12 @@ def source_options(command: Command) -> Command:
     """Add the same options for a command whose `--layout` is that of its target."""
     flags = {name: f"--{name}" for name in _OF_ONE} | {"layout": "--source-layout"}
     return _with_options(command, {"opening": flags}, of={"opening": " of SOURCE"})
+
+
+def config_options(command: Command) -> Command:
+    """Add the same options for a command whose `--format` is that of what it prints."""
+    flags = {name: f"--{name}" for name in _OF_ONE} | {"format": "--source-format"}
+    return _with_options(command, {"opening": flags})
 
 
 def opening_two_options(command: Command) -> Command:

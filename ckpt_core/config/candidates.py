@@ -36,12 +36,14 @@ class Candidates:
         return next(iter(self.by_field.get(name, ())), None)
 
 
-def name_fields(names: Names, layers: Iterable[Layer]) -> None:
+def name_fields(target: Target, names: Names, layers: Iterable[Layer]) -> None:
     """Add the entries of sources to the names of an open target, each thing once, as it was first spelled."""
     for layer in layers:
         for entry in layer.entries:
             if not entry.is_group and names.find(entry.name) is None:
                 names.add(entry.name)
+                if layer.source in ("saved", "beside"):  # a dot in a key of a file is no nesting
+                    target.keys[entry.name] = entry.keys
 
 
 def collect(target: Target, names: Names, layers: Sequence[Layer]) -> Candidates:

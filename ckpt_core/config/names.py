@@ -17,10 +17,11 @@ _MAX_DEPTH: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value in a nested config, also where it is itself a mapping, and its dotted name."""
+    """A value in a nested config, also where it is itself a mapping; its dotted name, and the keys that lead to it."""
 
     name: str
     value: Any
+    keys: tuple[Any, ...] = ()
 
     @property
     def is_group(self) -> bool:
@@ -34,18 +35,19 @@ def entries_of(config: Mapping[Any, Any]) -> Iterator[Entry]:
     Raises:
         LimitError: it is nested without end, or has more entries than a config.
     """
-    stack: list[tuple[str, Any, int]] = [
-        (str(key), value, 1) for key, value in reversed(list(config.items()))
-    ]
+    stack = [Entry(str(key), value, (key,)) for key, value in reversed(list(config.items()))]
     seen = 0
     while stack:
-        name, value, depth = stack.pop()
+        entry = stack.pop()
         seen += 1
-        if seen > _MAX_ENTRIES or depth > _MAX_DEPTH:
-            raise LimitError("is too large or too deeply nested for a config", place=name[:100])
-        yield Entry(name, value)
-        if isinstance(value, Mapping):
-            stack += [(f"{name}.{key}", child, depth + 1) for key, child in reversed(list(value.items()))]
+        if seen > _MAX_ENTRIES or len(entry.keys) > _MAX_DEPTH:
+            raise LimitError("is too large or too deeply nested for a config", place=entry.name[:100])
+        yield entry
+        if isinstance(entry.value, Mapping):
+            stack += [
+                Entry(f"{entry.name}.{key}", child, (*entry.keys, key))
+                for key, child in reversed(list(entry.value.items()))
+            ]
 
 
 class Names:
@@ -82,6 +84,12 @@ class Names:
         key = _key(name)
         for start in range(len(key)):
             self._endings.setdefault(key[start:], []).append(name)
+
+    def add_new(self, names: Iterable[str]) -> None:
+        """Add those of some names that mean no field yet."""
+        for name in names:
+            if self.find(name) is None:
+                self.add(name)
 
     def find(self, name: str) -> str | None:
         """Return the field that a name means, or None where there is none, or several."""

@@ -20,6 +20,7 @@ from ckpt_core.config.rules import Rules, flat_aliases, rules_of
 from ckpt_core.config.sources import beside_layers, default_layer, override_layer, saved_layer
 from ckpt_core.config.structure import structure_of
 from ckpt_core.config.targets import Target, target_of
+from ckpt_core.config.targets.base import same
 from ckpt_core.config.whole import whole
 from ckpt_core.errors import UsageError
 from ckpt_core.shapes import Leaf, ShapeRules
@@ -88,14 +89,16 @@ def resolve_config(
                 notes += [problem] if problem else []
         weak = [] if defaults is None else [default_layer(defaults)]
         if target.is_open:
-            name_fields(names, [*saved, *weak])
+            name_fields(target, names, saved)
+            for one in sets:
+                names.add_new(sorted(one.names))
+            name_fields(target, names, weak)
         strong = override_layer(overrides or {}, names, target.is_open, target.title)
         if target.is_open:
-            name_fields(names, [strong])
+            name_fields(target, names, [strong])
         facts = facts_of(sets, source.leaves, names, data, bind)
         if target.is_open:
-            for name in sorted(facts.names):
-                names.add(names.find(name) or name)
+            names.add_new(sorted(facts.names))
         found = collect(target, names, [strong, *saved, *weak])
         case = _Case(
             target, names, found, facts, sets, source.leaves, source.path, bool(saved and saved[0].entries)
@@ -162,7 +165,7 @@ class _Case:
             ranked += [one for one in said if one.source == "default"]
             if ranked:
                 chosen = ranked[0]
-                rest = tuple(one for one in ranked[1:] if one.value != chosen.value)
+                rest = tuple(one for one in ranked[1:] if not same(one.value, chosen.value))
                 origins[name] = Origin(chosen.value, chosen.source, chosen.where, rest)
             elif name in self.target.fields:
                 missing.append(name)

@@ -37,7 +37,7 @@ class Layer:
         source: "override", "saved", "beside" or "default".
         where: what its places begin with.
         entries: what it holds, groups too.
-        places: for the first part of a name, the place where it stands, if that is not `where` and the name.
+        places: for a name, or the first part of one, the place where it stands.
     """
 
     source: str
@@ -47,10 +47,11 @@ class Layer:
 
     def given(self, entry: Entry) -> Given:
         """Return an entry's value with its place."""
+        places = self.places or {}
         first, _, rest = entry.name.partition(".")
-        place = (self.places or {}).get(first, self.where)
-        if self.places is not None:
-            place = f"{place}/{rest.replace('.', '/')}" if rest else place
+        place = places.get(entry.name) or places.get(first, self.where)
+        if rest and entry.name not in places and first in places:
+            place = f"{place}/{rest.replace('.', '/')}"
         value = None if entry.value is NONE else entry.value
         return Given(value, self.source, place)
 
@@ -59,7 +60,8 @@ def saved_layer(ckpt: Checkpoint) -> Layer:
     """Return what a checkpoint says about its config."""
     written = written_config(ckpt.stored.attributes)
     if written is not None:
-        return Layer("saved", "the container's metadata", tuple(entries_of(written.values)))
+        places = {name: f"metadata, written as {source}" for name, source in written.sources.items()}
+        return Layer("saved", "metadata", tuple(entries_of(written.values)), places)
     roles = ckpt.roles.config
     groups = [render_path(path) for name, path in roles.items() if name not in ckpt.config]
     places = {}

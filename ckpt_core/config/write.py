@@ -10,6 +10,7 @@ from ckpt_core.config.targets.base import nested
 from ckpt_core.config_attribute import ATTRIBUTE, config_attribute
 from ckpt_core.conversion import Receipt, convert
 from ckpt_core.opening import open_checkpoint
+from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
 from ckpt_core.writing import Progress
 
@@ -52,7 +53,8 @@ def write_config(
         name: f"{origin.source}: {origin.where}" if origin.where else origin.source
         for name, origin in resolved.provenance.items()
     }
-    text = config_attribute(nested(resolved.values), sources)
+    plain = resolved.config if isinstance(resolved.config, dict) else nested(resolved.values)
+    text = config_attribute(plain, sources)
     stored = Stored(ckpt.tree, {**ckpt.stored.attributes, ATTRIBUTE: text}, ckpt.stored.notes)
     copy = Checkpoint(
         stored,
@@ -62,4 +64,6 @@ def write_config(
         path=ckpt.path,
         tied=ckpt.declared_ties,
     )
+    if to is None and not registry().for_suffix(os.fspath(target).rstrip("/")):
+        to = ckpt.format
     return convert(copy, target, to=to, force=force, progress=progress)

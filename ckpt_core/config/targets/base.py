@@ -44,6 +44,7 @@ class Target(abc.ABC):
         fields: by dotted name, in order.
         is_open: it takes entries that are no fields, too.
         tells_defaults: of its values it is known which were given and which are defaults.
+        keys: of an open target, the keys that lead to a field, where they are not the parts of its name.
     """
 
     is_open = False
@@ -52,37 +53,43 @@ class Target(abc.ABC):
     def __init__(self, title: str, fields: Collection[Field]) -> None:
         self.title = title
         self.fields: dict[str, Field] = {field.name: field for field in fields}
+        self.keys: dict[str, tuple[Any, ...]] = {}
 
     @abc.abstractmethod
     def make(self, changes: Mapping[str, Any]) -> Any:
         """Return a new object with some fields set, the others at their default or as in the instance."""
 
 
-def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+def nested(changes: Mapping[str, Any], keys: Mapping[str, tuple[Any, ...]] | None = None) -> dict[Any, Any]:
     """Return dotted names as nested dicts; where a name is also a group, the rest stays dotted.
+
+    Arguments:
+        changes: values by dotted name.
+        keys: for some names the keys to nest by.
 
     Example:
         >>> nested({"optim.lr": 0.1, "seed": 3})
         {'optim': {'lr': 0.1}, 'seed': 3}
     """
-    found: dict[str, Any] = {}
+    found: dict[Any, Any] = {}
     for name, value in changes.items():
-        node, rest = found, name
-        while "." in rest:
-            key, _, below = rest.partition(".")
-            child = node.setdefault(key, _Group())
+        path = list((keys or {}).get(name) or name.split("."))
+        node = found
+        while len(path) > 1:
+            child = node.setdefault(path[0], _Group())
             if not isinstance(child, _Group):
                 break
-            node, rest = child, below
-        node[rest] = value
+            node = child
+            del path[0]
+        node[path[0] if len(path) == 1 else ".".join(map(str, path))] = value
     return _as_dicts(found)
 
 
-class _Group(dict[str, Any]):
+class _Group(dict[Any, Any]):
     """A level that `nested` made, told apart from values that are dicts."""
 
 
-def _as_dicts(node: dict[str, Any]) -> dict[str, Any]:
+def _as_dicts(node: dict[Any, Any]) -> dict[Any, Any]:
     return {key: _as_dicts(child) if isinstance(child, _Group) else child for key, child in node.items()}
 
 

@@ -24,7 +24,7 @@ class DictTarget(Target):
 
     def make(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return a new dict; what is nested in the old one is copied, not changed."""
-        return _merged(copy.deepcopy(dict(self.instance)), nested(changes))
+        return _merged(copy.deepcopy(dict(self.instance)), nested(changes, self.keys))
 
 
 class NamespaceTarget(Target):
@@ -39,7 +39,7 @@ class NamespaceTarget(Target):
     def make(self, changes: Mapping[str, Any]) -> argparse.Namespace:
         """Return a new Namespace of the same class."""
         made = type(self.instance)()
-        vars(made).update(_merged(copy.copy(vars(self.instance)), nested(changes)))
+        vars(made).update(_merged(copy.copy(vars(self.instance)), nested(changes, self.keys)))
         return made
 
 

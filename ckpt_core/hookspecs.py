@@ -13,6 +13,7 @@ import pluggy
 if TYPE_CHECKING:
     from ckpt_core.backend import Backend
     from ckpt_core.framework import Framework
+    from ckpt_core.layers import Layer
     from ckpt_core.layouts.base import Layout
     from ckpt_core.pickles import Constructor
     from ckpt_core.shapes import ShapeRules
@@ -22,6 +23,7 @@ __all__ = [
     "ckpt_core_backends",
     "ckpt_core_constructors",
     "ckpt_core_frameworks",
+    "ckpt_core_layers",
     "ckpt_core_layouts",
     "ckpt_core_rules",
     "hookimpl",
@@ -54,6 +56,15 @@ def ckpt_core_rules() -> Iterable[ShapeRules]:
     """Return shape rules, one set for each family of models that this plugin knows; each has a name of its own.
 
     A set is used where nothing else was asked for and all its patterns fit a checkpoint's arrays.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def ckpt_core_layers() -> Iterable[Layer]:
+    """Return rows of the table of layers: how the arrays of a torch layer become those of a Flax layer.
+
+    They are asked before the built-in ones.
     """
     raise NotImplementedError
 

@@ -14,6 +14,7 @@ from ckpt_core import hookspecs
 from ckpt_core.backend import Backend
 from ckpt_core.errors import AmbiguousFormatError, UnknownFormatError
 from ckpt_core.framework import Framework
+from ckpt_core.layers import Layer
 from ckpt_core.layouts.base import Layout
 from ckpt_core.pickles import Constructor
 from ckpt_core.shapes import ShapeRules
@@ -56,6 +57,7 @@ class Registry:
         layouts: (plugin, layout) pairs.
         frameworks: (plugin, framework) pairs.
         rules: (plugin, shape rules) pairs.
+        layers: (plugin, row of the table of layers) pairs.
         tables: (plugin, function) pairs: what pickles may construct.
         broken: the plugins that failed.
     """
@@ -64,6 +66,7 @@ class Registry:
     layouts: list[tuple[Plugin, Layout]] = field(default_factory=list)
     frameworks: list[tuple[Plugin, Framework]] = field(default_factory=list)
     rules: list[tuple[Plugin, ShapeRules]] = field(default_factory=list)
+    layers: list[tuple[Plugin, Layer]] = field(default_factory=list)
     tables: list[tuple[Plugin, Table]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
@@ -111,6 +114,7 @@ class Registry:
             layouts = _collect(manager.hook.ckpt_core_layouts(), Layout)
             frameworks = _collect(manager.hook.ckpt_core_frameworks(), Framework)
             rules = _collect(manager.hook.ckpt_core_rules(), ShapeRules)
+            layers = _collect(manager.hook.ckpt_core_layers(), Layer)
             tables = _collect(manager.hook.ckpt_core_constructors(), Callable)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code: whatever it raises is reported, not passed on
             self.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
@@ -119,6 +123,7 @@ class Registry:
         self.layouts += [(plugin, layout) for layout in layouts]
         self.frameworks += [(plugin, framework) for framework in frameworks]
         self.rules += [(plugin, one) for one in rules]
+        self.layers += [(plugin, layer) for layer in layers]
         self.tables += [(plugin, table) for table in tables]
 
     def constructors(self, source: Source) -> dict[str, Constructor]:

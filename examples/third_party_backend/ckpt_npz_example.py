@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import DamagedFileError
 from ckpt_core.hookspecs import hookimpl
+from ckpt_core.layers import Layer, line
 from ckpt_core.npy import NPY_DTYPES, as_npy, read_npy
 from ckpt_core.shapes import ShapeRules
 from ckpt_core.sink import Sink
@@ -64,3 +65,12 @@ def ckpt_core_rules() -> list[ShapeRules]:
     }
     reasons = {"dropout": "it leaves no trace in the weights"}
     return [ShapeRules(shapes, reasons, aliases={"mlp_dim": ["mlp_size"]}, name="vit")]
+
+
+@hookimpl
+def ckpt_core_layers() -> list[Layer]:
+    lines = (
+        line("proj.weight -> gate/kernel value/kernel", "split(axis=0, parts=2)", "transpose"),
+        line("proj.bias -> gate/bias value/bias", "split(axis=0, parts=2)"),
+    )
+    return [Layer("gated", torch=("GatedLinear",), flax=("GatedDense",), lines=lines)]

@@ -168,3 +168,13 @@ except CheckpointError as error:
 
 def _header() -> bytes:
     return b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }".ljust(63) + b"\n"
+
+
+def test_its_layers_are_asked_before_the_built_in_ones(installed: Path) -> None:
+    code = """
+from ckpt_core.transfer.layers import find_layer, layer_rules
+for rule in layer_rules(find_layer("GatedLinear", "GatedDense"), {"proj/weight"}, source=("mlp",), target=("mlp",)):
+    print(*rule.source, "->", *rule.target, *map(str, rule.ops))
+"""
+    expected = "mlp/proj/weight -> mlp/gate/kernel mlp/value/kernel split(axis=0, parts=2) transpose"
+    assert run(code, plugins=installed).strip() == expected

@@ -168,7 +168,7 @@ def _search(equations: list[Equation], known: dict[str, int], steps: _Steps) -> 
     rest.sort(key=lambda equation: sum(name not in known for name in equation.names))
     for equation in rest:
         try:
-            found = list(itertools.islice(_roots(equation.expression, equation.size, known, steps), _ROWS))
+            found = list(itertools.islice(_candidates(equation, known, steps), _ROWS))
         except _Open:
             continue
         steps.is_complete &= len(found) < _ROWS
@@ -180,6 +180,13 @@ def _search(equations: list[Equation], known: dict[str, int], steps: _Steps) -> 
     yield known
 
 
+def _candidates(equation: Equation, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
+    """Yield what solves one equation; an axis may be empty, so a name alone may be 0."""
+    if isinstance(equation.expression, Name):
+        return iter([{**known, equation.expression.name: equation.size}])
+    return _roots(equation.expression, equation.size, known, steps)
+
+
 def _roots(node: Expression, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
     """Yield what makes an expression that size, added to what is known."""
     steps.take()
@@ -188,7 +195,7 @@ def _roots(node: Expression, size: int, known: dict[str, int], steps: _Steps) ->
         if evaluate(node, known) == size:
             yield known
     elif isinstance(node, Name):
-        if size >= 0:
+        if size > 0:
             yield {**known, node.name: size}
     elif len(free) == 1 and _is_increasing(node):
         root = _bisected(node, size, known, free[0])
@@ -202,6 +209,12 @@ def _is_increasing(node: Expression) -> bool:
     if isinstance(node, Operation):
         return node.sign in ("+", "*", "**") and _is_increasing(node.left) and _is_increasing(node.right)
     return True
+
+
+def _may_be_negative(node: Expression) -> bool:
+    if isinstance(node, Operation):
+        return node.sign == "-" or _may_be_negative(node.left) or _may_be_negative(node.right)
+    return False
 
 
 def _bisected(node: Expression, size: int, known: dict[str, int], name: str) -> int | None:
@@ -224,6 +237,8 @@ def _product(node: Operation, size: int, known: dict[str, int], steps: _Steps) -
     for side, other in ((node.left, node.right), (node.right, node.left)):
         value = evaluate(side, known)
         if value is not None:
+            if value == size == 0:
+                raise _Open
             if value and size % value == 0:
                 yield from _roots(other, size // value, known, steps)
             return
@@ -231,7 +246,8 @@ def _product(node: Operation, size: int, known: dict[str, int], steps: _Steps) -
         raise _Open
     divisors, are_all = _divisors(size)
     steps.is_complete &= are_all
-    for divisor in divisors:
+    negative = [-divisor for divisor in divisors] if _may_be_negative(node) else []
+    for divisor in [*divisors, *negative]:
         for row in _roots(node.left, divisor, known, steps):
             yield from _roots(node.right, size // divisor, row, steps)
 
@@ -242,9 +258,9 @@ def _sum(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> It
         if value is not None:
             yield from _roots(other, size - value, known, steps)
             return
-    if size > _SUM:
+    if size > _SUM or _may_be_negative(node):
         raise _Open
-    for part in range(1, size):
+    for part in range(size + 1):
         for row in _roots(node.left, part, known, steps):
             yield from _roots(node.right, size - part, row, steps)
 
@@ -263,7 +279,7 @@ def _quotient(node: Operation, size: int, known: dict[str, int], steps: _Steps) 
     left, right = evaluate(node.left, known), evaluate(node.right, known)
     if right is not None and right > 0:
         low, high, side = size * right, (size + 1) * right, node.left
-    elif left is not None and size >= 0:
+    elif left is not None and left >= 0 and size >= 0 and not _may_be_negative(node.right):
         low, high, side = left // (size + 1) + 1, (left // size + 1) if size else 0, node.right
     else:
         raise _Open
@@ -277,14 +293,15 @@ def _power(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> 
     """Turn a power round, by its exponent or its base, or by trying every exponent."""
     base, exponent = evaluate(node.left, known), evaluate(node.right, known)
     exponents = range(1, max(size.bit_length(), 1) + 1) if exponent is None else (exponent,)
-    if size <= 0 or (size == 1 and exponent is None):
+    if size <= 0 or (size == 1 and exponent in (None, 0)):
         raise _Open
     for power in exponents:
         root = base if base is not None else _root(size, power)
-        if root is None or calculate("**", root, power) != size:
-            continue
-        for row in _roots(node.left, root, known, steps):
-            yield from _roots(node.right, power, row, steps)
+        roots = {root, -root} if root is not None and _may_be_negative(node.left) else {root}
+        for value in sorted(value for value in roots if value is not None):
+            if calculate("**", value, power) == size:
+                for row in _roots(node.left, value, known, steps):
+                    yield from _roots(node.right, power, row, steps)
 
 
 _BY_SIGN: Final = {"*": _product, "+": _sum, "-": _difference, "//": _quotient, "**": _power}

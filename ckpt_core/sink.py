@@ -22,7 +22,7 @@ from ckpt_core.durable import sync_directory, sync_file, sync_filesystem
 from ckpt_core.errors import TargetError, UnsafePathError, UsageError
 from ckpt_core.writer import FileWriter, Progress
 
-__all__ = ["Sink", "clear_leftovers", "remove_target"]
+__all__ = ["Sink", "clear_leftovers", "link_target", "remove_target"]
 
 _SUFFIX: Final = ".ckpt-tmp"
 _NOREPLACE: Final = 1
@@ -239,6 +239,25 @@ def remove_target(path: str) -> None:
             sync_directory(parent)
             _remove(aside)
         sync_directory(parent)
+
+
+def link_target(path: str, target: str) -> bool:
+    """Give a file a second name, atomically, in place of what stood there; False where this system has no links.
+
+    Writers replace files and never change them, so that the second name keeps what the first one had.
+    """
+    parent, name = os.path.split(os.path.abspath(target))
+    aside = os.path.join(parent, _temporary_name(name))
+    try:
+        os.link(path, aside)
+    except OSError:  # another file system, a directory, or no links at all
+        return False
+    with _refusals(target):
+        os.replace(aside, target)
+        with contextlib.suppress(FileNotFoundError):  # renaming onto a link to the same file does nothing
+            os.unlink(aside)
+        sync_directory(parent)
+    return True
 
 
 def _temporary_name(name: str) -> str:

@@ -15,10 +15,10 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Framework
 from ckpt_core.live import tree_of
+from ckpt_core.plainly import as_plain
 from ckpt_core.registry import registry
-from ckpt_core.schema import as_plain
 
-__all__ = ["Training", "plain_config", "training_tree"]
+__all__ = ["Training", "framework_name", "plain_config", "training_tree"]
 
 _MAX_LOOK: Final = 10_000
 """Objects of a tree that are looked at to find one that belongs to a framework."""
@@ -131,6 +131,11 @@ def _is_live_model(value: Any) -> bool:
     return any(
         framework.owns(value) and framework.spec(value) is None for _, framework in registry().frameworks
     )
+
+
+def framework_name(value: Any) -> str:
+    """Return the name of the framework of a live model or of a tree of arrays; "" for numpy."""
+    return _framework_of(value).name
 
 
 def _framework_of(value: Any) -> Framework:

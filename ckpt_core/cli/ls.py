@@ -9,15 +9,15 @@ import click
 
 from ckpt_core.cli.jsonable import jsonable
 from ckpt_core.cli.options import json_option
-from ckpt_core.cli.render import clean, emit, emit_json, size_text, table
+from ckpt_core.cli.render import emit, emit_json
 from ckpt_core.errors import CheckpointNotFoundError, UsageError
 from ckpt_core.runs import Run, Selection
 from ckpt_core.runs.entry import Entry
+from ckpt_core.runs.listing_text import listing_text
 from ckpt_core.runs.metrics import direction
-from ckpt_core.runs.rows import Row, columns_of, figure, moment, rows_of, running_bests
-from ckpt_core.runs.select import metric_named, ranked
+from ckpt_core.runs.select import ranked
 
-__all__ = ["entry_object", "listing_lines", "ls"]
+__all__ = ["entry_object", "ls"]
 
 
 @click.command(epilog="Exit codes: 0 done; 2 an error, such as a directory that holds no checkpoint.")
@@ -57,7 +57,7 @@ def ls(
     elif as_json:
         emit_json(_object(run, ordered, chosen))
     else:
-        emit("\n".join(listing_lines(run, ordered, chosen, best)))
+        emit(listing_text(run, ordered, chosen, best))
 
 
 def _chosen(
@@ -111,40 +111,3 @@ def entry_object(entry: Entry) -> dict[str, Any]:
         "comment has_weights has_optimizer sources same_as linked"
     )
     return {name: jsonable(getattr(entry, name)) for name in fields.split()}
-
-
-# Text.
-
-
-def listing_lines(
-    run: Run, entries: Sequence[Entry], chosen: Selection | None, best: str | None = None
-) -> list[str]:
-    """Return a listing as lines of text."""
-    first = [metric_named(entries, best)] if best is not None and chosen is not None else []
-    metrics = columns_of(entries, first)
-    head = ["", "", "checkpoint", "epoch", "step", *metrics, "size", "time (UTC)", "role", ""]
-    rows = rows_of(entries)
-    names = {chosen.entry.name, *chosen.entry.same_as} if chosen is not None else set()
-    body = [_cells(number, row, metrics, row.entry.name in names) for number, row in enumerate(rows, 1)]
-    numbers = frozenset({0, *range(3, 6 + len(metrics))})
-    lines = [clean(run.path, 1000), *table([list(map(clean, head)), *body], right=numbers)]
-    bests = [
-        f"best so far: {name} = {value:.6g} (says {where})" for name, value, where in running_bests(entries)
-    ]
-    if chosen is not None:
-        bests.append(f"chosen: {chosen.path} ({chosen.reason})")
-        bests += [f"passed over: {reason}" for reason in chosen.passed_over]
-    else:
-        bests.append("chosen: none; nothing here is whole")
-    return [*lines, "", *(clean(line, 1000) for line in (*bests, *run.notes))]
-
-
-def _cells(number: int, row: Row, metrics: Sequence[str], is_chosen: bool) -> list[str]:
-    entry = row.entry
-    name = " = ".join([entry.name, *row.copies])
-    state = "" if entry.state == "complete" else f"{entry.state}: {entry.reason}"
-    if entry.state == "complete" and not entry.has_weights:
-        state = "no weights"
-    figures = [figure(entry, column) for column in ("epoch", "step", *metrics)]
-    cells = [str(number), "*" if is_chosen else "", name, *figures, size_text(entry.size), moment(entry)]
-    return [clean(cell, 200) for cell in (*cells, ", ".join(row.roles), state)]

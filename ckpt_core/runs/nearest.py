@@ -9,6 +9,7 @@ from typing import Final
 
 from ckpt_core.errors import CheckpointNotFoundError
 from ckpt_core.paths import roots, search
+from ckpt_core.registry import registry
 from ckpt_core.runs.scan import scan
 
 __all__ = ["nearest", "nothing_here"]
@@ -31,6 +32,7 @@ def nothing_here(path: str, given: str | os.PathLike[str]) -> CheckpointNotFound
         lines.append(
             "Name a directory in which a training run saved, or save one there: Run(path).save(model, ...)."
         )
+    lines += [f"The plugin {broken.plugin} is broken: {broken.reason}" for broken in registry().broken]
     reason = "holds no checkpoint" if os.path.isdir(path) else "no such directory"
     return CheckpointNotFoundError(reason, path=given, remedy="\n  ".join(lines))
 

@@ -48,7 +48,7 @@ def _placed(entry: Entry, measure: str, entries: Sequence[Entry]) -> tuple[float
         for other in entries
         if other.epoch is not None and other.epoch <= entry.epoch
     ]
-    return (max(before), *own[1:]) if before else own
+    return (max(before) + 0.5, *own[1:]) if before else own
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ckpt_core.paths import search
 from ckpt_core.runs import prune as pruning
 from ckpt_core.runs.entry import Entry
 from ckpt_core.runs.html import run_html
+from ckpt_core.runs.keeping import Kept, keep
 from ckpt_core.runs.listing import Listing, list_checkpoints
 from ckpt_core.runs.nearest import nothing_here
 from ckpt_core.runs.prune import Pruning
@@ -165,6 +167,70 @@ class Run:
             return pruning.remove(plan, self.path)
         finally:
             self.refresh()
+
+    def save(
+        self,
+        model: Any,
+        optimizer: Any = None,
+        *,
+        step: int | None = None,
+        epoch: float | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        config: Any = None,
+        scheduler: Any = None,
+        scaler: Any = None,
+        rng: Any = None,
+        extra: Mapping[str, Any] | None = None,
+        every: int = 1,
+        best: str | None = None,
+        mode: str | None = None,
+        final: bool = False,
+        comment: str = "",
+        to: str | None = None,
+    ) -> Kept:
+        """Write the checkpoints that are due at this point of training; call it after each epoch (or step).
+
+        They are `checkpoint_epoch_10.pth` (or `_step_`), `checkpoint_best.pth` and `checkpoint_final.pth`, each
+        replaced atomically, in the run's directory below the working directory.
+
+        Arguments:
+            model, optimizer, step, epoch, metrics, config, scheduler, scaler, rng, extra: as `save_checkpoint`
+                takes them.
+            every: a periodic one is due when the epoch (or, without one, the step) is a multiple of this.
+            best: the metric whose best value so far makes a checkpoint the best; NaN never does.
+            mode: "min" or "max", where its name does not tell which way it is better.
+            final: training ends here.
+            comment: words that end the names.
+            to: the format; by default torch for torch models and Orbax for Flax.
+
+        Returns:
+            The paths that were written, this value and the best one so far.
+
+        Raises:
+            UsageError: neither epoch nor step is given, or `best` is not among the metrics.
+            TargetError: the system refuses.
+
+        Example:
+            for epoch in range(1, 101):
+                ...
+                run.save(model, optimizer, epoch=epoch, metrics={"val_eer": eer}, every=5, best="val_eer")
+        """
+        training = {
+            "model": model,
+            "optimizer": optimizer,
+            "step": step,
+            "epoch": epoch,
+            "metrics": metrics,
+            "config": config,
+            "scheduler": scheduler,
+            "scaler": scaler,
+            "rng": rng,
+            "extra": extra,
+        }
+        folder = os.path.abspath(self.given)
+        kept = keep(folder, training, every=every, best=best, mode=mode, final=final, comment=comment, to=to)
+        self.refresh()
+        return kept
 
     def __repr__(self) -> str:
         return f"Run({self.given!r})"

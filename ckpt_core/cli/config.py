@@ -76,8 +76,9 @@ def config(
             with progress_bar("writing") as report:
                 write_config(ckpt, write, resolved, force=force, progress=report)
     _show(resolved, shown, as_json, {"path": path, "written": write if is_agreed else None})
-    for conflict in resolved.conflicts[:20]:  # on stderr, so that it is seen whatever stdout is used for
-        click.echo(f"{'corrected' if is_agreed else 'conflict'}: {clean(str(conflict), 400)}", err=True)
+    if shown is not None:  # stdout is for a program; the others have it in the report
+        for conflict in resolved.conflicts[:20]:
+            click.echo(f"{'corrected' if is_agreed else 'conflict'}: {clean(str(conflict), 400)}", err=True)
     if not is_agreed:
         _advise(resolved, write)
         ctx.exit(1)

@@ -67,7 +67,8 @@ class Names:
 
     def __init__(self, fields: Iterable[str], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
         self.fields: dict[str, None] = {}
-        self._endings: dict[tuple[str, ...], list[str]] = {}
+        # Every ending of every field's name, with the fields that have it and whether it is the whole name.
+        self._endings: dict[tuple[str, ...], dict[str, bool]] = {}
         self._aliases = {
             _key(other): _key(name)
             for name, others in (aliases or {}).items()
@@ -82,8 +83,9 @@ class Names:
             return
         self.fields[name] = None
         key = _key(name)
-        for start in range(len(key)):
-            self._endings.setdefault(key[start:], []).append(name)
+        for form in dict.fromkeys([key, self._translated(key)]):
+            for start in range(len(form)):
+                self._endings.setdefault(form[start:], {})[name] = start == 0
 
     def add_new(self, names: Iterable[str]) -> None:
         """Add those of some names that mean no field yet."""
@@ -109,12 +111,12 @@ class Names:
         return difflib.get_close_matches(name, list(self.fields), 3, 0.5)
 
     def _ending(self, key: tuple[str, ...]) -> str | None:
+        """The one field that ends with the key, or that the key ends with."""
         for start in range(len(key)):
-            found = self._endings.get(key[start:], [])
+            found = self._endings.get(key[start:])
             if found:
-                whole = [name for name in found if start == 0 or _key(name) == key[start:]]
-                exact = [name for name in whole if _key(name) == key[start:]]
-                best = exact or whole
+                whole = [name for name, is_whole in found.items() if is_whole]
+                best = whole or ([] if start else list(found))
                 return best[0] if len(best) == 1 else None
         return None
 

@@ -91,7 +91,7 @@ def resolve_config(
         if target.is_open:
             name_fields(target, names, saved)
             for one in sets:
-                names.add_new(sorted(one.names))
+                names.add_new(one.names)
             name_fields(target, names, weak)
         strong = override_layer(overrides or {}, names, target.is_open, target.title)
         if target.is_open:

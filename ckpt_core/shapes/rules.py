@@ -84,10 +84,10 @@ class ShapeRules:
         return tuple(_rule(pattern, text) for pattern, text in self.data.items())
 
     @functools.cached_property
-    def names(self) -> frozenset[str]:
-        """Every name that a rule mentions."""
+    def names(self) -> tuple[str, ...]:
+        """Every name that a rule mentions, in order."""
         sizes = [size for rule in self.rules for size in rule.dimensions.sizes if size is not None]
-        return frozenset(name for size in sizes for name in names(size))
+        return tuple(dict.fromkeys(name for size in sizes for name in names(size)))
 
     def equations(self, leaves: Sequence[Leaf]) -> list[Equation]:
         """Return what the shapes of a model's arrays say, an equation per dimension and number of entries.

@@ -60,22 +60,17 @@ def _put(config: Any, keys: list[str], value: Any, kind: Any) -> None:
 
 
 def _fields(config: Any, prefix: str, explicit: Collection[str]) -> Iterator[Field]:
+    library: Any = sys.modules["ml_collections"]
     for key in config:
         name = f"{prefix}{key}"
-        value = _value(config, key)
+        try:
+            value, kind = config[key], config.get_type(key)
+        except library.config_dict.RequiredValueError:  # a placeholder that wants a value
+            yield Field(name)
+            continue
         if isinstance(value, type(config)) and len(value):
             yield from _fields(value, f"{name}.", explicit)
-            continue
-        kind = config.get_type(key)
-        annotation = MISSING if kind is type(None) or value is not None else kind
-        is_unset = value is None and kind is not type(None)  # a placeholder
-        default = MISSING if is_unset else value
-        yield Field(name, annotation, default, value if name in explicit else MISSING)
-
-
-def _value(config: Any, key: str) -> Any:
-    """A value, or None for a placeholder that is required and has none."""
-    try:
-        return config[key]
-    except sys.modules["ml_collections.config_dict"].RequiredValueError:
-        return None
+        elif value is None and kind is not type(None):  # a placeholder that may stay empty
+            yield Field(name, kind | None, None)
+        else:
+            yield Field(name, MISSING, value, value if name in explicit else MISSING)

@@ -32,11 +32,22 @@ class DataclassTarget(Target):
 
 
 def annotations_of(kind: type) -> dict[str, Any]:
-    """Return a class's annotations; empty where one of them names what is not there."""
+    """Return a class's annotations, those left out that name what is not there."""
     try:
         return typing.get_type_hints(kind)
     except (NameError, TypeError, AttributeError):
-        return {}
+        declared = {item.name: item.type for item in dataclasses.fields(kind)}
+        return {
+            name: found for name, one in declared.items() if (found := _evaluated(one, kind)) is not MISSING
+        }
+
+
+def _evaluated(annotation: Any, kind: type) -> Any:
+    holder = type("Holder", (), {"__annotations__": {"it": annotation}, "__module__": kind.__module__})
+    try:
+        return typing.get_type_hints(holder)["it"]
+    except (NameError, TypeError, AttributeError):
+        return MISSING
 
 
 def inner_dataclass(annotation: Any) -> type | None:

@@ -43,17 +43,25 @@ class PydanticTarget(Target):
             raise UsageError(f"{self.kind.__name__} does not take these values: {error}") from error
 
 
-def _fields(kind: Any, instance: Any, prefix: str, explicit: Collection[str]) -> Iterator[Field]:
+def _fields(
+    kind: Any, instance: Any, prefix: str, explicit: Collection[str], base: Any = MISSING
+) -> Iterator[Field]:
+    """The fields of a model; `base` is the default that the field around it declares, or MISSING."""
     for key, info in kind.model_fields.items():
         name = f"{prefix}{key}"
         value = MISSING if instance is None else getattr(instance, key)
-        inner = _inner(info.annotation) if value is MISSING or not is_model(value) else type(value)
-        if inner is not None and value is not None:
-            yield from _fields(inner, None if value is MISSING else value, f"{name}.", explicit)
-            continue
-        default = MISSING if info.is_required() else info.get_default(call_default_factory=True)
+        default = _default(info) if base is MISSING else getattr(base, key)
         was_set = instance is not None and (key in instance.model_fields_set or name in explicit)
-        yield Field(name, info.annotation, default, value if was_set else MISSING)
+        inner = type(value) if is_model(value) else _inner(info.annotation)
+        if inner is not None and value is not None and (value is not MISSING or default is not None):
+            inner_base = default if isinstance(default, inner) else MISSING
+            yield from _fields(inner, value if was_set else None, f"{name}.", explicit, inner_base)
+        else:
+            yield Field(name, info.annotation, default, value if was_set else MISSING)
+
+
+def _default(info: Any) -> Any:
+    return MISSING if info.is_required() else info.get_default(call_default_factory=True)
 
 
 def _inner(annotation: Any) -> Any:
@@ -68,9 +76,11 @@ def _spelled(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for key, value in values.items():
         info = kind.model_fields[key]
-        inner = _inner(info.annotation)
+        inner, default = _inner(info.annotation), _default(info)
         alias = info.validation_alias if isinstance(info.validation_alias, str) else info.alias
-        found[alias or key] = _spelled(inner, value) if inner and isinstance(value, Mapping) else value
+        if inner is not None and isinstance(value, Mapping):
+            value = _copied(default, value) if is_model(default) else _spelled(inner, value)  # noqa: PLW2901
+        found[alias or key] = value
     return found
 
 

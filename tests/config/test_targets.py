@@ -1,0 +1,324 @@
+"""Every kind of config that can be filled, each judged by its own library."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import enum
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import ml_collections
+import numpy as np
+import pydantic
+import pytest
+
+from ckpt_core import resolve_config
+from ckpt_core.config import NONE, explicit_arguments
+from ckpt_core.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Optim:
+    lr: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    width: int
+    depth: int = 2
+    name: str | None = None
+    optim: Optim = dataclasses.field(default_factory=lambda: Optim(lr=0.2))
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    derived: int = dataclasses.field(init=False, default=0)
+
+
+class OptimModel(pydantic.BaseModel):
+    lr: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+class Model(pydantic.BaseModel):
+    width: int
+    depth: int = 2
+    name: str | None = None
+    optim: OptimModel = OptimModel(lr=0.2)
+    extra: dict[str, Any] = {}
+
+
+SAVED = {
+    "width": np.int64(8),
+    "optim": {"lr": np.array(0.5), "betas": [0.5, 0.6]},
+    "extra": {"a": {"b": 1}},
+}
+
+
+def fill(into, saved=SAVED, **options):
+    return resolve_config({}, into, defaults=saved, beside=False, **options)
+
+
+# One value, one place.
+
+
+@pytest.mark.parametrize("kind", [Config, Model])
+def test_a_class_is_filled_with_nested_ones(kind):
+    config = fill(kind).config
+    assert isinstance(config, kind)
+    assert (config.width, config.depth, config.name) == (8, 2, None)
+    assert type(config.width) is int
+    assert (config.optim.lr, config.optim.betas) == (0.5, (0.5, 0.6))
+    assert config.extra == {"a": {"b": 1}}
+
+
+def test_what_is_not_given_keeps_the_default_that_its_parent_declares():
+    assert fill(Config, {"width": 8}).config.optim == Optim(lr=0.2)
+    assert fill(Config, {"width": 8, "optim": {"betas": [1, 2]}}).config.optim == Optim(0.2, (1.0, 2.0))
+    assert fill(Model, {"width": 8, "optim": {"betas": [1, 2]}}).config.optim == OptimModel(
+        lr=0.2, betas=(1, 2)
+    )
+
+
+def test_an_instance_is_copied_and_its_given_values_are_kept():
+    old = Config(width=4, depth=5)
+    config = fill(old).config
+    assert config == Config(4, 5, None, Optim(0.5, (0.5, 0.6)), {"a": {"b": 1}})
+    assert old == Config(width=4, depth=5)
+    origins = fill(old).provenance
+    assert (origins["width"].source, origins["width"].where) == ("override", "given in Config")
+    assert origins["width"].overruled[0].value == 8
+
+
+def test_a_pydantic_model_says_itself_what_was_set():
+    model = Model(width=4, depth=2)  # 2 is the default, and was given
+    config = fill(model, {**SAVED, "depth": 7, "name": "x"}).config
+    assert (config.width, config.depth, config.name) == (4, 2, "x")
+    assert config.optim.lr == 0.5
+    assert model.name is None
+    assert fill(Model).config.model_fields_set == {"width", "optim", "extra"}
+
+
+def test_pydantic_fields_are_validated_under_their_alias():
+    class Aliased(pydantic.BaseModel):
+        width: int = pydantic.Field(alias="W", gt=0)
+
+    assert fill(Aliased, {"width": 3}).config.width == 3
+    with pytest.raises(UsageError, match=r"Aliased does not take these values(.|\n)*greater than 0"):
+        fill(Aliased, {"width": -3})
+
+
+def test_a_namespace_is_filled_and_what_it_has_counts_as_default():
+    old = argparse.Namespace(width=1, depth=2, betas=(0.9, 0.99))
+    new = fill(old, {"width": 8, "betas": [1, 2], "unknown": 3}).config
+    assert new == argparse.Namespace(width=8, depth=2, betas=(1, 2))
+    assert old.width == 1
+    assert fill(old, {"width": 8}, explicit=["width"]).config.width == 1
+    assert fill(argparse.Namespace, {"width": 8}).config == argparse.Namespace(width=8)
+
+
+def test_a_dict_takes_everything_and_is_not_changed():
+    old = {"optim": {"lr": 1.0, "eps": 1e-8}, "width": 1}
+    found = fill(old).config
+    assert found == {
+        "optim": {"lr": 0.5, "eps": 1e-8, "betas": [0.5, 0.6]},
+        "width": 8,
+        "extra": {"a": {"b": 1}},
+    }
+    assert old == {"optim": {"lr": 1.0, "eps": 1e-8}, "width": 1}
+    assert fill(None, {"a": 1}).config == fill(dict, {"a": 1}).config == {"a": 1}
+
+
+def test_a_config_dict_keeps_its_types_and_its_lock():
+    old = ml_collections.ConfigDict({"width": 1, "optim": {"lr": 1.0, "betas": (0.9, 0.99)}, "name": None})
+    old.depth = ml_collections.config_dict.placeholder(int)
+    old.lock()
+    new = fill(old, {**SAVED, "name": "x", "depth": 3.0}).config
+    assert type(new) is ml_collections.ConfigDict
+    assert new.to_dict() == {
+        "width": 8,
+        "depth": 3,
+        "name": "x",
+        "optim": {"lr": 0.5, "betas": (0.5, 0.6)},
+    }
+    assert new.is_locked
+    assert old.width == 1
+    assert old.optim.lr == 1.0
+    frozen = fill(ml_collections.FrozenConfigDict(old), {"width": 8, "depth": 3}).config
+    assert type(frozen) is ml_collections.FrozenConfigDict
+    assert (frozen.width, frozen.optim.lr) == (8, 1.0)
+    assert fill(ml_collections.ConfigDict, {"optim": {"lr": 3}}).config.optim.lr == 3
+
+
+def test_a_config_dict_that_refuses_a_type_is_an_error_of_ours():
+    old = ml_collections.ConfigDict({"width": 1})
+    with pytest.raises(UsageError, match="does not take width = 'wide'"):
+        fill(old, {"width": "wide"})
+
+
+def test_a_required_placeholder_without_a_value_is_missing():
+    old = ml_collections.ConfigDict({"width": ml_collections.config_dict.required_placeholder(int)})
+    with pytest.raises(UsageError, match="the ConfigDict has no value for width"):
+        fill(old, {})
+    assert fill(old, {"width": 3}).config.width == 3
+
+
+# What the annotation asks for.
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+@dataclasses.dataclass
+class Kinds:
+    value: Any = None
+
+
+def coerced(annotation, value):
+    kind = dataclasses.make_dataclass("Kind", [("value", annotation)])
+    return fill(kind, {"value": value}).config.value
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "expected"),
+    [
+        (int, np.array(3), 3),
+        (int, 3.0, 3),
+        (int, "3", 3),
+        (float, 3, 3.0),
+        (float, "1e-3", 0.001),
+        (bool, np.bool_(True), True),
+        (bool, 1, True),
+        (str, Path("a"), "a"),
+        (Path, "a/b", Path("a/b")),
+        (tuple[int, ...], [1, 2.0], (1, 2)),
+        (tuple[int, str], [1, "x"], (1, "x")),
+        (tuple[int, ...], np.array([1, 2]), (1, 2)),
+        (tuple, [1, [2]], (1, [2])),
+        (list[float], (1, 2), [1.0, 2.0]),
+        (list[tuple[int, int]], [[1, 2], [3, 4]], [(1, 2), (3, 4)]),
+        (set[int], [1, 1], {1}),
+        (frozenset[str], ["a"], frozenset("a")),
+        (dict[str, tuple[int, ...]], {"a": [1]}, {"a": (1,)}),
+        (int | None, None, None),
+        (int | None, np.int32(4), 4),
+        (int | str, "4", "4"),
+        (float | None, 1, 1.0),
+        (Literal["a", "b"], "b", "b"),
+        (Colour, "RED", Colour.RED),
+        (Colour, 1, Colour.RED),
+        (Pair, [1, 2], Pair(1, 2)),
+        (list[Optim], [{"lr": 1}], [Optim(lr=1.0)]),
+        (Any, [1], [1]),
+        (np.dtype, "float32", "float32"),
+    ],
+    ids=str,
+)
+def test_values_take_the_form_that_the_annotation_asks(annotation, value, expected):
+    found = coerced(annotation, value)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "problem"),
+    [
+        (int, 3.5, "is no whole number"),
+        (int, "three", "is no whole number"),
+        (int, float("inf"), "is no whole number"),
+        (float, "fast", "is no number"),
+        (bool, "yes", "is neither true nor false"),
+        (str, 3, "is no text"),
+        (tuple[int, int], [1], "has 1 elements, not 2"),
+        (tuple[int, ...], 3, "is no sequence"),
+        (Literal["a"], "c", "is none of 'a'"),
+        (Colour, "BLUE", "is none of RED"),
+        (int | None, "x", "is not None|is no whole number"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_had_in_that_form_is_named(annotation, value, problem):
+    with pytest.raises(UsageError, match=rf"Kind does not take 1 of the values\n  value: .*{problem}"):
+        coerced(annotation, value)
+
+
+def test_annotations_of_what_is_not_there_are_no_obstacle():
+    @dataclasses.dataclass
+    class Loose:
+        width: NotThere = 3  # noqa: F821
+        depth: tuple[int, ...] = ()
+
+    assert fill(Loose, {"width": [1], "depth": [2]}).config == Loose([1], (2,))
+
+
+def test_a_class_that_refuses_its_values_is_an_error_of_ours():
+    @dataclasses.dataclass
+    class Strict:
+        width: int = 1
+
+        def __post_init__(self):
+            if self.width > 5:
+                raise ValueError("too wide")
+
+    with pytest.raises(UsageError, match="Strict does not take these values: too wide"):
+        fill(Strict, {"width": 6})
+
+
+@pytest.mark.parametrize("into", [3, "text", object(), int, [1]])
+def test_what_is_no_config_says_what_is(into):
+    with pytest.raises(UsageError, match=r"is no config to fill\n  Pass a dict, a dataclass"):
+        fill(into)
+
+
+# Given explicitly, and left at the default.
+
+
+def parser():
+    made = argparse.ArgumentParser()
+    made.add_argument("--lr", type=float, default=0.1)
+    made.add_argument("--width", type=int, default=7)
+    made.add_argument("--flag", action="store_true")
+    made.add_argument("--verbose", "-v", action="count", default=0)
+    made.add_argument("--tags", action="append", default=["a"])
+    made.set_defaults(seed=3)
+    commands = made.add_subparsers(dest="command")
+    train = commands.add_parser("train")
+    train.add_argument("--epochs", type=int, default=5)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ([], set()),
+        (["--lr", "0.1"], {"lr"}),
+        (["--flag", "-vv", "--tags", "b"], {"flag", "verbose", "tags"}),
+        (["train"], {"command"}),
+        (["train", "--epochs", "5"], {"command", "epochs"}),
+    ],
+)
+def test_a_parser_says_which_options_were_given(line, expected):
+    made = parser()
+    assert explicit_arguments(made, line) == expected
+    assert made.parse_args(line) == parser().parse_args(line)
+
+
+def test_a_parser_tells_given_options_from_defaults(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--lr", "0.1"])
+    made = parser()
+    found = fill(made.parse_args(), {"lr": 0.5, "width": 32}, explicit=made)
+    assert (found.config.lr, found.config.width) == (0.1, 32)
+    assert found.provenance["lr"].source == "override"
+
+
+def test_an_override_of_none_means_not_given_unless_none_is_meant():
+    saved = {"width": 8, "name": "x"}
+    assert fill(Config, saved, overrides={"name": None}).config.name == "x"
+    found = fill(Config, saved, overrides={"name": NONE})
+    assert found.config.name is None
+    assert found.provenance["name"].source == "override"

@@ -116,7 +116,11 @@ class _Build:
                 return node
             if name not in scope.names:
                 return Record("optax.transforms._masking.MaskedNode")
-            return arrays[name] if name in arrays else _initial(field, array_of(node), call)
+            array = array_of(node)
+            assert array is not None
+            if name in arrays or field not in _FACTORED:
+                return arrays[name] if name in arrays else _initial(field, array, call)
+            return _hole(field, name, array)
 
         return map_with_path(leaf, self.params)
 
@@ -192,14 +196,20 @@ _STATES: Final[Mapping[str, Callable[[Call], tuple[str, ...]]]] = {
 }
 
 
-def _initial(field: str, param: LazyArray | None, call: Call) -> LazyArray:
-    """What `init` puts where the state has nothing: the run is at its beginning."""
-    assert param is not None
-    if field in ("row_var", "col_var", "variance"):
+_FACTORED: Final = frozenset({"row_var", "col_var", "variance"})
+
+
+def _hole(field: str, name: str, param: LazyArray) -> None:
+    """Return None, where Adafactor keeps nothing for a parameter of this rank."""
+    if (param.ndim < 2) == (field == "variance"):
         raise UnsupportedError(
-            "a state of Adafactor from before its first step has nothing to carry",
+            f"the state has no {field} of {name}: it is from before Adafactor's first step on it",
             remedy="Make the optimizer anew on the other side.",
         )
+
+
+def _initial(field: str, param: LazyArray, call: Call) -> LazyArray:
+    """Return what `init` puts where the state has nothing: the run is at its beginning."""
     fill: Any = 0
     shape, dtype = param.shape, to_numpy(param.dtype)
     if field == "mu_product":

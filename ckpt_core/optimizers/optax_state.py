@@ -7,7 +7,7 @@ fields, which `kinds.OPTAX_STATES` and `_WRAPPERS` list. https://optax.readthedo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ckpt_core.arrays import LazyArray
@@ -17,7 +17,7 @@ from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.tree import Alias, Index, KeyPath, Record, children, render_path
 from ckpt_core.view import named_weights, nest
 
-__all__ = ["NEUTRAL", "Member", "count_of", "members", "read_optax"]
+__all__ = ["NEUTRAL", "Member", "count_of", "members", "read_optax", "trace_is_scaled"]
 
 NEUTRAL: Final[Mapping[str, str]] = {
     "max_nu": "nu_max",
@@ -157,6 +157,23 @@ def _is_empty(node: Any) -> bool:
     return node is None or (isinstance(node, (dict, list, tuple)) and not node)
 
 
+def trace_is_scaled(found: Iterable[Member]) -> bool | None:
+    """Say whether an RMSprop state's momentum is of scaled updates, as the stock function has it; None without one.
+
+    `optax.rmsprop` is (rule, learning rate, trace); `chain(rule, trace, learning rate)` keeps torch's buffer.
+    """
+    rules = {
+        m.path[:-2]: m.path[-2] for m in found if m.role == "slot" and m.name == "nu" and len(m.path) > 1
+    }
+    for member in found:
+        if member.name == "trace" and member.role == "slot" and member.path[:-2] in rules:
+            places = [str(key) for key in (rules[member.path[:-2]], member.path[-2])]
+            places = [place.strip("[]") for place in places]
+            if all(place.isdecimal() for place in places):
+                return int(places[1]) - int(places[0]) > 1
+    return None
+
+
 # Reading.
 
 
@@ -167,14 +184,18 @@ def read_optax(native: Any) -> OptimizerState:
         native: the state, as Orbax, msgpack or a pickle holds it.
     """
     found = _Found()
-    for member in members(native):
+    every = list(members(native))
+    for member in every:
         found.take(member)
     slots = {name: nest(pairs) for name, pairs in found.slots.items()}
     groups = tuple(
         {**found.hyperparams.get(label, {}), "params": tuple(names), "label": label}
         for label, names in found.groups.items()
     )
-    hyperparams = next(iter(found.hyperparams.values()), {})
+    hyperparams = dict(next(iter(found.hyperparams.values()), {}))
+    scaled = trace_is_scaled(every)
+    if scaled is not None:
+        hyperparams["trace_is_scaled"] = scaled
     counts = list(found.counts.values())
     step = max(counts, default=found.schedule if found.schedule is not None else found.outer)
     differ = len({count for count in counts if count}) > 1

@@ -216,7 +216,7 @@ def torch_native(state: OptimizerState, *, with_names: bool = False) -> dict[str
     entries: dict[int, dict[str, Any]] = {}
     groups = []
     id = 0
-    empty = not state.step and kind not in STEPLESS | EAGER
+    empty = state.step == 0 and kind not in STEPLESS | EAGER
     for group in state.groups:
         members = []
         for name in group["params"]:

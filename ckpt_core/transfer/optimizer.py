@@ -45,6 +45,7 @@ def carry(
     kind: str | None = None,
     hyperparams: Mapping[str, Any] | None = None,
     step: int | None = None,
+    counted: int | None = None,
     schedule: Any = None,
     clip: float | None = None,
 ) -> Carried:
@@ -57,6 +58,7 @@ def carry(
         template: what the target expects; its framework decides what the state becomes.
         params: the target's tree of parameters; an optax state's slots are trees of its form.
         kind, hyperparams, step: see `translate_optimizer`.
+        counted: the checkpoint's own count of steps, for rules that keep none.
         schedule, clip: see `suggestion_for`.
 
     Raises:
@@ -68,6 +70,8 @@ def carry(
         raise UsageError(
             "the target does not say which framework it is of", remedy="Pass a model, or to='flax'."
         )
+    if step is None and state.step is None:
+        step = counted
     translated = translate_optimizer(state, to, kind=kind, hyperparams=hyperparams, step=step)
     moved = _with_newcomers(moved_state(translated, plan, sources, template), template)
     suggestion = suggestion_for(moved, schedule=schedule, clip=clip)
@@ -91,6 +95,8 @@ def _with_newcomers(state: OptimizerState, template: Template) -> OptimizerState
             *notes,
             f"{len(new):,} parameters have no optimizer state, and begin with an empty one: {', '.join(new[:4])}",
         )
+    elif len(groups) == 1 and not groups[0]["params"]:
+        groups[0]["params"] = tuple(new)  # a rule that keeps nothing names nobody: it updates all
     elif new:
         notes = (*notes, f"{len(new):,} parameters are in no group of the optimizer: {', '.join(new[:4])}")
     for group in groups:

@@ -107,6 +107,11 @@ def _torch(values: np.ndarray) -> torch.Tensor:
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
+def _wide(variables: Any) -> Any:
+    """In the precision that the test runs in: linen's own is float32."""
+    return jax.tree.map(lambda x: x.astype(jnp.result_type(float)), variables)
+
+
 def mlp() -> World:
     module = FlaxMlp()
     return World(
@@ -116,7 +121,7 @@ def mlp() -> World:
             ((module.apply({"params": params}, batch[0]) - batch[1]) ** 2).mean(),
             rest,
         ),
-        lambda: module.init(jax.random.key(0), jnp.zeros((1, 6))),
+        lambda: _wide(module.init(jax.random.key(0), jnp.zeros((1, 6)))),
         _regression,
         TransferPlan(_DENSE, source_framework="torch", target_framework="flax"),
     )
@@ -179,7 +184,7 @@ def conv() -> World:
         _seeded(TorchConv),
         torch_loss,
         loss,
-        lambda: module.init(jax.random.key(0), jnp.zeros((1, 6, 4, 1))),
+        lambda: _wide(module.init(jax.random.key(0), jnp.zeros((1, 6, 4, 1)))),
         _images,
         TransferPlan(rules, source_framework="torch", target_framework="flax"),
     )
@@ -258,7 +263,7 @@ def transformer() -> World:
         _seeded(TorchTransformer),
         torch_loss,
         loss,
-        lambda: module.init(jax.random.key(0), jnp.zeros((1, _LENGTH), jnp.int32)),
+        lambda: _wide(module.init(jax.random.key(0), jnp.zeros((1, _LENGTH), jnp.int32))),
         _sentences,
         TransferPlan(rules, source_framework="torch", target_framework="flax"),
     )

@@ -1,0 +1,124 @@
+"""Each family, in both directions: train, cross through files, train on, and compare with having stayed."""
+
+from __future__ import annotations
+
+import optax
+import pytest
+import torch
+from ckpt_torch.optim import Lion
+from optimizers.crossing import (
+    InFlax,
+    as_flax,
+    deviation,
+    file_to_flax,
+    file_to_torch,
+    same_bits,
+    save_torch,
+    to_flax,
+    to_torch,
+)
+from optimizers.worlds import mlp, precision, stepper, train_flax, train_torch
+
+O = torch.optim
+
+FROM_TORCH = {
+    "sgd": lambda p: O.SGD(p, lr=0.05, weight_decay=0.01),
+    "momentum": lambda p: O.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "nesterov": lambda p: O.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "dampening": lambda p: O.SGD(p, lr=0.05, momentum=0.9, dampening=0.4, weight_decay=0.01),
+    "adam": lambda p: O.Adam(p, lr=0.01, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.01),
+    "adamw": lambda p: O.AdamW(p, lr=0.01, weight_decay=0.1),
+    "maximize": lambda p: O.Adam(p, lr=0.001, maximize=True),
+    "amsgrad": lambda p: O.Adam(p, lr=0.01, amsgrad=True, weight_decay=0.01),
+    "amsgradw": lambda p: O.AdamW(p, lr=0.01, amsgrad=True, weight_decay=0.1),
+    "nadam": lambda p: O.NAdam(p, lr=0.01, weight_decay=0.01),
+    "nadamw": lambda p: O.NAdam(p, lr=0.01, weight_decay=0.1, decoupled_weight_decay=True),
+    "radam": lambda p: O.RAdam(p, lr=0.01, betas=(0.9, 0.99), weight_decay=0.01),
+    "radamw": lambda p: O.RAdam(p, lr=0.01, weight_decay=0.1, decoupled_weight_decay=True),
+    "adamax": lambda p: O.Adamax(p, lr=0.01, weight_decay=0.01),
+    "rmsprop": lambda p: O.RMSprop(p, lr=0.003, weight_decay=0.01),
+    "rmsprop momentum": lambda p: O.RMSprop(p, lr=0.001, momentum=0.8),
+    "rmsprop centred": lambda p: O.RMSprop(p, lr=0.001, centered=True, momentum=0.5),
+    "adagrad": lambda p: O.Adagrad(
+        p, lr=0.05, lr_decay=0.01, weight_decay=0.01, initial_accumulator_value=0.1
+    ),
+    "adadelta": lambda p: O.Adadelta(p, lr=1.0, weight_decay=0.01),
+    "rprop": lambda p: O.Rprop(p, lr=0.001),
+    "adafactor": lambda p: O.Adafactor(p, lr=0.01, weight_decay=0.1),
+    "lion": lambda p: Lion(p, lr=0.001, weight_decay=0.1),
+}
+KINDS = {
+    "radam": "torch_radam",
+    "radamw": "torch_radam",
+    "momentum": "sgd",
+    "nesterov": "sgd",
+    "dampening": "sgd",
+    "maximize": "adam",
+}
+
+
+@pytest.mark.parametrize("name", FROM_TORCH)
+def test_from_torch_and_back(name, tmp_path):
+    """torch, then Flax, then torch: each time as if the run had stayed, after 100 more steps."""
+    with precision("float64"):
+        world = mlp()
+        model = world.torch_model()
+        optimizer = FROM_TORCH[name](model.parameters())
+        train_torch(world, model, optimizer, 0, 20)
+        run = to_flax(world, tmp_path, model, optimizer)
+        step = stepper(world, run.tx)
+        there = train_flax(world, step, run.state, 20, 100)
+        train_torch(world, model, optimizer, 20, 100)
+        assert deviation(there[0], as_flax(world, model)) < 1e-9
+
+        known = run.carried.state
+        settled = {"kind": known.kind[0], "hyperparams": known.hyperparams, "step": 120}
+        back = to_torch(world, tmp_path, InFlax(*there, run.tx), **settled)
+        train_torch(world, back.model, back.optimizer, 120, 100)
+        stayed = train_flax(world, step, there, 120, 100)
+        assert deviation(as_flax(world, back.model), stayed[0]) < 1e-9
+
+
+@pytest.mark.parametrize("name", FROM_TORCH)
+def test_there_and_back_is_bit_identical(name, tmp_path):
+    world = mlp()
+    model = world.torch_model()
+    optimizer = FROM_TORCH[name](model.parameters())
+    train_torch(world, model, optimizer, 0, 5)
+    save_torch(tmp_path / "a.pth", model, optimizer, 5)
+    file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack", step=5)
+    file_to_torch(world, tmp_path / "b.msgpack", tmp_path / "c.pth")
+    there, back = (torch.load(tmp_path / f, weights_only=True) for f in ("a.pth", "c.pth"))
+    assert same_bits(there["model_state_dict"], back["model_state_dict"])
+    assert same_bits(there["optimizer_state_dict"], back["optimizer_state_dict"])
+
+
+FROM_OPTAX = {
+    "sgd": (optax.sgd, {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True}, 1e-9),
+    "adam": (optax.adam, {"learning_rate": 0.01, "b1": 0.8}, 1e-9),
+    "adamw": (optax.adamw, {"learning_rate": 0.01, "weight_decay": 0.1}, 1e-9),
+    "nadam": (optax.nadam, {"learning_rate": 0.01}, 1e-7),  # torch keeps the product of momenta in float32
+    "nadamw": (optax.nadamw, {"learning_rate": 0.01, "weight_decay": 0.1}, 1e-7),
+    "radam": (optax.radam, {"learning_rate": 0.01}, 1e-3),  # eps stands elsewhere
+    "adamax": (optax.adamax, {"learning_rate": 0.01}, 1e-9),
+    "rmsprop": (optax.rmsprop, {"learning_rate": 0.001, "eps_in_sqrt": False, "momentum": 0.8}, 1e-9),
+    "adagrad": (optax.adagrad, {"learning_rate": 0.05}, 1e-9),
+    "adadelta": (optax.adadelta, {"learning_rate": 1.0, "weight_decay": 0.01}, 1e-9),
+    "lion": (optax.lion, {"learning_rate": 0.001}, 1e-9),
+}
+
+
+@pytest.mark.parametrize("name", FROM_OPTAX)
+def test_from_stock_optax(name, tmp_path):
+    """A run with optax's own function, saved by Orbax, goes on in torch."""
+    make, hyperparams, tolerance = FROM_OPTAX[name]
+    with precision("float64"):
+        world = mlp()
+        variables = world.flax_init()
+        tx = make(**hyperparams)
+        step = stepper(world, tx)
+        state = train_flax(world, step, (variables["params"], {}, tx.init(variables["params"])), 0, 20)
+        run = to_torch(world, tmp_path, InFlax(*state, tx), kind=name, hyperparams=hyperparams, step=20)
+        train_torch(world, run.model, run.optimizer, 20, 100)
+        stayed = train_flax(world, step, state, 20, 100)
+        assert deviation(as_flax(world, run.model), stayed[0]) < tolerance

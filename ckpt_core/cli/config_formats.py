@@ -15,6 +15,9 @@ __all__ = ["FORMATS", "config_text"]
 
 FORMATS = ("json", "toml", "args")
 
+_WORD = 100_000
+"""Characters of an argument."""
+
 
 def config_text(resolved: ResolvedConfig, format: str) -> str:
     """Return a config in one of FORMATS.
@@ -39,7 +42,7 @@ def _arguments(values: Mapping[str, Any]) -> str:
         if value is not True:
             parts = value if isinstance(value, (list, tuple)) else [value]
             words += [part if isinstance(part, str) else str(jsonable(part)) for part in parts]
-    return shlex.join(words)
+    return shlex.join(clean(word, _WORD) for word in words)
 
 
 def _toml(resolved: ResolvedConfig) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,50 @@ from ckpt_core.errors import DamagedFileError, UnsupportedError
 from ckpt_core.storage import MemoryStorage, Storage
 from ckpt_core.strided import contiguous_strides
 
-__all__ = ["NPY_DTYPES", "as_npy", "read_npy"]
+__all__ = ["HEADER", "NPY_DTYPES", "Header", "array_at", "as_npy", "read_header", "read_npy"]
 
 NPY_DTYPES: Final = frozenset(name for name in ITEMSIZE if not is_extended(name))
 """The dtypes that a `.npy` header can name."""
 
-_HEADER: Final = 1 << 14
+HEADER: Final = 1 << 14
+"""Bytes at the start of a `.npy` file that its header fits in."""
+
+
+class Header(NamedTuple):
+    """What the header of a `.npy` file declares, and where the elements begin."""
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype[Any]
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the elements."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(data: bytes | memoryview, place: str | None = None) -> Header:
+    """Parse the header of a `.npy` file.
+
+    Arguments:
+        data: its first bytes, as many as there are up to HEADER.
+        place: its name, for errors.
+
+    Raises:
+        DamagedFileError: it is none.
+    """
+    head = io.BytesIO(data)
+    formats = np.lib.format
+    try:
+        is_first = formats.read_magic(head) == (1, 0)
+        parse = formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0
+        shape, is_fortran, dtype = parse(head)
+    except Exception as error:  # numpy's parser has many ways to refuse a header
+        raise DamagedFileError(f"has no valid header: {error}", place=place) from error
+    if any(size < 0 for size in shape):
+        raise DamagedFileError(f"has no valid header: shape {shape}", place=place)
+    return Header(shape, is_fortran, dtype, head.tell())
 
 
 def read_npy(storage: Storage, place: str | None = None) -> LazyArray:
@@ -33,23 +71,31 @@ def read_npy(storage: Storage, place: str | None = None) -> LazyArray:
         DamagedFileError: the header is no header, or declares another length than there is.
         UnsupportedError: the dtype has no neutral name.
     """
-    head = io.BytesIO(storage.read(0, min(storage.nbytes, _HEADER)))
-    formats = np.lib.format
-    try:
-        is_first = formats.read_magic(head) == (1, 0)
-        parse = formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0
-        shape, is_fortran, dtype = parse(head)
-    except Exception as error:  # numpy's parser has many ways to refuse a header
-        raise DamagedFileError(f"has no valid header: {error}", place=place) from error
-    name = name_of(dtype)
+    header = read_header(storage.read(0, min(storage.nbytes, HEADER)), place)
+    name = name_of(header.dtype)
     if name is None:
-        raise UnsupportedError(f"holds numpy {dtype}, which is no array of numbers", place=place)
-    start, nbytes = head.tell(), math.prod(shape) * dtype.itemsize
-    if storage.nbytes - start != nbytes:
-        raise DamagedFileError(f"does not hold the {shape} of {name} that its header declares", place=place)
-    strides = contiguous_strides(shape[::-1], dtype.itemsize)[::-1] if is_fortran else None
-    array = LazyArray(shape, name, storage, start, strides)
-    return array if dtype.isnative else array.byteswapped()
+        raise UnsupportedError(f"holds numpy {header.dtype}, which is no array of numbers", place=place)
+    if storage.nbytes - header.start != header.nbytes:
+        raise DamagedFileError(
+            f"does not hold the {header.shape} of {name} that its header declares", place=place
+        )
+    return array_at(storage, header, name)
+
+
+def array_at(storage: Storage, header: Header, name: str) -> LazyArray:
+    """Return the array that a header describes, as elements of the dtype of that neutral name.
+
+    Arguments:
+        storage: the `.npy` file.
+        header: its header.
+        name: a dtype whose elements are as long as those of the header's.
+    """
+    shape = header.shape
+    strides = None
+    if header.is_fortran:
+        strides = contiguous_strides(shape[::-1], header.dtype.itemsize)[::-1]
+    array = LazyArray(shape, name, storage, header.start, strides)
+    return array if header.dtype.isnative else array.byteswapped()
 
 
 def as_npy(array: LazyArray) -> LazyArray:

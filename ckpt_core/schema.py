@@ -12,8 +12,8 @@ from ckpt_core import replicas
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.claims import Claim, claims_of, paths_besides, unclaimed
-from ckpt_core.copies import PREFIXES, copy_named, in_place_of
 from ckpt_core.config_attribute import written_config
+from ckpt_core.copies import PREFIXES, copy_named, in_place_of
 from ckpt_core.errors import UsageError
 from ckpt_core.layouts.base import Roles, node_at
 from ckpt_core.layouts.spelling import CONFIG_KEYS

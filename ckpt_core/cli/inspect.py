@@ -167,7 +167,7 @@ def _sections(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     if summary["buffers"]["count"]:
         sections.append(("buffers", summary["buffers"]))
     return sections + [
-        (f"{name} (averaged)", section) for name, section in summary["ema"].items() if section["count"]
+        (f"{name} (another copy)", section) for name, section in summary["ema"].items() if section["count"]
     ]
 
 

@@ -11,6 +11,7 @@ from ckpt_core.tree import Index, KeyPath
 
 __all__ = ["Fairseq"]
 
+_SCHEDULES: Final = ("lr_scheduler_state",)
 _METRICS: Final = ("val_loss", "best")
 
 
@@ -35,11 +36,7 @@ class Fairseq(Layout):
             params=(("model",),),
             ema={averaged: ("extra_state", averaged)} if averaged else {},
             opt_states={key: (key,) for key in ("last_optimizer_state",) if is_optimizer(tree.get(key))},
-            schedulers={
-                "lr_scheduler_state": (*last, key)
-                for key in ("lr_scheduler_state",)
-                if isinstance(record.get(key), Mapping)
-            },
+            schedulers={key: (*last, key) for key in _SCHEDULES if isinstance(record.get(key), Mapping)},
             step=(*last, "num_updates") if is_scalar(record.get("num_updates")) else None,
             epoch=("extra_state", "train_iterator", "epoch") if is_scalar(iterator.get("epoch")) else None,
             metrics={key: ("extra_state", key) for key in _METRICS if is_scalar(extra.get(key))},

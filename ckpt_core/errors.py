@@ -15,6 +15,7 @@ CheckpointError                 the one root; carries path, place, reason, remed
 |-- ConfigConflictError         a config contradicts the shapes of the weights; carries the conflicts
 |   `-- DataConflictError       the data contradicts the checkpoint
 |-- LossError                   strict conversion: the target cannot hold what the report names
+|-- DeviceMemoryError           a device has too little memory for what was to be put there (also a MemoryError)
 |-- TargetError                 the target exists, cannot be written, or cannot be replaced
 |-- ClosedError                 bytes were asked for after the checkpoint was closed
 `-- UsageError                  arguments that cannot be meant (also a ValueError)
@@ -33,6 +34,7 @@ __all__ = [
     "ClosedError",
     "ConfigConflictError",
     "DamagedFileError",
+    "DeviceMemoryError",
     "DataConflictError",
     "LimitError",
     "LossError",
@@ -178,6 +180,10 @@ class DataConflictError(ConfigConflictError):
 
 class LossError(CheckpointError):
     """A strict conversion met something that the target cannot hold."""
+
+
+class DeviceMemoryError(CheckpointError, MemoryError):
+    """A device has too little memory for what was to be put there."""
 
 
 class TargetError(CheckpointError):

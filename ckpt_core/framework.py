@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ckpt_core.arrays import ArraySpec
+from ckpt_core.arrays import ArraySpec, LazyArray
 from ckpt_core.keypath import join_name
+from ckpt_core.optimizers.recipe import Call
 
-__all__ = ["Framework", "Slot", "Template"]
+__all__ = ["Filled", "Filling", "Framework", "OptimizerTemplate", "Slot", "Template"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,68 @@ class Template:
         return {slot.name: slot for slot in self.slots}
 
 
+@dataclass(frozen=True)
+class OptimizerTemplate:
+    """What an optimizer expects.
+
+    Arguments:
+        kind: its update rule by lower-case name ("adamw"), or "" where it cannot be told.
+        groups: torch: the parameters of each group, under the names of the model.
+        slots: Flax: every array and number of its state, by name.
+        is_beside: the slots are named from the top of a train state ("opt_state/0/count", "step"), and are looked
+            for beside the weights; else from the top of the optimizer's own state.
+    """
+
+    kind: str = ""
+    groups: tuple[tuple[Slot, ...], ...] = ()
+    slots: tuple[Slot, ...] = ()
+    is_beside: bool = False
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What is to be put where; all of it was compared with the model before.
+
+    Arguments:
+        model: the live model.
+        weights: the array for each slot of its template, by the slot's name.
+        optimizer: the live optimizer or its state, or None.
+        state: torch: the state dict to load, with LazyArrays; Flax: the array or number for each slot of the
+            optimizer's template; None where there is nothing to load.
+        device: where the filled model goes: a device of the framework or its name, "auto", or None to stay.
+        sharding: a sharding of the framework, or a tree of them, instead.
+        mode: "eval" or "train", for models that have modes; None for the default.
+    """
+
+    model: Any
+    weights: Mapping[str, LazyArray]
+    optimizer: Any = None
+    state: Any = None
+    device: Any = None
+    sharding: Any = None
+    mode: str | None = None
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled model.
+
+    Arguments:
+        model, optimizer: the same objects where they can be changed, else new ones.
+        device: where it is, in words.
+        mode: "eval" or "train"; "" where the framework's models have none.
+        trainable: the names of the parameters that training changes.
+        hint: how to switch the mode, or what to do next, as code.
+    """
+
+    model: Any
+    optimizer: Any
+    device: str
+    mode: str
+    trainable: frozenset[str]
+    hint: str = ""
+
+
 class Framework(abc.ABC):
     """One framework's live objects; operations are methods, and objects are stateless.
 
@@ -101,3 +164,34 @@ class Framework(abc.ABC):
     @abc.abstractmethod
     def optimizer_state(self, optimizer: object) -> Any:
         """Return the tree that a checkpoint of the optimizer holds, its live arrays as LazyArrays."""
+
+    @abc.abstractmethod
+    def build_optimizer(self, recipe: Call, model: object) -> Any:
+        """Make an optimizer live from its recipe.
+
+        Arguments:
+            recipe: what `suggest_optimizer` proposes; only functions of the framework's own table are called.
+            model: the module whose parameters it updates, for frameworks that bind them; else None.
+
+        Raises:
+            UnsupportedError: the recipe calls a function that the installed framework does not have.
+        """
+
+    @abc.abstractmethod
+    def optimizer_template(self, model: object, optimizer: object | None) -> OptimizerTemplate | None:
+        """Return what an optimizer expects, or a model that has its optimizer with it; None where there is none.
+
+        Raises:
+            UsageError: it is no optimizer of this framework, or one of other parameters than the model's.
+        """
+
+    @abc.abstractmethod
+    def fill(self, filling: Filling) -> Filled:
+        """Fill a model and its optimizer: all of both, or neither.
+
+        Every array is read to the CPU before the first one is put in place; whatever fails after that is undone.
+
+        Raises:
+            UsageError: the device or sharding is none of this framework.
+            CheckpointError: an array cannot be read, or what is asked for does not fit; names the bytes needed.
+        """

@@ -10,12 +10,12 @@ from typing import Any
 
 from ckpt_core.arrays import ArraySpec, LazyArray
 from ckpt_core.framework import Slot
-from ckpt_core.keypath import split_name
+from ckpt_core.keypath import Index, Part, join_name, split_name
 from ckpt_core.storage import AbstractStorage
 from ckpt_core.tree import KeyPath, flatten
 from ckpt_core.view import named_weights, nest
 
-__all__ = ["abstract", "slots_of"]
+__all__ = ["abstract", "leaf_paths", "slots_of"]
 
 
 def abstract(spec: ArraySpec, storage: AbstractStorage | None = None) -> LazyArray:
@@ -53,3 +53,24 @@ def slots_of(
             tied = None if array.identity is None else first.setdefault(array.identity, path)
             found[place] = Slot(path, array.spec, role, layers.get(place, {}), None if tied == path else tied)
     return found
+
+
+def leaf_paths(tree: Any) -> dict[str, KeyPath]:
+    """Return the key path of every array and number of a tree by name, as states of optimizers name them.
+
+    The keys joined by `/`, whatever containers they are of: `0/mu/dense/kernel`. A last key `value` only wraps
+    the array (NNX variables in files).
+    """
+    found: dict[str, KeyPath] = {}
+    for path, leaf in flatten(tree):
+        if isinstance(leaf, (LazyArray, int, float)):
+            segments = tuple([_segment(key) for key in path])
+            short = join_name(segments[:-1] if segments[-1:] == ("value",) else segments)
+            found[join_name(segments) if short in found else short] = path
+    return found
+
+
+def _segment(key: Any) -> str:
+    if isinstance(key, Part):
+        return key.name
+    return str(int(key)) if isinstance(key, Index) else str(key)

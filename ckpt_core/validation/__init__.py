@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ckpt_core.validation.receipt import Restored
 from ckpt_core.validation.report import LikelyField, Prefix, Problem, ValidationReport
+from ckpt_core.validation.restoring import restore
 from ckpt_core.validation.validating import validate
 
-__all__ = ["LikelyField", "Prefix", "Problem", "ValidationReport", "validate"]
+__all__ = ["LikelyField", "Prefix", "Problem", "Restored", "ValidationReport", "restore", "validate"]

@@ -53,7 +53,10 @@ def remedies_for(
     if kinds & {"missing", "unexpected"} and prefix is None:
         ways.append(f"restore(..., partial={_patterns(problems)!r}) leaves these as they are")
     if "optimizer" in kinds:
-        ways.append("restore(ckpt, model) without the optimizer takes the weights and leaves it fresh")
+        ways.append(
+            "restore(ckpt, model) without the optimizer takes the weights alone, for a fresh start; of a "
+            "TrainState: restore(ckpt, {'params': state.params})"
+        )
     return tuple(ways)
 
 

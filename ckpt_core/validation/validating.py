@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,18 +15,18 @@ from ckpt_core.dtypes import is_complex, is_float, to_numpy
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name
-from ckpt_core.opening import open_checkpoint
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import matches
 from ckpt_core.shapes import ShapeRules
 from ckpt_core.template import template_of
 from ckpt_core.validation.causes import count_notes, likely_fields, rules_for
+from ckpt_core.validation.choosing import opened
 from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key
 from ckpt_core.validation.names import common_prefix, without_prefix
 from ckpt_core.validation.remedies import framework_note, remedies_for
 from ckpt_core.validation.report import Prefix, Problem, ValidationReport
 
-__all__ = ["DTYPES", "Asked", "Match", "match", "opened", "validate"]
+__all__ = ["DTYPES", "Asked", "Match", "match", "validate"]
 
 DTYPES: Final = ("exact", "widen", "cast")
 """What may happen to a dtype that differs: nothing; a float or integer may become one that holds all its values;
@@ -110,22 +109,8 @@ def validate(
     asked = Asked(dtypes, patterns, strip_prefix, given)
     with paused_collector():
         template = template_of(like)
-        with opened(ckpt, weights) as found:
+        with opened(ckpt, weights) as (found, _):
             return match(found, template, asked).report
-
-
-@contextmanager
-def opened(ckpt: Checkpoint | str | os.PathLike[str], weights: str | None = None) -> Iterator[Checkpoint]:
-    """Yield an open checkpoint: a path is opened, and closed again."""
-    if isinstance(ckpt, Checkpoint):
-        if weights is not None:
-            raise UsageError(
-                "weights= chooses when a checkpoint is opened", remedy="open_checkpoint(PATH, weights=...)."
-            )
-        yield ckpt
-    else:
-        with open_checkpoint(ckpt, weights=weights) as own:
-            yield own
 
 
 def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Problem] = ()) -> Match:
@@ -206,7 +191,7 @@ def _explained(
     expected: Mapping[str, Slot],
     asked: Asked,
 ) -> ValidationReport:
-    prefix = _prefix(report, found, expected, asked)
+    prefix = _prefix(report, found, expected, [join_name(path) for path in template.optional], asked)
     shapes = {name: spec.shape for name, spec in found.items()}
     wanted = {name: slot.spec.shape for name, slot in expected.items()}
     rules = [*asked.rules, *rules_for(shapes)]
@@ -227,7 +212,11 @@ _MOST_NOTES: Final = 8
 
 
 def _prefix(
-    report: ValidationReport, found: Mapping[str, ArraySpec], expected: Mapping[str, Slot], asked: Asked
+    report: ValidationReport,
+    found: Mapping[str, ArraySpec],
+    expected: Mapping[str, Slot],
+    optional: Sequence[str],
+    asked: Asked,
 ) -> Prefix | None:
     if not report.missing:
         return None
@@ -237,7 +226,7 @@ def _prefix(
     ours, theirs = (without_prefix(side, text) for side, text in zip((found, expected), pair, strict=True))
     renamed = {ours.get(name, name): spec for name, spec in found.items()}
     wanted = {theirs.get(name, name): slot for name, slot in expected.items()}
-    left = [p for p in compared(renamed, wanted).problems if not _is_waived(p, asked)]
+    left = [p for p in compared(renamed, wanted, optional).problems if not _is_waived(p, asked)]
     return Prefix(*pair, tuple(left))
 
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ckpt_core.arrays import ArraySpec
-from ckpt_core.framework import Framework, Template
+from ckpt_core.framework import Filled, Filling, Framework, OptimizerTemplate, Template
 
 if TYPE_CHECKING:
     from ckpt_core.optimizers.recipe import Call
@@ -49,6 +49,16 @@ class FlaxFramework(Framework):
         return models.optimizer_state(optimizer)
 
     def build_optimizer(self, recipe: Call, model: object) -> Any:
+        from ckpt_flax.bridge import recipes
+
+        return recipes.build(recipe)
+
+    def optimizer_template(self, model: object, optimizer: object | None) -> OptimizerTemplate | None:
         from ckpt_flax.bridge import optimizers
 
-        return optimizers.build(recipe)
+        return optimizers.template(model, optimizer)
+
+    def fill(self, filling: Filling) -> Filled:
+        from ckpt_flax.bridge import filling as bridge
+
+        return bridge.fill(filling)

@@ -5,20 +5,31 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from ckpt_core.backend import Stored
 from ckpt_core.errors import UsageError
-from ckpt_core.framework import Template
+from ckpt_core.framework import Slot, Template
 from ckpt_core.opening import checkpoint_of
 from ckpt_core.slots import slots_of
+from ckpt_core.tree import KeyPath
 from ckpt_flax.bridge import layers
 from ckpt_flax.bridge.arrays import from_jax
-from ckpt_flax.bridge.pytrees import is_random_key, skeleton_of
+from ckpt_flax.bridge.pytrees import Skeleton, is_random_key, skeleton_of
 
-__all__ = ["model_state", "optimizer_state", "owns", "pytree_of", "template"]
+__all__ = [
+    "is_train_state",
+    "model_state",
+    "named_slots",
+    "optimizer_pytree",
+    "optimizer_state",
+    "owns",
+    "pytree_of",
+    "template",
+]
 
 
 def owns(value: object) -> bool:
@@ -44,20 +55,28 @@ def template(model: object) -> Template:
     """
     pytree = pytree_of(model)
     skeleton = skeleton_of(pytree)
-    roles = checkpoint_of(Stored(skeleton.tree), format="memory").roles
-    kinds, optional = _kinds(pytree)
-    slots = slots_of(
-        skeleton.tree,
-        params=roles.params,
-        buffers=roles.buffers,
-        roles={path: kinds[i] for path, i in skeleton.positions.items() if i in kinds},
-        layers=layers.layers_of(model, skeleton),
-    )
+    slots = named_slots(skeleton, pytree, layers.layers_of(model, skeleton))
+    _, optional = _kinds(pytree)
     extra = {path for path, i in skeleton.positions.items() if i in optional}
     return Template(
         tuple(slot for path, slot in slots.items() if path not in extra),
         "flax",
         optional=tuple(slot.path for path, slot in slots.items() if path in extra),
+    )
+
+
+def named_slots(
+    skeleton: Skeleton, pytree: Any, held_by: Mapping[KeyPath, Mapping[str, Any]] | None = None
+) -> dict[KeyPath, Slot]:
+    """Return the slot of each weight of a model by its key path, random streams and the like among them."""
+    roles = checkpoint_of(Stored(skeleton.tree), format="memory").roles
+    kinds, _ = _kinds(pytree)
+    return slots_of(
+        skeleton.tree,
+        params=roles.params,
+        buffers=roles.buffers,
+        roles={path: kinds[i] for path, i in skeleton.positions.items() if i in kinds},
+        layers=held_by,
     )
 
 
@@ -101,16 +120,30 @@ def model_state(model: object) -> Any:
 
 def optimizer_state(optimizer: object) -> Any:
     """Return the tree that a file of an optimizer's state holds, its arrays as LazyArrays."""
-    nnx = sys.modules.get("flax.nnx")
-    if callable(getattr(optimizer, "update", None)) and isinstance(optimizer, tuple):
+    return from_jax(optimizer_pytree(optimizer))
+
+
+def optimizer_pytree(optimizer: object) -> Any:
+    """Return the pytree of an optimizer's state.
+
+    Raises:
+        UsageError: it is an optax transformation, which keeps none.
+    """
+    optax, nnx = sys.modules.get("optax"), sys.modules.get("flax.nnx")
+    if optax is not None and isinstance(optimizer, optax.GradientTransformation):
         raise UsageError(
             "an optax transformation keeps no state of its own",
             remedy="Pass its state: opt_state = tx.init(params).",
         )
     if nnx is not None and isinstance(optimizer, nnx.Optimizer):
         # An optimizer of older Flax holds its model too, which is saved on its own.
-        return from_jax(nnx.state(optimizer, nnx.optimizer.OptState))
-    return from_jax(optimizer)
+        return nnx.state(optimizer, nnx.optimizer.OptState)
+    return optimizer
+
+
+def is_train_state(model: object) -> bool:
+    """Say whether a model is a dataclass that has more than weights in it: an optimizer's state, a step."""
+    return not inspect.isclass(model) and _is_flax_dataclass(type(model))
 
 
 def _kinds(pytree: Any) -> tuple[dict[int, str], set[int]]:

@@ -1,116 +1,44 @@
-"""Live optax transformations and states: made from recipes, and filled."""
+"""What the state of an optax optimizer expects: every array and number of it, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
-
-import jax.numpy as jnp
-import optax
-
 from ckpt_core.arrays import LazyArray
-from ckpt_core.errors import UnsupportedError
-from ckpt_core.optimizers.recipe import Call, Name
-from ckpt_core.tree import get, render_path
-from ckpt_flax.bridge import transforms
-from ckpt_flax.bridge.pytrees import skeleton_of
+from ckpt_core.framework import OptimizerTemplate, Slot
+from ckpt_core.keypath import split_name
+from ckpt_core.slots import leaf_paths
+from ckpt_core.tree import KeyPath, get
+from ckpt_flax.bridge.models import is_train_state, named_slots, optimizer_pytree, pytree_of
+from ckpt_flax.bridge.pytrees import Skeleton, skeleton_of
 
-__all__ = ["build", "live_state"]
-
-_SCHEDULES: Final = [
-    "constant_schedule",
-    "cosine_decay_schedule",
-    "exponential_decay",
-    "linear_schedule",
-    "piecewise_constant_schedule",
-    "polynomial_schedule",
-    "join_schedules",
-    "warmup_cosine_decay_schedule",
-]
-_FUNCTIONS: Final[Mapping[str, Any]] = {
-    **{
-        f"optax.{name}": vars(optax)[name]
-        for name in [
-            "adadelta",
-            "adagrad",
-            "adam",
-            "adamax",
-            "adamaxw",
-            "adamw",
-            "add_decayed_weights",
-            "amsgrad",
-            "chain",
-            "clip_by_global_norm",
-            "lion",
-            "multi_transform",
-            "nadam",
-            "nadamw",
-            "radam",
-            "rmsprop",
-            "rprop",
-            "scale",
-            "scale_by_learning_rate",
-            "scale_by_rms",
-            "scale_by_stddev",
-            "set_to_zero",
-            "sgd",
-            "trace",
-            *_SCHEDULES,
-        ]
-    },
-    **{f"ckpt_flax.transforms.{name}": vars(transforms)[name] for name in transforms.__all__},
-}
-"""What a recipe may call."""
+__all__ = ["paths_beside", "template"]
 
 
-def build(recipe: Any) -> Any:
-    """Make a recipe live.
+def template(model: object, optimizer: object | None) -> OptimizerTemplate | None:
+    """Return what an optimizer's state holds; without one, what a TrainState has besides its weights.
 
     Raises:
-        UnsupportedError: it calls a function that is not in the table, or lacks a value for one of its names.
+        UsageError: it is an optax transformation, which keeps no state.
     """
-    if isinstance(recipe, Call):
-        function = _FUNCTIONS.get(recipe.function)
-        if function is None:
-            raise UnsupportedError(f"{recipe.function} is no optax function that recipes use")
-        return function(
-            *map(build, recipe.args), **{key: build(value) for key, value in recipe.kwargs.items()}
-        )
-    if isinstance(recipe, Name):
-        if recipe.value is None:
-            raise UnsupportedError(f"the recipe needs a value for {recipe.name}")
-        return recipe.value
-    if isinstance(recipe, Mapping):
-        return {key: build(value) for key, value in recipe.items()}
-    if isinstance(recipe, (list, tuple)):
-        return type(recipe)(map(build, recipe))
-    return recipe
+    if optimizer is not None:
+        skeleton = skeleton_of(optimizer_pytree(optimizer))
+        return OptimizerTemplate(slots=_slots(skeleton, leaf_paths(skeleton.tree)))
+    if not is_train_state(model):
+        return None
+    pytree = pytree_of(model)
+    skeleton = skeleton_of(pytree)
+    return OptimizerTemplate(slots=_slots(skeleton, paths_beside(skeleton, pytree)), is_beside=True)
 
 
-def live_state(native: Any, like: Any) -> Any:
-    """Return an optax state of the structure of `like` with the arrays of a tree.
+def paths_beside(skeleton: Skeleton, pytree: object) -> dict[str, KeyPath]:
+    """Return the key paths of what a train state holds besides its weights, by name."""
+    weights = named_slots(skeleton, pytree)
+    return {name: path for name, path in leaf_paths(skeleton.tree).items() if path not in weights}
 
-    Arguments:
-        native: the tree.
-        like: a live state, such as `tx.init(params)` makes, or `jax.eval_shape` of it.
 
-    Raises:
-        UnsupportedError: the tree lacks an array of the state, or has one of another shape; names it.
-    """
-    skeleton = skeleton_of(like)
-    leaves = list(skeleton.leaves)
-    for path, i in skeleton.positions.items():
-        try:
-            array = get(native, path)
-        except KeyError:
-            array = None
-        expected = get(skeleton.tree, path).shape
-        if not isinstance(array, LazyArray) or array.shape != expected:
-            found = list(array.shape) if isinstance(array, LazyArray) else "nothing"
-            raise UnsupportedError(
-                f"the optimizer holds an array {list(expected)} where the state has {found}",
-                place=render_path(path),
-                remedy="It was made by another constructor than suggest_optimizer proposes.",
-            )
-        leaves[i] = jnp.asarray(array.read())
-    return skeleton.with_leaves(leaves)
+def _slots(skeleton: Skeleton, paths: dict[str, KeyPath]) -> tuple[Slot, ...]:
+    slots = []
+    for name, path in paths.items():
+        leaf = get(skeleton.tree, path)
+        if isinstance(leaf, LazyArray):
+            slots.append(Slot(split_name(name), leaf.spec, "optimizer"))
+    return tuple(slots)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import jax
 import numpy as np
@@ -18,6 +19,8 @@ from ckpt_flax.bridge.arrays import prepared
 from ckpt_flax.orbax.items import RANDOM_KEY
 
 __all__ = ["Skeleton", "is_random_key", "skeleton_of", "spec"]
+
+_NUMBERS: Final[Mapping[type, str]] = {bool: "bool", int: "int64", float: "float64"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class Skeleton:
 
 
 def skeleton_of(pytree: Any) -> Skeleton:
-    """Take a pytree apart: variables, a TrainState, an `nnx.State`, or `jax.eval_shape` of one."""
+    """Take a pytree apart: variables, a TrainState, an optimizer's state, or `jax.eval_shape` of one.
+
+    Python's numbers count as arrays without dimensions, since a file may hold them so.
+    """
     leaves, treedef = jax.tree_util.tree_flatten(pytree)
     stand_ins = [_stand_in(leaf) for leaf in leaves]
     numbers = {id(array): i for i, item in enumerate(stand_ins) if (array := _array_in(item)) is not None}
@@ -87,6 +93,8 @@ def _stand_in(leaf: Any) -> Any:
 def _spec_of(leaf: Any) -> ArraySpec | None:
     if isinstance(leaf, LazyArray):
         return leaf.spec
+    if type(leaf) in _NUMBERS:
+        return ArraySpec((), _NUMBERS[type(leaf)])
     if isinstance(leaf, np.ndarray):
         dtype = name_of(leaf.dtype)
         return None if dtype is None else ArraySpec(leaf.shape, dtype)

@@ -11,14 +11,25 @@ from torch.nn.parameter import UninitializedTensorMixin
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.errors import UnsupportedError, UsageError
-from ckpt_core.framework import Template
+from ckpt_core.framework import Slot, Template
 from ckpt_core.live import tree_of
 from ckpt_core.slots import abstract, slots_of
 from ckpt_core.storage import AbstractStorage
 from ckpt_torch.bridge.arrays import neutral_dtype
 from ckpt_torch.bridge.layers import layers_of
 
-__all__ = ["EXTRA_STATE", "entries_of", "model_state", "optimizer_state", "owns", "spec", "template"]
+__all__ = [
+    "EXTRA_STATE",
+    "described",
+    "entries_of",
+    "model_state",
+    "module_of",
+    "named_slots",
+    "optimizer_state",
+    "owns",
+    "spec",
+    "template",
+]
 
 EXTRA_STATE = "_extra_state"
 """The last part of a state dict's keys under which a module keeps what it likes
@@ -57,11 +68,16 @@ def template(model: object) -> Template:
     Raises:
         UsageError: it is no module, or has lazy layers that were never run; says what to do.
     """
-    module = _module(model)
+    return Template(tuple(named_slots(module_of(model)).values()), "torch")
+
+
+def named_slots(module: torch.nn.Module) -> dict[str, Slot]:
+    """Return the slot of each tensor of a module's state dict by its dotted name."""
     entries = entries_of(module)
     owners = layers_of(module, entries)
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
-    tree, storages = {}, dict[Any, AbstractStorage]()
+    tree: dict[str, Any] = {}
+    storages: dict[Any, AbstractStorage] = {}
     for name, tensor in entries.items():
         found = _spec_of(name, tensor)
         storage = storages.setdefault(_window(tensor, found), AbstractStorage(found.nbytes))
@@ -71,7 +87,7 @@ def template(model: object) -> Template:
         roles={(name,): "buffer" if name in buffers else "param" for name in tree},
         layers={(name,): layer for name, layer in owners.items()},
     )
-    return Template(tuple(slots.values()), "torch")
+    return {path[0]: slot for path, slot in slots.items()}
 
 
 def entries_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -86,7 +102,7 @@ def entries_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def model_state(model: object) -> Any:
     """Return a module's state dict as a tree, its tensors as LazyArrays over the same memory."""
-    module = _module(model)
+    module = module_of(model)
     for name, tensor in entries_of(module).items():
         _spec_of(name, tensor)
         if tensor.is_meta:
@@ -102,13 +118,14 @@ def optimizer_state(optimizer: object) -> Any:
     """Return an optimizer's state dict as a tree, its tensors as LazyArrays over the same memory."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise UsageError(
-            f"{_described(optimizer)} is no torch optimizer",
+            f"{described(optimizer)} is no torch optimizer",
             remedy="Make one: torch.optim.AdamW(model.parameters(), lr=...).",
         )
     return tree_of(optimizer.state_dict())
 
 
-def _module(model: object) -> torch.nn.Module:
+def module_of(model: object) -> torch.nn.Module:
+    """Return the model; raises UsageError where it is no module."""
     if isinstance(model, torch.nn.Module):
         return model
     if inspect.isclass(model):
@@ -116,10 +133,11 @@ def _module(model: object) -> torch.nn.Module:
             f"{model.__name__} is a class, not a model",
             remedy=f"Make one first: model = {model.__name__}(...).",
         )
-    raise UsageError(f"{_described(model)} is no torch module", remedy="Pass a torch.nn.Module.")
+    raise UsageError(f"{described(model)} is no torch module", remedy="Pass a torch.nn.Module.")
 
 
-def _described(value: object) -> str:
+def described(value: object) -> str:
+    """Return what a value is, for a sentence."""
     kind = value if inspect.isclass(value) else type(value)
     return f"the class {kind.__qualname__}" if kind is value else f"a {kind.__module__}.{kind.__qualname__}"
 

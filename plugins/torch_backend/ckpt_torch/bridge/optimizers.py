@@ -1,101 +1,51 @@
-"""Live torch optimizers: made from recipes, and filled."""
+"""What a torch optimizer expects: its rule, and which parameters of the model are in each of its groups."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
-
 import torch
 
-from ckpt_core.arrays import LazyArray
-from ckpt_core.errors import UnsupportedError, UsageError
-from ckpt_core.optimizers.recipe import Call, Name
-from ckpt_core.tree import map_with_path
-from ckpt_torch.bridge.arrays import to_torch
-from ckpt_torch.bridge.rules import Lion
+from ckpt_core.errors import UsageError
+from ckpt_core.framework import OptimizerTemplate, Slot
+from ckpt_torch.bridge.models import described, entries_of, module_of, named_slots
 
-__all__ = ["build", "load", "parameter_names"]
-
-_FUNCTIONS: Final[Mapping[str, Any]] = {
-    **{
-        f"torch.optim.{name}": vars(torch.optim)[name]
-        for name in [
-            "SGD",
-            "Adam",
-            "AdamW",
-            "NAdam",
-            "RAdam",
-            "Adamax",
-            "RMSprop",
-            "Adagrad",
-            "Adadelta",
-            "Adafactor",
-            "Rprop",
-            "Muon",
-        ]
-        if name in vars(torch.optim)
-    },
-    "ckpt_torch.optim.Lion": Lion,
-}
-"""What a recipe may call."""
+__all__ = ["template"]
 
 
-def build(recipe: Call, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Make a recipe live over a model's parameters.
+def template(model: object, optimizer: object | None) -> OptimizerTemplate | None:
+    """Return the rule and the groups of an optimizer, its parameters as slots of the model.
 
     Raises:
-        UsageError: the model lacks a parameter that the recipe names.
-        UnsupportedError: the installed torch has no such optimizer.
+        UsageError: it is no torch optimizer, or has parameters that the model has not.
     """
-    function = _FUNCTIONS.get(recipe.function)
-    if function is None:
-        raise UnsupportedError(
-            f"{recipe.function} is no optimizer of torch {torch.__version__} that recipes use"
+    if optimizer is None:
+        return None
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise UsageError(
+            f"{described(optimizer)} is no torch optimizer",
+            remedy="Make one: torch.optim.AdamW(model.parameters(), lr=...).",
         )
-    named = {name.replace(".", "/"): param for name, param in model.named_parameters(remove_duplicate=False)}
-
-    def live(value: Any) -> Any:
-        if isinstance(value, Name):
-            if value.value not in named:
-                raise UsageError(f"the model has no parameter {value.value}")
-            return named[value.value]
-        if isinstance(value, Mapping):
-            return {key: live(child) for key, child in value.items()}
-        return [live(child) for child in value] if isinstance(value, list) else value
-
-    made: torch.optim.Optimizer = function(*map(live, recipe.args), **recipe.kwargs)
-    return made
-
-
-def parameter_names(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> list[list[str]]:
-    """Return the names of an optimizer's parameters, by group, as the neutral view writes them.
-
-    Raises:
-        UsageError: it updates a tensor that is no parameter of the model.
-    """
-    name_of = {id(param): name.replace(".", "/") for name, param in model.named_parameters()}
-    found = []
-    for i, group in enumerate(optimizer.param_groups):
-        strangers = [param for param in group["params"] if id(param) not in name_of]
+    module = module_of(model)
+    slots = named_slots(module)
+    by_tensor: dict[int, Slot] = {}
+    for name, tensor in entries_of(module).items():
+        by_tensor.setdefault(id(tensor), slots[name])
+    groups = []
+    for number, group in enumerate(optimizer.param_groups):
+        strangers = [parameter for parameter in group["params"] if id(parameter) not in by_tensor]
         if strangers:
             raise UsageError(
-                f"group {i} of the optimizer has {len(strangers)} tensors that are no parameters of the model"
+                f"{len(strangers)} of the {len(group['params'])} parameters in group {number} of the optimizer "
+                "are not the model's",
+                remedy="Make the optimizer from this model, after it got its last layers and its device.",
             )
-        found.append([name_of[id(param)] for param in group["params"]])
-    return found
+        groups.append(tuple(by_tensor[id(parameter)] for parameter in group["params"]))
+    return OptimizerTemplate(_kind(optimizer), tuple(groups))
 
 
-def load(optimizer: torch.optim.Optimizer, native: Any) -> None:
-    """Load a state dict with LazyArrays into an optimizer, each slot in the dtype that it was saved in.
-
-    `load_state_dict` casts slots to the parameter's dtype, which loses float32 moments of bfloat16 parameters; they are
-    put in afterwards as they are.
-    """
-    state = map_with_path(lambda _, leaf: to_torch(leaf) if isinstance(leaf, LazyArray) else leaf, native)
-    optimizer.load_state_dict(state)
-    params = [param for group in optimizer.param_groups for param in group["params"]]
-    for id, entry in state["state"].items():
-        held = optimizer.state[params[id]]
-        for name, value in entry.items():
-            if isinstance(value, torch.Tensor) and name != "step" and held[name].dtype != value.dtype:
-                held[name] = value.to(params[id].device)
+def _kind(optimizer: torch.optim.Optimizer) -> str:
+    """The rule of torch that the optimizer is, or derives from."""
+    own = vars(torch.optim)
+    names = [kind.__name__ for kind in type(optimizer).__mro__[:-1] if own.get(kind.__name__) is kind]
+    name = names[0].lower() if names and names[0] != "Optimizer" else ""
+    is_decoupled = any(group.get("decoupled_weight_decay") for group in optimizer.param_groups)
+    return "adamw" if name == "adam" and is_decoupled else name

@@ -1,0 +1,196 @@
+"""restore: a live model filled from a checkpoint, all of it or a raised report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import UsageError
+from ckpt_core.framework import Filled, Filling, Framework, Template
+from ckpt_core.registry import registry
+from ckpt_core.schema import Checkpoint
+from ckpt_core.shapes import ShapeRules
+from ckpt_core.tree import flatten
+from ckpt_core.validation.choosing import opened
+from ckpt_core.validation.optimizers import OptimizerMatch, match_optimizer
+from ckpt_core.validation.receipt import Restored
+from ckpt_core.validation.siblings import fitting_siblings
+from ckpt_core.validation.ties import tied_problems
+from ckpt_core.validation.validating import Asked, Match, match
+
+__all__ = ["framework_for", "restore"]
+
+_FIRST = 8
+
+
+def restore(
+    ckpt: Checkpoint | str | os.PathLike[str],
+    model: Any,
+    optimizer: Any = None,
+    *,
+    device: Any = None,
+    sharding: Any = None,
+    mode: str | None = None,
+    partial: str | Sequence[str] = (),
+    dtypes: str = "exact",
+    strip_prefix: str | None = None,
+    weights: str | None = None,
+    optimizer_name: str | None = None,
+    rules: ShapeRules | Sequence[ShapeRules] = (),
+) -> Restored:
+    """Fill a live model, and its optimizer, exactly as they were saved: all of both, or a raised report.
+
+    Everything is compared first, then read to the CPU, and only then put in place; what fails on the way leaves
+    the model as it was. On the CPU that costs the bytes of the weights once more while it lasts.
+
+    Arguments:
+        ckpt: an open checkpoint, or the path of one, or of a directory of them, of which the latest is taken.
+        model: a torch module, which is filled in place (one on the meta device gets its arrays on the CPU);
+            Flax variables, (module, variables), or a TrainState, of which a new one is made; an NNX model, which
+            is filled in place. `jax.eval_shape` of any of the last three will do.
+        optimizer: a torch optimizer, an `nnx.Optimizer`, or the state of an optax optimizer. A TrainState has its
+            own with it.
+        device: where the filled model goes ("cuda", "gpu:1", a device of the framework); "auto" takes an
+            accelerator when there is one; by default everything stays where it is.
+        sharding: for jax: a sharding, or a tree of them like the model.
+        mode: "eval" or "train"; by default a torch module ends in eval(), or in train() when an optimizer is
+            restored.
+        partial: patterns of names (`head/**`) whose differences are let through: those arrays stay as they are.
+            They must cover every difference.
+        dtypes: "exact", "widen" or "cast", as for `validate`.
+        strip_prefix: first segments to take off the checkpoint's names ("module").
+        weights: which copy of the weights is meant, where `ckpt` is a path ("ema").
+        optimizer_name: which of several saved optimizers is meant.
+        rules: shape rules of this model, for the likely fields in a report.
+
+    Returns:
+        The model and the optimizer with a receipt, which prints as text.
+
+    Raises:
+        MismatchError: they do not fit; the report names every difference.
+        UsageError: `model` is no live model; says how to make one.
+        DeviceMemoryError: the filled model does not fit where it was to go; names the bytes.
+        CheckpointError: the checkpoint cannot be opened or read.
+
+    Example:
+        restored = restore("runs/exp1/checkpoint_epoch_10.pth", model, optimizer)
+        print(restored)
+    """
+    patterns = (partial,) if isinstance(partial, str) else tuple(partial)
+    given = (rules,) if isinstance(rules, ShapeRules) else tuple(rules)
+    asked = Asked(dtypes, patterns, strip_prefix, given)
+    framework = framework_for(model)
+    template = framework.template(model)
+    with opened(ckpt, weights) as (own, chosen):
+        found, loaded = _matched(own, framework, template, model, optimizer, asked, optimizer_name)
+        if not found.report.ok:
+            siblings = fitting_siblings(own.path, template)
+            replace(found.report, siblings=siblings).raise_if_failed()
+        filling = Filling(model, found.sources, optimizer, loaded and loaded.state, device, sharding, mode)
+        filled = framework.fill(filling)
+        return _receipt(own, chosen, template, found, filling, filled)
+
+
+def framework_for(model: Any) -> Framework:
+    """Return the framework that a live model is of.
+
+    Raises:
+        UsageError: it is none of any; says how to make one.
+    """
+    frameworks = [framework for _, framework in registry().frameworks]
+    for framework in frameworks:
+        if framework.owns(model):
+            return framework
+    if isinstance(model, (dict, list, tuple)):  # variables: what their leaves are
+        for framework in frameworks:
+            if any(framework.spec(leaf) is not None for _, leaf in flatten(model)):
+                return framework
+    kind = "None" if model is None else f"a {type(model).__module__}.{type(model).__qualname__}"
+    raise UsageError(
+        f"{kind} is no live model of a framework",
+        remedy="Make one first: torch: model = Net(...); NNX: model = Net(..., rngs=nnx.Rngs(0)); linen: "
+        "variables = Net(...).init(jax.random.key(0), INPUTS). Arrays alone: open_checkpoint(PATH).params.load().",
+    )
+
+
+def _matched(
+    ckpt: Checkpoint,
+    framework: Framework,
+    template: Template,
+    model: Any,
+    optimizer: Any,
+    asked: Asked,
+    name: str | None,
+) -> tuple[Match, OptimizerMatch | None]:
+    wanted = framework.optimizer_template(model, optimizer)
+    found = match(ckpt, template, asked)
+    loaded = None
+    if wanted is not None:
+        left_out = [problem.name for problem in found.report.waived if problem.kind != "dtype"]
+        order = [slot.name for slot in template.slots if slot.role == "param"]
+        loaded = match_optimizer(ckpt, wanted, order, left_out, name)
+    more = (*tied_problems(template, found.sources), *(loaded.problems if loaded else ()))
+    return (match(ckpt, template, asked, more) if more else found), loaded
+
+
+def _receipt(
+    ckpt: Checkpoint, chosen: str, template: Template, found: Match, filling: Filling, filled: Filled
+) -> Restored:
+    params = [slot for slot in template.slots if slot.role == "param" and slot.tied is None]
+    total = sum(slot.spec.size for slot in params)
+    trainable = sum(slot.spec.size for slot in params if slot.name in filled.trainable)
+    has_optimizer = filling.state is not None
+    return Restored(
+        filled.model,
+        filled.optimizer,
+        has_optimizer,
+        ckpt.path or "a checkpoint in memory",
+        chosen,
+        ckpt.step,
+        ckpt.epoch,
+        ckpt.timestamp,
+        ckpt.metrics,
+        _learning_rate(ckpt),
+        total,
+        trainable,
+        total - trainable,
+        _bytes_of(found.sources.values()),
+        filled.device,
+        filled.mode,
+        filled.hint,
+        tuple((slot.name, slot.spec.shape, slot.spec.dtype) for slot in template.slots[:_FIRST]),
+        found.report,
+        tuple(_next_steps(ckpt, filled, has_optimizer)),
+    )
+
+
+def _bytes_of(arrays: Iterable[LazyArray]) -> int:
+    distinct = {array.identity or id(array): array.nbytes for array in arrays}
+    return sum(distinct.values())
+
+
+def _learning_rate(ckpt: Checkpoint) -> float | None:
+    for state in ckpt.opt_states.values():
+        for key in ("lr", "learning_rate"):
+            value = state.hyperparams.get(key)
+            if isinstance(value, (int, float)):
+                return float(value)
+    return None
+
+
+def _next_steps(ckpt: Checkpoint, filled: Filled, has_optimizer: bool) -> Iterable[str]:
+    if has_optimizer:
+        if ckpt.epoch is not None:
+            yield f"training goes on after epoch {ckpt.epoch}"
+        elif ckpt.step is not None:
+            yield f"training goes on after step {ckpt.step}"
+        if ckpt.schedulers:
+            yield f"the schedulers are still to be loaded: {', '.join(ckpt.schedulers)} (ckpt.schedulers)"
+        return
+    if filled.mode == "eval":
+        yield "ready for inference"
+    if ckpt.opt_states and not has_optimizer:
+        yield "to go on training, pass the optimizer too: restore(ckpt, model, optimizer)"

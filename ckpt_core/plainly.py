@@ -3,24 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.values import number
-from ckpt_core.tree import KeyPath, Record, map_with_path, plain
+from ckpt_core.tree import Alias, KeyPath, Record, get, map_with_path, plain, rebuild, transform, walk
 
 __all__ = ["as_plain", "counter", "omegaconf_content", "spread"]
 
 
-def as_plain(node: Any) -> Any:
-    """Return plain data: objects as dicts of their fields, numpy and 0-d array scalars as Python numbers."""
+_MAX_REPEATED: Final = 1000
+"""Nodes of a shared container that are written out again where it is met again."""
+
+
+def as_plain(node: Any, tree: Any = None) -> Any:
+    """Return plain data: objects as dicts of their fields, members of an enum as their values, numbers as Python's.
+
+    Arguments:
+        node: what was saved.
+        tree: the tree that it stands in, where shared containers are written out in each of their places.
+    """
 
     def leaf(_: KeyPath, value: Any) -> Any:
+        if isinstance(value, Alias) and tree is not None:
+            return as_plain(_repeated(tree, value))
         return number(value) if isinstance(value, (np.generic, LazyArray)) and _is_single(value) else value
 
-    return map_with_path(leaf, plain(omegaconf_content(node) if _is_omegaconf(node) else node))
+    return map_with_path(leaf, plain(_values(omegaconf_content(node) if _is_omegaconf(node) else node)))
+
+
+def _repeated(tree: Any, alias: Alias) -> Any:
+    """What an alias stands for, unless it is large or leads on to others."""
+    target = get(tree, alias.path)
+    for count, (_, node) in enumerate(walk(target)):
+        if isinstance(node, Alias) or count > _MAX_REPEATED:
+            return alias
+    return target
+
+
+def _values(node: Any) -> Any:
+    """What was saved as a class and one value, such as a member of an enum, as that value."""
+
+    def close(node: Any, pairs: list[tuple[Any, Any]]) -> Any:
+        built = rebuild(node, pairs)
+        is_value = isinstance(built, Record) and not built and built.state is None and built.appended is None
+        return built.args[0] if is_value and len(built.args) == 1 else built
+
+    return transform(node, lambda _, leaf: leaf, close)
 
 
 def _is_single(value: Any) -> bool:

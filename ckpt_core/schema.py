@@ -105,7 +105,7 @@ class Checkpoint:
 
     def _plain(self, path: KeyPath) -> Any:
         read = self.roles.reads.get(path)
-        return as_plain(self._at(path) if read is None else read(self._at(path)))
+        return as_plain(self._at(path) if read is None else read(self._at(path)), self.tree)
 
     # Weights.
 

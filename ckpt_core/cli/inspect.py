@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import click
 
+from ckpt_core.cli.claims import claim_lines
 from ckpt_core.cli.fold import branch_of, tree_rows
 from ckpt_core.cli.options import json_option, opening_options
 from ckpt_core.cli.progress import progress_bar
@@ -26,6 +28,7 @@ from ckpt_core.cli.render import (
 from ckpt_core.cli.summary import filtered, stats_of, summary_of
 from ckpt_core.errors import CheckpointError
 from ckpt_core.folding import fold_names
+from ckpt_core.layouts.base import RAW
 from ckpt_core.opening import open_checkpoint
 
 __all__ = ["inspect"]
@@ -93,6 +96,7 @@ def _lines(summary: dict[str, Any], depth: int | None) -> list[str]:
         lines += ["", _section_title(title, section), *_tree(section, depth)]
     lines += _dtypes(summary)
     lines += _tied(summary["tied"])
+    lines += claim_lines(summary["claims"])
     if "stats" in summary:
         lines += _stats(summary["stats"])
     return lines
@@ -103,6 +107,7 @@ def _header(summary: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("format", clean(summary["format"])),
         ("layout", clean(summary["layout"] or "not recognised")),
+        *_weights(summary),
         ("size", size_text(size) if size is not None else "very many files"),
         *((name, _or_none(summary[name])) for name in ("step", "epoch")),
         ("time", "none saved" if summary["timestamp"] is None else time_text(summary["timestamp"])),
@@ -114,6 +119,15 @@ def _header(summary: dict[str, Any]) -> list[tuple[str, str]]:
     rows += _titled("other", _others(summary["metadata"]), none=False)
     rows += [("note", clean(note, 500)) for note in summary["metadata"]["notes"][:_OTHERS]]
     return rows
+
+
+def _weights(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which copy of the weights is shown as params, where there are several, or one that is averaged."""
+    others = ", ".join(map(clean, summary["ema"]))
+    if not others and summary["weights"] == RAW:
+        return []
+    choice = f"; there is also {others} (--weights)" if others else ""
+    return [("weights", clean(summary["weights"]) + choice)]
 
 
 def _or_none(value: Any) -> str:
@@ -156,10 +170,24 @@ def _optimizer(state: dict[str, Any]) -> list[str]:
 def _others(metadata: dict[str, Any]) -> list[str]:
     """What was saved besides: schedulers, random states, unclaimed entries, the container's metadata."""
     named = [(name, metadata[name]) for name in ("schedulers", "scaler", "rng") if metadata[name]]
-    named += [(key or "(the whole)", value) for key, value in metadata["extra"].items()]
+    named += _folded(metadata["extra"])
     named += [(f"attribute {key}", value) for key, value in metadata["attributes"].items()]
     lines = [f"{clean(name)}: {value_text(value)}" for name, value in named[:_OTHERS]]
     return lines + ([f"and {len(named) - _OTHERS:,} more (--json has all)"] if len(named) > _OTHERS else [])
+
+
+def _folded(extra: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Entries that no role claims; where what is around them is claimed, those below one key are one line."""
+    groups: dict[str, list[str]] = {}
+    for path in extra:
+        groups.setdefault(re.split(r"(?<!\\)/", path, maxsplit=1)[0], []).append(path)
+    rows: list[tuple[str, Any]] = []
+    for first, paths in groups.items():
+        if len(paths) == 1:
+            rows.append((paths[0] or "(the whole)", extra[paths[0]]))
+        else:
+            rows.append((first, f"{len(paths):,} entries of it"))
+    return rows
 
 
 def _sections(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

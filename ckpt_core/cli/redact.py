@@ -30,6 +30,8 @@ def redacted(summary: dict[str, Any]) -> dict[str, Any]:
         **{name: hide(summary[name]) for name in ("step", "epoch", "timestamp", "metrics", "config")},
         "opt_state": None if summary["opt_state"] is None else next(iter(states.values())),
         "opt_states": states,
+        "members": _extra(summary["members"]),
+        "claims": [_claim(claim) for claim in summary["claims"]],
         "metadata": {
             **metadata,
             "notes": [hide_paths(note, path) for note in metadata["notes"]],
@@ -41,10 +43,18 @@ def redacted(summary: dict[str, Any]) -> dict[str, Any]:
 
 def _extra(extra: dict[str, Any]) -> dict[str, Any]:
     """The entries that no role claims; their keys are paths in the tree, and each part of one is a key."""
-    return {
-        "/".join(_key(part, i) for i, part in enumerate(key.split("/"))): hide(node)
-        for key, node in extra.items()
-    }
+    return {_place(key): hide(node) for key, node in extra.items()}
+
+
+def _place(path: str) -> str:
+    return "/".join(_key(part, i) for i, part in enumerate(path.split("/"))) if path else path
+
+
+def _claim(claim: dict[str, Any]) -> dict[str, Any]:
+    places = {"path": claim["path"] and _place(claim["path"])}
+    if "leaves" in claim:
+        places["leaves"] = [_place(path) for path in claim["leaves"]]
+    return {**claim, "name": claim["name"] and _key(claim["name"], 0), **places}
 
 
 def _optimizer(state: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
+from ckpt_core.cli.claims import claim_rows
 from ckpt_core.cli.jsonable import jsonable, leaf_row
 from ckpt_core.errors import UsageError
 from ckpt_core.schema import Checkpoint, OptimizerState
@@ -28,6 +29,8 @@ def summary_of(ckpt: Checkpoint) -> dict[str, Any]:
         "file_bytes": _file_bytes(ckpt.path),
         "format": ckpt.format,
         "layout": ckpt.layout,
+        "weights": ckpt.weights,
+        "members": ckpt.members,
         "step": jsonable(ckpt.step),
         "epoch": jsonable(ckpt.epoch),
         "timestamp": jsonable(ckpt.timestamp),
@@ -39,6 +42,7 @@ def summary_of(ckpt: Checkpoint) -> dict[str, Any]:
         "opt_state": next(iter(states.values())) if len(states) == 1 else None,
         "opt_states": states,
         "tied": [list(group) for group in ckpt.ties],
+        "claims": claim_rows(ckpt),
         "metadata": _metadata(ckpt),
     }
 

@@ -67,9 +67,10 @@ def training_tree(training: Training) -> Any:
         UsageError: it is a class, or has no values; or a scheduler is given as an object.
     """
     framework = _framework_of(training.model)
-    weights = (
-        framework.model_state(training.model) if _is_live_model(training.model) else tree_of(training.model)
-    )
+    if framework is not None and _is_live_model(training.model, framework):
+        weights = framework.model_state(training.model)
+    else:
+        weights = tree_of(training.model)
     if training.is_model_alone:
         return weights
     optimizer = None if training.optimizer is None else _optimizer(framework, training.optimizer)
@@ -124,22 +125,21 @@ def _flax_state(weights: Any, optimizer: Any, step: int | None) -> dict[str, Any
     return state
 
 
-def _is_live_model(value: Any) -> bool:
-    """Say whether a value is a live model of a framework, or what one of them calls its state; no tree of arrays."""
+def _is_live_model(value: Any, framework: Framework) -> bool:
+    """Whether a value is a live model of a framework or what it calls one's state: no array, and no plain tree."""
     if isinstance(value, (list, dict, LazyArray)):
         return False
-    return any(
-        framework.owns(value) and framework.spec(value) is None for _, framework in registry().frameworks
-    )
+    return framework.owns(value) and framework.spec(value) is None
 
 
 def framework_name(value: Any) -> str:
     """Return the name of the framework of a live model or of a tree of arrays; "" for numpy."""
-    return _framework_of(value).name
+    framework = _framework_of(value)
+    return "" if framework is None else framework.name
 
 
-def _framework_of(value: Any) -> Framework:
-    """Return the framework that a value belongs to: as a whole, or by the first array in it that belongs to one."""
+def _framework_of(value: Any) -> Framework | None:
+    """The framework that a value belongs to, as a whole or by the first array in it that belongs to one."""
     stack, looked = [value], 0
     while stack and looked < _MAX_LOOK:
         item = stack.pop()
@@ -151,33 +151,12 @@ def _framework_of(value: Any) -> Framework:
             stack.extend(reversed(list(item.values())))
         elif isinstance(item, (list, tuple)):
             stack.extend(reversed(item))
-    return _NoFramework()
+    return None
 
 
-class _NoFramework(Framework):
-    """Trees of numpy arrays, which are their own state."""
-
-    name = ""
-
-    def owns(self, value: object) -> bool:
-        return True
-
-    def spec(self, value: object) -> Any:
-        return None
-
-    def template(self, model: object) -> Any:
-        raise UsageError("a tree of arrays is no live model")
-
-    def model_state(self, model: object) -> Any:
-        return tree_of(model)
-
-    def optimizer_state(self, optimizer: object) -> Any:
-        return tree_of(optimizer)
-
-
-def _is_torch(framework: Framework, weights: Any) -> bool:
+def _is_torch(framework: Framework | None, weights: Any) -> bool:
     """Whether names are torch's: by its framework, or, of numpy arrays, by a flat mapping of them."""
-    if framework.name:
+    if framework is not None:
         return framework.name == "torch"
     return (
         isinstance(weights, Mapping)
@@ -186,7 +165,9 @@ def _is_torch(framework: Framework, weights: Any) -> bool:
     )
 
 
-def _optimizer(framework: Framework, optimizer: Any) -> Any:
+def _optimizer(framework: Framework | None, optimizer: Any) -> Any:
+    if framework is None:
+        return tree_of(optimizer)
     if isinstance(optimizer, dict):
         if optimizer and all(framework.owns(item) for item in optimizer.values()):
             return {name: framework.optimizer_state(item) for name, item in optimizer.items()}

@@ -35,10 +35,10 @@ def list_checkpoints(path: str, comment: str | None = None) -> Listing:
         path: an absolute path.
         comment: only those whose names have these words.
     """
-    if is_one_checkpoint(path):
-        found = [Found(path, os.path.basename(path.rstrip("/")))]
+    if os.path.isdir(path):
+        found = list(scan(path))
     else:
-        found = list(scan(path)) if os.path.isdir(path) else []
+        found = [Found(path, os.path.basename(path))] if is_one_checkpoint(path) else []
     if comment:
         found = [one for one in found if has_words(comment, one.name)]
     entries = [entry for entry in map(read_entry, found) if entry is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ckpt_core.errors import TargetError, UsageError
@@ -66,28 +66,21 @@ def plan_pruning(
         UsageError: no rule was given, a number is negative, or `keep_best` has no metric to go by.
     """
     _check(keep_last, keep_best, every)
-    reasons: dict[str, str] = {}
+    targets = {os.path.realpath(entry.path) for entry in entries if os.path.islink(entry.path)}
+    reasons = {entry.name: reason for entry in entries if (reason := _protection(entry, targets))}
     whole = [entry for entry in entries if entry.is_whole]
-    for entry in entries:
-        reason = _protection(entry)
-        if reason:
-            reasons[entry.name] = reason
+    periodic = sorted_entries([entry for entry in whole if not _protection(entry, set())])
     if whole:
         reasons.setdefault(latest_of(whole).name, "the latest")
     for name, count in _metrics_to_keep(whole, keep_best, metric).items():
         for rank, entry in enumerate(ranked(whole, name, mode if name == metric else None)[:count], 1):
             reasons.setdefault(entry.name, f"the best by {name}" if rank == 1 else f"number {rank} by {name}")
-    periodic = sorted_entries([entry for entry in whole if entry.role == "periodic"])
-    for entry in periodic[len(periodic) - (keep_last or 0) :]:
+    for entry in periodic[max(len(periodic) - (keep_last or 0), 0) :]:
         reasons.setdefault(entry.name, f"one of the last {keep_last}")
-    for entry in periodic:
-        counter = (
-            entry.epoch
-            if all(e.epoch is not None for e in periodic)
-            else getattr(entry, measure_of(periodic))
-        )
-        if every and isinstance(counter, int) and counter % every == 0:
-            reasons.setdefault(entry.name, f"every {every}")
+    measure = "epoch" if all(entry.epoch is not None for entry in periodic) else measure_of(periodic)
+    for entry in periodic if every and measure != "time" else ():
+        if getattr(entry, measure) % every == 0:
+            reasons.setdefault(entry.name, f"each {every}th {measure}")
     ordered = sorted_entries(entries)
     removed = tuple(entry for entry in ordered if entry.name not in reasons)
     kept = tuple((entry, reasons[entry.name]) for entry in ordered if entry.name in reasons)
@@ -111,7 +104,7 @@ def remove(pruning: Pruning, folder: str) -> Pruning:
     return Pruning(pruning.kept, pruning.removed, pruning.freed, done=True)
 
 
-def _protection(entry: Entry) -> str:
+def _protection(entry: Entry, targets: Collection[str]) -> str:
     """Why a checkpoint stays whatever the rules say; "" for one that they decide on."""
     if entry.state != "complete":
         return f"{entry.state}: look at it first"
@@ -123,7 +116,9 @@ def _protection(entry: Entry) -> str:
         return f"{entry.role}, by its name"
     if (entry.epoch, entry.step, entry.number) == (None, None, None):
         return "no counter inside or in its name"
-    return "a link" if os.path.islink(entry.path) else ""
+    if os.path.islink(entry.path):
+        return "a link"
+    return "a link leads to it" if os.path.realpath(entry.path) in targets else ""
 
 
 def _metrics_to_keep(whole: Sequence[Entry], keep_best: int | None, metric: str | None) -> dict[str, int]:

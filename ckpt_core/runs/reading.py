@@ -25,7 +25,7 @@ __all__ = ["disk_size", "numbers_of", "read_entry"]
 
 def read_entry(found: Found) -> Entry | None:
     """Return what is known about a checkpoint; None for a file that turns out to be something else."""
-    named = facts_of_name(found.name)
+    named = facts_of_name(os.path.basename(found.path) if found.name == "." else found.name)
     size, changed = disk_size(found.path)
     basis = Entry(
         found.path,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ckpt_core.backend import Backend
 from ckpt_core.compression import compression_of
 from ckpt_core.errors import CheckpointError
+from ckpt_core.layouts.members import is_beside, weights_rank
 from ckpt_core.registry import registry
 from ckpt_core.runs.names import facts_of_name
 from ckpt_core.source import Source
@@ -47,16 +48,6 @@ _UNFINISHED: Final = (
     (re.compile(r"\.(tmp|temp|partial)$|^(tmp|temp)[_\-.]"), "a temporary file of a writer"),
 )
 
-_WEIGHTS: Final = re.compile(
-    r"^((pytorch_model|model|diffusion_pytorch_model|adapter_model|flax_model)([-_.].*)?)"
-    r"\.(bin|safetensors|msgpack|pt|pth)$"
-)
-_PARTS: Final = re.compile(
-    r"^(config\.json|trainer_state\.json|training_args\.bin|adapter_config\.json|generation_config\.json|"
-    r"(optimizer|scheduler|scaler|custom_checkpoint)(_\d+)?\.(pt|bin|pth|pkl)|"
-    r"(random_states|rng_state)(_\d+)*\.(pkl|pth|pt)|sampler(_\d+)?\.bin|.*\.index\.json)$"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -74,42 +65,57 @@ class Found:
 
 
 def scan(folder: str, limit: int = _MAX_ENTRIES) -> Iterator[Found]:
-    """Yield the checkpoints below a directory, those of a directory in the order of their names.
+    """Yield the checkpoints below a directory, those of a directory in the order of their names; "." is itself.
 
     Links to directories are followed once; names that begin with a dot are passed over, but for the leftovers of
     writers; so are more than six levels, and what is no checkpoint by its first bytes and its name.
+
+    Arguments:
+        folder: an absolute path.
+        limit: how many names are looked at.
     """
     seen: set[str] = set()
-    left = limit
     stack = [("", 0)]
-    while stack:
+    while stack and limit > 0:
         inside, depth = stack.pop()
         here = os.path.join(folder, inside) if inside else folder
         real = os.path.realpath(here)
         if real in seen:
             continue
         seen.add(real)
-        below = []
-        for name in _names(here):
-            left -= 1
-            if left < 0:
-                return
-            path, relative = os.path.join(here, name), os.path.join(inside, name)
-            reason = unfinished_reason(name)
-            if reason:
-                yield Found(path, relative, reason)
-            elif name.startswith(".") or name in _SKIPPED:
-                continue
-            elif os.path.isdir(path):
-                if is_one_checkpoint(path):
-                    yield Found(path, relative)
-                elif depth < _DEPTH:
-                    below.append((relative, depth + 1))
-            elif os.path.isfile(path) and _is_candidate(path):
-                yield Found(path, relative)
-            elif os.path.islink(path) and not os.path.exists(path) and has_checkpoint_name(name):
-                yield Found(path, relative, "a link to nothing")
-        stack.extend(reversed(below))
+        names = _names(here)[:limit]
+        limit -= len(names)
+        is_one = is_one_checkpoint(here)
+        if is_one:
+            yield Found(here, inside or ".")
+            # A trainer saves its final model beside its steps; what else lies in a checkpoint is a part of it.
+            names = [name for name in names if _is_step(here, name)] if _is_of_parts(names) else []
+        for name in names:
+            if (not is_one and not os.path.isdir(os.path.join(here, name))) or unfinished_reason(name):
+                yield from _found(os.path.join(here, name), os.path.join(inside, name))
+        below = [name for name in names if _is_gone_through(os.path.join(here, name))]
+        if depth < _DEPTH:
+            stack += [(os.path.join(inside, name), depth + 1) for name in reversed(below)]
+
+
+def _found(path: str, name: str) -> Iterator[Found]:
+    """What a file is, or what a leftover of either kind is."""
+    base = os.path.basename(path)
+    reason = unfinished_reason(base)
+    if reason:
+        yield Found(path, name, reason)
+    elif base.startswith("."):
+        return
+    elif os.path.isfile(path):
+        if _is_candidate(path):
+            yield Found(path, name)
+    elif os.path.islink(path) and has_checkpoint_name(base):
+        yield Found(path, name, "a link to nothing")
+
+
+def _is_gone_through(path: str) -> bool:
+    name = os.path.basename(path)
+    return os.path.isdir(path) and not (name.startswith(".") or name in _SKIPPED or unfinished_reason(name))
 
 
 def unfinished_reason(name: str) -> str:
@@ -122,15 +128,23 @@ def is_one_checkpoint(path: str) -> bool:
     if not os.path.isdir(path):
         return os.path.isfile(path) and _is_candidate(path)
     names = _names(path)
-    if any(map(_WEIGHTS.match, names)) and any(map(_PARTS.match, names)):
-        return True
-    return _is_claimed(path) and not any(_is_numbered(path, name) for name in names)
+    return _is_of_parts(names) or (_is_claimed(path) and not any(_is_step(path, name) for name in names))
 
 
-def _is_numbered(folder: str, name: str) -> bool:
-    """Say whether a member is a step of its own: a directory that ends in a number and that a backend claims."""
+def _is_of_parts(names: Sequence[str]) -> bool:
+    """Say whether a directory's files are the parts of one checkpoint: weights beside what belongs to them."""
+    return any(weights_rank(name) is not None for name in names) and any(map(is_beside, names))
+
+
+def _is_step(folder: str, name: str) -> bool:
+    """Say whether a member is a step of its own: a directory with a counter or a role in its name, and that is one."""
     path = os.path.join(folder, name)
-    return bool(re.fullmatch(r"(?:.*[_\-])?\d{1,18}", name)) and os.path.isdir(path) and _is_claimed(path)
+    return _is_numbered(name) and os.path.isdir(path) and is_one_checkpoint(path)
+
+
+def _is_numbered(name: str) -> bool:
+    facts = facts_of_name(name)
+    return (facts.epoch, facts.step, facts.number) != (None, None, None) or facts.role != "periodic"
 
 
 def has_checkpoint_name(name: str) -> bool:
@@ -138,9 +152,7 @@ def has_checkpoint_name(name: str) -> bool:
     bare = _COMPRESSED.sub("", name.lower())
     if bare.endswith(_OWN):
         return True
-    facts = facts_of_name(name)
-    counters = (facts.epoch, facts.step, facts.number)
-    return bare.endswith(_SHARED) and (counters != (None, None, None) or facts.role != "periodic")
+    return bare.endswith(_SHARED) and _is_numbered(name)
 
 
 def _is_candidate(path: str) -> bool:

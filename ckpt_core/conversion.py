@@ -15,6 +15,7 @@ from ckpt_core.opening import open_checkpoint
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import Selection, selected
+from ckpt_core.template import label_of
 from ckpt_core.writing import Progress, arrays_of, target_backend, write
 
 __all__ = ["Receipt", "convert"]
@@ -164,13 +165,11 @@ def _check_apart(source: str, target: str | os.PathLike[str]) -> None:
 def _labelled(ckpt: Checkpoint, target: Backend) -> dict[str, Any]:
     """The source's metadata, with the framework named where readers of the target look for it."""
     attributes = dict(ckpt.stored.attributes)
+    label = label_of(ckpt)
+    if target.framework_key and label:
+        attributes.setdefault(target.framework_key, label)
     source = next((backend for _, backend in registry().backends if backend.name == ckpt.format), None)
-    if source is None:
-        return attributes
-    if target.framework_key and source.framework:
-        attributes.setdefault(target.framework_key, source.framework)
-    elif (
-        source.framework_key and target.framework and attributes.get(source.framework_key) == target.framework
-    ):
-        del attributes[source.framework_key]  # the target's own format says so already
+    key = source.framework_key if source is not None and not target.framework_key else ""
+    if key and target.framework and attributes.get(key) == target.framework:
+        del attributes[key]  # the target's own format says so already
     return attributes

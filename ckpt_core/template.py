@@ -17,6 +17,7 @@ from ckpt_core.dtypes import ITEMSIZE, name_of
 from ckpt_core.errors import DamagedFileError, UsageError
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
+from ckpt_core.layouts.base import paths_of
 from ckpt_core.opening import checkpoint_of, open_checkpoint
 from ckpt_core.paths import found
 from ckpt_core.registry import registry
@@ -78,10 +79,20 @@ def _of_checkpoint(ckpt: Checkpoint, title: str) -> Template:
 
 def framework_of(ckpt: Checkpoint) -> str:
     """Return the name of the framework whose names a checkpoint's weights have, or "" where nothing says so."""
+    return {"pt": "torch", "flax": "flax"}.get(label_of(ckpt), "")
+
+
+def label_of(ckpt: Checkpoint) -> str:
+    """Return what a checkpoint says of the framework of its weights, as metadata has it ("pt", "flax"), or ""."""
+    format, attributes = ckpt.format, ckpt.stored.attributes
+    if ckpt.members:  # a directory: what the file with the weights says
+        paths = [path for place in ckpt.roles.params for path in paths_of(place)]
+        file = str(paths[0][0]) if paths and paths[0] else ""
+        format, attributes = ckpt.members.get(file, ""), attributes.get(file, {})
     for _, backend in registry().backends:
-        if backend.name == ckpt.format:
-            named = ckpt.stored.attributes.get(backend.framework_key) if backend.framework_key else None
-            return {"pt": "torch", "flax": "flax"}.get(str(named or backend.framework), "")
+        if backend.name == format:
+            named = attributes.get(backend.framework_key) if backend.framework_key else None
+            return str(named or backend.framework)
     return ""
 
 

@@ -122,7 +122,10 @@ def _claim_files(tree: Mapping[Any, Any], row: str) -> Roles:
     adapter = files.get(_ADAPTER)
     if isinstance(adapter, Mapping):
         base = adapter.get("base_model_name_or_path")
-        notes.append(f"an adapter ({adapter.get('peft_type')}), not a full model; its base is {base}")
+        notes.append(
+            f"an adapter ({adapter.get('peft_type')}), not a full model"
+            + (f"; its base is {base}" if base else "")
+        )
     configs = {name: node for name, node in files.items() if name in _CONFIGS and isinstance(node, Mapping)}
     main = _ADAPTER if _ADAPTER in configs else "config.json"
     return Roles(

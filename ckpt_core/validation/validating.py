@@ -26,7 +26,7 @@ from ckpt_core.validation.names import common_prefix, without_prefix
 from ckpt_core.validation.remedies import framework_note, remedies_for
 from ckpt_core.validation.report import Prefix, Problem, ValidationReport
 
-__all__ = ["DTYPES", "Asked", "Match", "match", "validate"]
+__all__ = ["DTYPES", "Asked", "Match", "explained", "match", "validate"]
 
 DTYPES: Final = ("exact", "widen", "cast")
 """What may happen to a dtype that differs: nothing; a float or integer may become one that holds all its values;
@@ -142,7 +142,7 @@ def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Pro
     }
     sources |= {name: arrays[name] for name in optional if name in arrays}
     if problems:
-        report = _explained(report, ckpt, template, found, expected, asked)
+        report = explained(report, ckpt, template, found, expected, asked)
     return Match(report, sources)
 
 
@@ -183,7 +183,7 @@ def _is_waived(problem: Problem, asked: Asked) -> bool:
 # What explains the differences.
 
 
-def _explained(
+def explained(
     report: ValidationReport,
     ckpt: Checkpoint,
     template: Template,
@@ -191,6 +191,14 @@ def _explained(
     expected: Mapping[str, Slot],
     asked: Asked,
 ) -> ValidationReport:
+    """Return a report with what explains its problems, and what to do.
+
+    Arguments:
+        report: the problems.
+        ckpt, template: both sides.
+        found, expected: their leaves by name.
+        asked: what was to be let through, and the shape rules.
+    """
     prefix = _prefix(report, found, expected, [join_name(path) for path in template.optional], asked)
     shapes = {name: spec.shape for name, spec in found.items()}
     wanted = {name: slot.spec.shape for name, slot in expected.items()}

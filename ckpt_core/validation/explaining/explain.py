@@ -1,0 +1,261 @@
+"""explain: a framework's own error and a checkpoint in, the cause and what to do out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Final
+
+from ckpt_core.arrays import ArraySpec
+from ckpt_core.errors import CheckpointError
+from ckpt_core.framework import Slot, Template
+from ckpt_core.keypath import split_name
+from ckpt_core.schema import Checkpoint
+from ckpt_core.shapes import ShapeRules
+from ckpt_core.tree import Global, Record, walk
+from ckpt_core.validation.choosing import opened
+from ckpt_core.validation.explaining import file_errors, flax_errors, torch_errors
+from ckpt_core.validation.explaining.explanation import Explanation
+from ckpt_core.validation.explaining.facts import FileFault, Mismatch
+from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key
+from ckpt_core.validation.report import Problem, ValidationReport
+from ckpt_core.validation.validating import Asked, explained
+
+__all__ = ["ExplanationWarning", "explain", "explain_errors"]
+
+_MAX_TEXT: Final = 1 << 20
+_ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
+_UNKNOWN: Final = ArraySpec((), "?")
+_LOOK: Final = 200_000
+
+
+class ExplanationWarning(UserWarning):
+    """The explanation of an error, for a Python whose tracebacks do not show notes."""
+
+
+def explain(
+    error: BaseException | str,
+    ckpt: Checkpoint | str | os.PathLike[str] | None = None,
+    *,
+    rules: ShapeRules | Sequence[ShapeRules] = (),
+) -> Explanation:
+    """Explain an error that a framework raised while a checkpoint was loaded or used; reads no array.
+
+    Arguments:
+        error: the exception, or its text (with a traceback around it, if you like).
+        ckpt: the checkpoint, open or by its path: what the error says is compared with what is in there.
+        rules: shape rules of the model, for the likely fields of its configuration.
+
+    Example:
+        >>> print(explain("pickle data was truncated"))
+        pickle: cut off: the file ends before its pickle does: it is cut off or empty
+          -> ckpt inspect CHECKPOINT says what it is, and runs nothing in it
+    """
+    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
+    text = _ESCAPES.sub("", text[-_MAX_TEXT:])
+    facts = torch_errors.parse(text) or flax_errors.parse(text) or file_errors.parse(text)
+    given = (rules,) if isinstance(rules, ShapeRules) else tuple(rules)
+    with ExitStack() as stack:
+        own, verdict = _open(ckpt, stack)
+        path = (
+            own.path if own is not None else os.fspath(ckpt) if isinstance(ckpt, (str, os.PathLike)) else ""
+        )
+        if isinstance(facts, Mismatch):
+            return _of_mismatch(facts, own, path, verdict, Asked(rules=given))
+        if isinstance(facts, FileFault):
+            return _of_fault(facts, own, path, verdict)
+    hint = ("ckpt inspect {quoted} says what is in the file",) if path else ()
+    if verdict:
+        return Explanation("the file", verdict[0], path, remedies=_filled(hint, path))
+    return Explanation("", "nothing in this text is known here", path, remedies=_filled(hint, path))
+
+
+@contextmanager
+def explain_errors(
+    ckpt: Checkpoint | str | os.PathLike[str] | None = None, *, rules: ShapeRules | Sequence[ShapeRules] = ()
+) -> Iterator[None]:
+    """Explain what a framework raises inside of the block; the error itself goes on unchanged.
+
+    The explanation is a note of the exception, which tracebacks show from Python 3.11 on; before that it is a
+    warning, too. An error that is not understood gets none.
+
+    Arguments:
+        ckpt: the checkpoint that the block loads or uses.
+        rules: shape rules of the model.
+
+    Example:
+        with explain_errors("model.pth"):
+            model.load_state_dict(torch.load("model.pth"))
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise  # says all that there is to say itself
+    except Exception as error:
+        found = explain(error, ckpt, rules=rules)
+        if found.is_known and _is_about(error, found):
+            _add_note(error, str(found))
+        raise
+
+
+def _add_note(error: Exception, note: str) -> None:
+    """Do what `BaseException.add_note` does (PEP 678), on every Python."""
+    error.__notes__ = [*getattr(error, "__notes__", ()), note]  # type: ignore[attr-defined]
+    if sys.version_info < (3, 11):
+        warnings.warn(note, ExplanationWarning, stacklevel=4)
+
+
+def _is_about(error: Exception, found: Explanation) -> bool:
+    """A missing module is explained only where the checkpoint names it: imports fail for other reasons, too."""
+    return (
+        not isinstance(error, (ImportError, AttributeError))
+        or not found.path
+        or "names it" in "".join(found.notes)
+    )
+
+
+def _open(
+    ckpt: Checkpoint | str | os.PathLike[str] | None, stack: ExitStack
+) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The checkpoint, where it opens; and what the reader here says where it does not."""
+    if ckpt is None:
+        return None, ()
+    try:
+        own, _ = stack.enter_context(opened(ckpt))
+    except CheckpointError as error:
+        return None, (f"opening it here: {error.reason}{f' ({error.place})' if error.place else ''}",)
+    return own, ()
+
+
+def _filled(remedies: Sequence[str], path: str) -> tuple[str, ...]:
+    name = path or "CHECKPOINT"
+    return tuple(way.format(path=name, quoted=shlex.quote(name)) for way in remedies)
+
+
+# The file.
+
+
+def _of_fault(facts: FileFault, own: Checkpoint | None, path: str, verdict: tuple[str, ...]) -> Explanation:
+    notes = list(verdict)
+    if own is not None:
+        notes.append(f"it opens here as {own.format}, {own.layout or 'no known layout'}")
+        if facts.type_name and _names(own, facts.type_name):
+            notes.append(f"{facts.type_name}: the checkpoint names it; here it is read as data")
+    return Explanation(facts.error, facts.cause, path, None, _filled(facts.remedies, path), tuple(notes))
+
+
+def _names(ckpt: Checkpoint, name: str) -> bool:
+    """Say whether an object or a name in the tree is of a module, or is that class."""
+    for _, (_, node) in zip(range(_LOOK), walk(ckpt.tree), strict=False):
+        held = node.type_name if isinstance(node, Record) else node.name if isinstance(node, Global) else ""
+        if held == name or held.startswith(name + "."):
+            return True
+    return False
+
+
+# The differences.
+
+
+def _of_mismatch(
+    facts: Mismatch, own: Checkpoint | None, path: str, verdict: tuple[str, ...], asked: Asked
+) -> Explanation:
+    report = _reported(facts, own, path, asked)
+    cause = _cause(facts, report)
+    notes = [*verdict, *([facts.hint] if facts.hint and facts.hint != cause else [])]
+    if facts.nameless and own is not None:
+        notes.append(
+            f"the error does not say which array it is about: these have the shape {facts.nameless[1]}"
+        )
+    if own is not None and facts.hint and "optimizer" in facts.error:
+        notes += [_groups_text(own)]
+    named = {*facts.missing, *facts.unexpected, *facts.shapes}
+    if own is not None and named and not facts.is_whole:
+        notes.append("the framework stops at the first difference; validate(ckpt, model) lists them all")
+    if own is not None and not _is_this_file(facts, own):
+        notes.append("no name in the error is in this checkpoint: it may be about another file")
+    ways = () if path == "" else (f"ckpt validate {shlex.quote(path)} --like TEMPLATE.json",)
+    return Explanation(
+        facts.error, _cause(facts, report), path, report, (*report.remedies, *ways), tuple(notes)
+    )
+
+
+def _cause(facts: Mismatch, report: ValidationReport) -> str:
+    if report.prefix is not None:
+        return "the names of both sides differ by a prefix"
+    if report.fields:
+        field = report.fields[0]
+        return f"the model was built with another {field.field} than the checkpoint was"
+    if facts.shapes or facts.nameless:
+        return "the model was built with other sizes than the checkpoint was"
+    if facts.missing or facts.unexpected:
+        return "the model has other layers than the checkpoint, or other names for them"
+    return facts.hint or "the checkpoint does not fit the model"
+
+
+def _groups_text(ckpt: Checkpoint) -> str:
+    said = [
+        f"{name}: {', '.join(str(len(group.get('params', ()))) for group in state.groups)} parameters by group"
+        for name, state in ckpt.opt_states.items()
+    ]
+    return f"saved: {'; '.join(said) or 'no optimizer'}"
+
+
+def _is_this_file(facts: Mismatch, ckpt: Checkpoint) -> bool:
+    there = {*facts.unexpected, *facts.shapes}
+    names = found_by_key(ckpt).keys()
+    return not there or any(name in names or _has_below(names, name) for name in there)
+
+
+def _has_below(names: object, name: str) -> bool:
+    return any(other.startswith(name + "/") for other in names)  # type: ignore[attr-defined]  # keys of a dict
+
+
+def _reported(facts: Mismatch, own: Checkpoint | None, path: str, asked: Asked) -> ValidationReport:
+    """The differences as a report: the model is what the checkpoint has, changed by what the error says."""
+    found = {} if own is None else {name: array.spec for name, (array, _) in found_by_key(own).items()}
+    shapes = {**facts.shapes, **_named(facts, found)}
+    for name, (_, there) in shapes.items():
+        found.setdefault(name, ArraySpec(there, "?"))
+    gone = {
+        name for name in found for other in facts.unexpected if name == other or name.startswith(other + "/")
+    }
+    found.update({name: _UNKNOWN for name in facts.unexpected if not gone & {name} and own is None})
+    expected = {
+        name: spec for name, spec in found.items() if name not in gone and name not in facts.unexpected
+    }
+    expected |= {name: ArraySpec(there, found[name].dtype) for name, (there, _) in shapes.items()}
+    expected |= {name: _UNKNOWN for name in facts.missing if name and name not in found}
+    template = Template(tuple(Slot(split_name(name), spec) for name, spec in expected.items()))
+    slots = expected_by_key(template)
+    comparison = compared(found, slots)
+    problems = tuple(_without_unknown(problem) for problem in comparison.problems)
+    report = ValidationReport(path or "the checkpoint", "the model", len(comparison.matched), problems)
+    if own is None:
+        return report
+    report = explained(report, own, template, found, slots, asked)
+    if report.prefix is None:
+        return report
+    left = tuple(p for p in report.prefix.remaining if _UNKNOWN not in (p.found, p.expected))
+    return replace(report, prefix=replace(report.prefix, remaining=left))
+
+
+def _named(
+    facts: Mismatch, found: Mapping[str, ArraySpec]
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The arrays that shapes without a name can be about: all that have the checkpoint's shape."""
+    if facts.nameless is None:
+        return {}
+    names = [name for name, spec in found.items() if spec.shape == facts.nameless[1]]
+    return dict.fromkeys(names, facts.nameless)
+
+
+def _without_unknown(problem: Problem) -> Problem:
+    """Say "an array" where the error gives no shape."""
+    sides = {side: "an array" for side in ("found", "expected") if getattr(problem, side) == _UNKNOWN}
+    return replace(problem, **sides) if sides else problem

@@ -1,0 +1,51 @@
+"""What a framework's error text says, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["FileFault", "Mismatch", "Shapes"]
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
+"""The shape in the model, and the one in the checkpoint."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The checkpoint and the model do not agree.
+
+    Arguments:
+        error: what the framework calls it, in a few words.
+        missing: names that only the model has, segments joined by `/`.
+        unexpected: names that only the checkpoint has.
+        shapes: names whose shapes differ.
+        nameless: shapes that differ, of an array that the text does not name.
+        is_whole: whether the framework lists every difference; else it stopped at the first.
+        hint: what else the text tells, as a sentence.
+    """
+
+    error: str
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    shapes: Mapping[str, Shapes] = field(default_factory=dict)
+    nameless: Shapes | None = None
+    is_whole: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class FileFault:
+    """The file itself is in the way: damaged, of another format, or holding objects by their class.
+
+    Arguments:
+        error: what it is, in a few words.
+        cause: the cause, as a sentence.
+        remedies: what to do; `{path}` stands for the file.
+        type_name: the class or function that the file names, or its module.
+    """
+
+    error: str
+    cause: str
+    remedies: tuple[str, ...] = ()
+    type_name: str = ""

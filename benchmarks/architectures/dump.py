@@ -42,7 +42,7 @@ SMALL: dict[str, Any] = {
     "proj_codevector_dim": 16, "num_codevectors_per_group": 8, "classifier_proj_size": 16, "pad_token_id": 1,
     "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0, "forced_bos_token_id": 0,
     "forced_eos_token_id": 2, "output_hidden_size": 32, "attention_types": [[["global", "local"], 2]],
-    "attention_layers": None, "groups_width": 8, "type_vocab_size": 2, "add_adapter": None, "num_labels": 2,
+    "attention_layers": None, "groups_width": 8, "type_vocab_size": 2, "add_adapter": None, "num_labels": 2, "pooler_output_size": 32,
 }  # fmt: skip
 
 

@@ -91,6 +91,44 @@ def run(
     return results
 
 
+def crossed(folder: Path, variant: str, only: str) -> dict[str, dict[str, list[str]]]:
+    """From each architecture into the others that share its beginning: what only one of the two has goes nowhere."""
+    cases = [
+        Case(path) for path in sorted(folder.iterdir()) if only in path.name and (path / "back.json").exists()
+    ]
+    results = {}
+    for one in cases:
+        for other in cases:
+            shared = _shared(one.flax_values, other.flax_values)
+            if one is other or len(shared) < 0.6 * min(len(one.flax_values), len(other.flax_values)):
+                continue
+            target, back = VARIANTS[variant](other.flax, seed_of(one.name + other.name))
+            new = {old: name for name, old in back.items()}
+            truth = {new[name]: one.flax_values[source] for name, source in shared.items()}
+            results[f"{one.name} -> {other.name}"] = judged(
+                untyped(one.torch), one.torch_values, untyped(target), truth
+            )
+    return results
+
+
+def _shared(mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, str]:
+    """The names of both, the target's first, when a prefix that all of one side's body has is left out."""
+    found: dict[str, str] = {}
+    for strip_mine in (False, True):
+        for strip_theirs in (False, True):
+            a = {_stripped(name) if strip_mine else name: name for name in mine}
+            b = {_stripped(name) if strip_theirs else name: name for name in theirs}
+            both = {
+                b[name]: a[name] for name in b if name in a and theirs[b[name]].shape == mine[a[name]].shape
+            }
+            found = max(found, both, key=len)
+    return found
+
+
+def _stripped(name: str) -> str:
+    return name.partition("/")[2] or name
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dumps", type=Path)
@@ -99,27 +137,35 @@ def main() -> None:
     parser.add_argument("--types", choices=["yes", "no", "both"], default="both")
     parser.add_argument("--only", default="")
     parser.add_argument("-v", action="store_true")
+    parser.add_argument("--crossed", action="store_true")
     args = parser.parse_args()
+    if args.crossed:
+        for variant in args.variant or ["plain", "everything"]:
+            report(f"crossed  {variant:11} names", crossed(args.dumps, variant, args.only), args.v)
+        return
     for direction in args.to or ["flax", "torch"]:
         for variant in args.variant or VARIANTS:
             for types in {"yes": [True], "no": [False], "both": [True, False]}[args.types]:
                 start = time.perf_counter()
                 results = run(args.dumps, variant, direction, types, args.only)
-                total: Counter[str] = Counter()
-                bad = {k: r for k, r in results.items() if r["wrong"] or r["open"] or r["extra"]}
-                for result in results.values():
-                    total.update({kind: len(names) for kind, names in result.items()})
-                print(
-                    f"to {direction:5} {variant:11} {'types' if types else 'names':5}: {len(results) - len(bad)} of {len(results)} exact;"
-                    f" leaves: {total['exact']} exact, {total['open']} open, {total['wrong']} wrong, {total['extra']} extra"
-                    f" ({time.perf_counter() - start:.1f} s)",
-                    flush=True,
-                )
-                if args.v:
-                    for name, result in bad.items():
-                        for kind in ("wrong", "extra", "open"):
-                            if result[kind]:
-                                print("   ", name, kind, len(result[kind]), result[kind][:6])
+                report(f"to {direction:5} {variant:11} {'types' if types else 'names':5}", results, args.v)
+                print(f"    {time.perf_counter() - start:.1f} s", flush=True)
+
+
+def report(title: str, results: dict[str, dict[str, list[str]]], verbose: bool) -> None:
+    total: Counter[str] = Counter()
+    bad = {k: r for k, r in results.items() if r["wrong"] or r["open"] or r["extra"]}
+    for result in results.values():
+        total.update({kind: len(names) for kind, names in result.items()})
+    print(
+        f"{title}: {len(results) - len(bad)} of {len(results)} exact; leaves: {total['exact']} exact,"
+        f" {total['open']} open, {total['wrong']} wrong, {total['extra']} extra",
+        flush=True,
+    )
+    for name, result in bad.items() if verbose else ():
+        for kind in ("wrong", "extra", "open"):
+            if result[kind]:
+                print("   ", name, kind, len(result[kind]), result[kind][:6])
 
 
 if __name__ == "__main__":

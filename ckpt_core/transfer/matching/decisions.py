@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from ckpt_core.transfer.matching.state import Match
+from ckpt_core.transfer.matching.flattening import flatten_ways, widths_of
+from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import common
 from ckpt_core.transfer.matching.units import Family
 from ckpt_core.transfer.plan import Evidence
 
-__all__ = ["decide"]
+__all__ = ["Decision", "decide"]
 
 _UPWARD: Final = frozenset({"transposed", "up", "decoder"})
 _WORDS: Final = {
@@ -25,39 +26,84 @@ _WORDS: Final = {
 Category = tuple[object, ...]
 
 
-def decide(matches: Sequence[Match]) -> dict[int, tuple[str, Evidence] | None]:
-    """Return the way of each match by its place, and why; None where nothing tells.
+@dataclass(frozen=True)
+class Decision:
+    """Which way a match goes.
+
+    Arguments:
+        way: its name; None where nothing tells.
+        evidence: why.
+        open: the ways that it may be, where none is settled.
+        reason: why it is open.
+        settled_by: what would settle it.
+    """
+
+    way: str | None
+    evidence: Evidence | None = None
+    open: tuple[str, ...] = ()
+    reason: str = ""
+    settled_by: str = ""
+
+
+def decide(search: Search) -> list[Decision]:
+    """Return the way of each match.
 
     A type of layer says it, and had a say already in which ways there are. Else siblings of the same kind whose
     shapes leave one way say it, the nearest first, if they agree. Else the names of the parts do: a `kernel` is
-    turned round and an `embedding` is not.
+    turned round and an `embedding` is not. A dense layer at a flattening is never settled.
     """
     votes: dict[Category, list[Match]] = {}
-    for match in matches:
+    for match in search.matches:
         if len(match.pairing.ways) == 1:
             votes.setdefault(_category(match), []).append(match)
-    return {place: _decided(match, votes.get(_category(match), [])) for place, match in enumerate(matches)}
+    crossing = set(search.styles) == {"torch", "flax"}
+    widths = widths_of(search.torch_units, "torch") if crossing else None
+    found = []
+    for match in search.matches:
+        torch = match.source.first if search.styles[0] == "torch" else match.target.first
+        dense = widths is not None and "transpose" in match.pairing.ways
+        others = flatten_ways(torch, widths) if widths and dense else ()
+        if others:
+            found.append(
+                Decision(
+                    None,
+                    open=others,
+                    reason="the width is that of no other layer: it may be a flattened image, which the frameworks"
+                    " lay out differently",
+                    settled_by="The channels, height and width of what is flattened, or outputs of both models.",
+                )
+            )
+        else:
+            found.append(_decided(match, votes.get(_category(match), [])))
+    return found
 
 
-def _decided(match: Match, votes: list[Match]) -> tuple[str, Evidence] | None:
+def _decided(match: Match, votes: list[Match]) -> Decision:
     ways = match.pairing.ways
     if len(ways) == 1:
-        return ways[0], Evidence("shape", "only one way fits")
+        return Decision(ways[0], Evidence("shape", "only one way fits"))
+    is_open = Decision(
+        None,
+        open=ways,
+        reason=f"{' and '.join(_WORDS.get(way, way) for way in ways)} both fit its shape",
+        settled_by="The types of the layers, outputs of both models, or a rule.",
+    )
+    typed = match.source.first.layer_type or match.target.first.layer_type
+    if "flip" in ways and not typed:
+        if _is_plain(match.source) and _is_plain(match.target):
+            return Decision("conv", Evidence("name", "nothing says that it is transposed"))
+        return is_open
     voices = _nearest(match, votes)
     said = {voice.pairing.ways[0] for voice in voices}
     if len(said) == 1 and said <= set(ways):
-        way = said.pop()
         number = "one of the same kind is" if len(voices) == 1 else f"{len(voices)} of the same kind are"
-        return way, Evidence("siblings", f"{number} {_WORDS.get(way, way)}")
-    if said:
-        return None
+        way = said.pop()
+        return Decision(way, Evidence("siblings", f"{number} {_WORDS.get(way, way)}"))
     usual = [way for way in ways if way in match.pairing.usual]
-    if usual == ["conv", "flip"] and _is_plain(match.source) and _is_plain(match.target):
-        return "conv", Evidence("name", "nothing says that it is transposed")
-    if len(usual) != 1:
-        return None
+    if said or len(usual) != 1:
+        return is_open
     parts = (match.source.first.main.path[-1], match.target.first.main.path[-1])
-    return usual[0], Evidence("name", f"{parts[0]} -> {parts[1]}")
+    return Decision(usual[0], Evidence("name", f"{parts[0]} -> {parts[1]}"))
 
 
 def _nearest(match: Match, votes: list[Match]) -> list[Match]:

@@ -39,46 +39,58 @@ class Names:
 
 
 def folded(
-    sources: Sequence[Path], targets: Sequence[Path], names: tuple[Names, Names]
-) -> tuple[str, str] | None:
-    """Return the patterns of one rule that takes each source to its target and nothing else; None if there are none.
+    sources: Sequence[Sequence[Path]], targets: Sequence[Sequence[Path]], names: tuple[Names, Names]
+) -> tuple[list[str], list[str]] | None:
+    """Return the patterns of one rule for many lines, which takes what they take and nothing else; None if none does.
 
     Arguments:
-        sources, targets: paths in pairs; or many on one side and one on the other, to gather or scatter.
+        sources, targets: the paths of each line; or many lines on one side and one on the other, to gather or scatter.
         names: all the names of both sides.
     """
-    places = _varying(sources)
-    if places is None or len(places) > len(_CAPTURES):
+    many = sources if len(sources) > 1 else targets
+    columns = _columns([line[0] for line in many])
+    if columns is None or len(columns) > len(_CAPTURES):
         return None
-    columns = [[_numbers(path)[place] for path in sources] for place in places]
-    theirs = _varying(targets)
-    if theirs is None:
+    made: list[list[str]] = []
+    for lines, side in zip((sources, targets), names, strict=True):
+        patterns = []
+        for paths in zip(*lines, strict=True):
+            captures = _captures(paths, columns)
+            if captures is None or (len(lines) > 1 and len(captures) < len(columns)):
+                return None
+            pattern = _pattern(paths[0], captures, side)
+            if side.taken(pattern, paths[0]) != {join_name(path) for path in paths}:
+                return None
+            patterns.append(pattern)
+        made.append(patterns)
+    return made[0], made[1]
+
+
+def _columns(paths: Sequence[Path]) -> list[tuple[int, ...]] | None:
+    """The numbers that vary, each over all paths; None where more than numbers does, or a number has leading zeros."""
+    if len({_NUMBER.sub("#", join_name(path)) for path in paths}) != 1:
         return None
-    made = [_pattern(sources[0], {place: f"{{{_CAPTURES[k]}}}" for k, place in enumerate(places)}, names[0])]
-    if len(sources) == len(targets):
-        captures: dict[int, str] = {}
-        for place in theirs:
-            values = [_numbers(path)[place] for path in targets]
+    texts = [[text for segment in path for text in _NUMBER.findall(segment)] for path in paths]
+    if any(text != str(int(text)) for line in texts for text in line):
+        return None
+    return [column for column in zip(*map(_numbers, paths), strict=True) if len(set(column)) > 1]
+
+
+def _captures(paths: Sequence[Path], columns: list[tuple[int, ...]]) -> dict[int, str] | None:
+    """The captures by the place of the number that each stands for."""
+    if len({_NUMBER.sub("#", join_name(path)) for path in paths}) != 1:
+        return None
+    captures: dict[int, str] = {}
+    for place, values in enumerate(zip(*map(_numbers, paths), strict=True)):
+        if len(set(values)) > 1:
             capture = _shifted(values, columns)
             if capture is None:
                 return None
             captures[place] = capture
-        if len({text[1] for text in captures.values()}) != len(places):
-            return None
-        made.append(_pattern(targets[0], captures, names[1]))
-    else:
-        made.append(
-            _pattern(
-                targets[0], {place: f"{{{_CAPTURES[-1 - k]}}}" for k, place in enumerate(theirs)}, names[1]
-            )
-        )
-    for pattern, paths, side in zip(made, (sources, targets), names, strict=True):
-        if side.taken(pattern, paths[0]) != {join_name(path) for path in paths}:
-            return None
-    return made[0], made[1]
+    return captures if len({text[1] for text in captures.values()}) in (0, len(columns)) else None
 
 
-def _shifted(values: list[int], columns: list[list[int]]) -> str | None:
+def _shifted(values: Sequence[int], columns: list[tuple[int, ...]]) -> str | None:
     """The capture, counted on where needed, that gives these values."""
     for k, column in enumerate(columns):
         shifts = {value - other for value, other in zip(values, column, strict=True)}
@@ -90,18 +102,6 @@ def _shifted(values: list[int], columns: list[list[int]]) -> str | None:
 
 def _numbers(path: Path) -> list[int]:
     return [int(number) for segment in path for number in _NUMBER.findall(segment)]
-
-
-def _varying(paths: Sequence[Path]) -> list[int] | None:
-    """The places of the numbers that vary; None where more than numbers does, or a number has leading zeros."""
-    if len({_NUMBER.sub("#", join_name(path)) for path in paths}) != 1:
-        return None
-    columns = list(zip(*map(_numbers, paths), strict=True))
-    varying = [place for place, column in enumerate(columns) if len(set(column)) > 1]
-    texts = [[t for segment in path for t in _NUMBER.findall(segment)] for path in paths]
-    if any(text[place] != str(int(text[place])) for text in texts for place in varying):
-        return None
-    return varying
 
 
 def _pattern(path: Path, captures: dict[int, str], names: Names) -> str:

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from typing import Final
 
 from ckpt_core.framework import Slot, Template
-from ckpt_core.transfer.matching.decisions import decide
+from ckpt_core.transfer.matching.decisions import Decision, decide
 from ckpt_core.transfer.matching.folding import Names, folded
-from ckpt_core.transfer.matching.pairing import Pairing, pair_ops
+from ckpt_core.transfer.matching.pairing import Pairing, steps_of
 from ckpt_core.transfer.matching.rounds import Component, components
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.units import Family
-from ckpt_core.transfer.ops import Op
-from ckpt_core.transfer.plan import PROVEN, STRONG, Candidate, Evidence, Rule, TransferPlan, Unsettled
+from ckpt_core.transfer.plan import GIVEN, PROVEN, STRONG, Candidate, Evidence, Rule, TransferPlan, Unsettled
 
 __all__ = ["plan_of"]
+
+Path = tuple[str, ...]
 
 _MOST: Final = 8
 """More candidates than these are not written out."""
@@ -33,54 +34,32 @@ class Lines:
 
     def rules(
         self, pairing: Pairing, way: str, evidence: tuple[Evidence, ...], confidence: str = STRONG
-    ) -> Iterator[Rule]:
-        """Yield the rules of a pairing, one for each part, or more where they do not fold."""
-        for part in pairing.pairs[0][1].parts:
-            chains = [pair_ops(pair, part, way, pairing, self._styles) for pair in pairing.pairs]
-            sources = [source.parts[part] for source, _ in pairing.pairs]
-            targets = [target.parts[part] for _, target in pairing.pairs]
-            for group in _grouped(chains):
-                yield from self._folded(
-                    [sources[i] for i in group],
-                    [targets[i] for i in group],
-                    chains[group[0]],
-                    evidence,
-                    confidence,
-                    pairing.gathered,
-                )
+    ) -> list[Rule]:
+        """Return the rules of a pairing: one for each step, or more where the pairs do not fold."""
+        each = [steps_of(pair, way, pairing, self._styles) for pair in pairing.pairs]
+        rules = []
+        for steps in zip(*each, strict=True):
+            for ops in dict.fromkeys(step.ops for step in steps):
+                alike = [step for step in steps if step.ops == ops]
+                sources = [tuple(slot.path for slot in step.sources) for step in alike]
+                targets = [tuple(slot.path for slot in step.targets) for step in alike]
+                for ours, theirs in self._folded(sources, targets, pairing.form):
+                    rules.append(Rule(tuple(ours), tuple(theirs), ops, confidence, evidence))
+        return rules
 
     def _folded(
-        self,
-        sources: list[Slot],
-        targets: list[Slot],
-        ops: tuple[Op, ...],
-        evidence: tuple[Evidence, ...],
-        confidence: str,
-        gathered: str,
-    ) -> Iterator[Rule]:
-        mine, theirs = [slot.path for slot in sources], [slot.path for slot in targets]
-        if gathered:
-            mine, theirs = list(dict.fromkeys(mine)), list(dict.fromkeys(theirs))
-        found = folded(mine, theirs, self._names) if len(sources) > 1 else None
+        self, sources: list[tuple[Path, ...]], targets: list[tuple[Path, ...]], form: str
+    ) -> list[tuple[list[str], list[str]]]:
+        if form in ("stack", "unstack"):
+            sources, targets = list(dict.fromkeys(sources)), list(dict.fromkeys(targets))
+        found = folded(sources, targets, self._names) if len(sources) > 1 or len(targets) > 1 else None
         if found:
-            yield Rule((found[0],), (found[1],), ops, confidence, evidence)
-        elif gathered:
-            yield Rule(
-                tuple(map(self._names[0].literal, mine)),
-                tuple(map(self._names[1].literal, theirs)),
-                ops,
-                confidence,
-                evidence,
-            )
-        else:
-            for one, other in zip(mine, theirs, strict=True):
-                yield Rule(
-                    (self._names[0].literal(one),),
-                    (self._names[1].literal(other),),
-                    ops,
-                    confidence,
-                    evidence,
-                )
+            return [found]
+        ours = [[self._names[0].literal(path) for path in line] for line in sources]
+        theirs = [[self._names[1].literal(path) for path in line] for line in targets]
+        if form in ("stack", "unstack"):
+            return [([name for line in ours for name in line], [name for line in theirs for name in line])]
+        return list(zip(ours, theirs, strict=True))
 
     def source_name(self, slot: Slot) -> str:
         """Return the name of a source in the plan's spelling."""
@@ -91,30 +70,21 @@ class Lines:
         return self._names[1].literal(slot.path)
 
 
-def _grouped(chains: list[tuple[Op, ...]]) -> list[list[int]]:
-    """The places of equal chains."""
-    found: dict[tuple[Op, ...], list[int]] = {}
-    for place, chain in enumerate(chains):
-        found.setdefault(chain, []).append(place)
-    return list(found.values())
-
-
 def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
     """Return the plan that a finished search amounts to, its lines in the target's order."""
     lines = Lines(search, source, target)
     settled: list[tuple[int, Rule]] = []
     unsettled: list[tuple[int, Unsettled]] = []
-    decisions = decide(search.matches)
-    for place, match in enumerate(search.matches):
-        decision = decisions[place]
+    for match, decision in zip(search.matches, decide(search), strict=True):
         position = match.target.first.position
-        if decision is None:
-            unsettled.append((position, _undecided(match, lines)))
+        if decision.way is None:
+            unsettled.append((position, _undecided(match, decision, lines)))
         else:
-            way, why = decision
-            evidence = (*_types(match), *match.evidence, *(() if why in match.evidence else (why,)))
+            why = (decision.evidence,) if decision.evidence else ()
+            evidence = (*_types(match), *match.evidence, *why)
             settled += [
-                (position, rule) for rule in lines.rules(match.pairing, way, evidence, _confidence(match))
+                (position, rule)
+                for rule in lines.rules(match.pairing, decision.way, evidence, _confidence(match))
             ]
     for component in components(search):
         unsettled += _open(component, lines)
@@ -146,17 +116,17 @@ def _types(match: Match) -> tuple[Evidence, ...]:
 
 
 def _all_names(family: Family, name: object) -> tuple[str, ...]:
-    return tuple(name(slot) for unit in family.units.values() for slot in unit.parts.values())  # type: ignore[operator]
+    return tuple(name(slot) for unit in family.units.values() for slot in unit.slots)  # type: ignore[operator]
 
 
-def _undecided(match: Match, lines: Lines) -> Unsettled:
+def _undecided(match: Match, decision: Decision, lines: Lines) -> Unsettled:
     """A line whose source is known, and not which way it goes in."""
     return Unsettled(
         _all_names(match.source, lines.source_name),
         _all_names(match.target, lines.target_name),
-        f"{' and '.join(match.pairing.ways)} both fit {_shape(match.target)}",
-        "The type of the layer, outputs of both models, or a rule.",
-        tuple(Candidate(tuple(lines.rules(match.pairing, way, ())), way) for way in match.pairing.ways),
+        decision.reason,
+        decision.settled_by,
+        tuple(Candidate(tuple(lines.rules(match.pairing, way, (), GIVEN)), way) for way in decision.open),
     )
 
 
@@ -168,7 +138,9 @@ def _open(component: Component, lines: Lines) -> Iterator[tuple[int, Unsettled]]
             yield family.first.position, _orphan(family, lines)
             continue
         candidates = [
-            Candidate(tuple(lines.rules(component.fits[row, column], way, ())), component.sources[row].name)
+            Candidate(
+                tuple(lines.rules(component.fits[row, column], way, (), GIVEN)), component.sources[row].name
+            )
             for row in rows[:_MOST]
             for way in component.fits[row, column].ways[:1]
         ]

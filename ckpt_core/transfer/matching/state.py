@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ckpt_core.transfer.matching.names import Usage
 from ckpt_core.transfer.matching.pairing import Pairing
-from ckpt_core.transfer.matching.units import Family
+from ckpt_core.transfer.matching.units import Family, Unit
 from ckpt_core.transfer.plan import Evidence
 
 __all__ = ["Match", "Search"]
@@ -31,6 +31,7 @@ class Search:
         sources, targets: the families that are left.
         matches: what is settled.
         usages: how common each concept is in the names of each side.
+        torch_units: the units of the side that has torch's layouts.
         same_arrays: whether both sides have the same arrays but for names and layouts.
     """
 
@@ -39,6 +40,7 @@ class Search:
     targets: list[Family]
     usages: tuple[Usage, Usage]
     matches: list[Match] = field(default_factory=list)
+    torch_units: list[Unit] = field(default_factory=list)
     same_arrays: bool = False
 
     def settle(self, matches: list[Match]) -> None:

@@ -10,14 +10,14 @@ import functools
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ckpt_core.framework import Slot, Template
 from ckpt_core.transfer.matching.vocabulary import BUFFERS, PARTS
 from ckpt_core.transfer.matching.words import Token, read_segment
 
-__all__ = ["Family", "Ordinal", "Unit", "families_of", "split", "style_of", "units_of"]
+__all__ = ["Family", "Ordinal", "Unit", "core_of", "families_of", "split", "style_of", "units_of"]
 
 Index = tuple[int, ...]
 
@@ -39,17 +39,30 @@ class Unit:
         parts: "weight", "bias", "mean", "var" -> slot; an array that no layer holds is "weight".
         bare: whether its array is held by no layer.
         position: the place of its first array in the template's order.
+        members: of a layer that the other side cuts up in another way, its arrays by their names within it.
+        ending: what torch puts after these names: "_l0".
+        pieces: of what is one packed matrix on the other side, the units that it is made of.
     """
 
     path: tuple[str, ...]
     parts: dict[str, Slot]
     bare: bool
     position: int
+    members: dict[str, Slot] = field(default_factory=dict)
+    ending: str = ""
+    pieces: tuple[Unit, ...] = ()
 
     @property
     def main(self) -> Slot:
         """The weight, or what stands in for one."""
         return self.parts.get("weight") or next(iter(self.parts.values()))
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """All its arrays."""
+        if self.pieces:
+            return tuple(slot for piece in self.pieces for slot in piece.slots)
+        return tuple((self.members or self.parts).values())
 
     @property
     def layer_type(self) -> str:
@@ -116,13 +129,13 @@ def style_of(template: Template) -> str:
     """Return the framework whose layouts a template has: what it says, or what its names say; "" if they do not."""
     if template.framework:
         return template.framework
-    ends = {_core(slot.path)[-1] for slot in template.slots if slot.path}
+    ends = {core_of(slot.path)[-1] for slot in template.slots if slot.path}
     if ends & FLAX_WORDS:
         return "flax"
     return "torch" if "weight" in ends else ""
 
 
-def _core(path: tuple[str, ...]) -> tuple[str, ...]:
+def core_of(path: tuple[str, ...]) -> tuple[str, ...]:
     """The path without what containers of variables add: collections before, `value` behind."""
     while len(path) > 1 and path[0] in _COLLECTIONS:
         path = path[1:]
@@ -135,7 +148,7 @@ def units_of(slots: Iterable[Slot]) -> list[Unit]:
     """Group slots into units, in order; bookkeeping buffers are left out."""
     found: dict[tuple[str, ...], Unit] = {}
     for position, slot in enumerate(slots):
-        path = _core(slot.path)
+        path = core_of(slot.path)
         if path[-1] in BUFFERS:
             continue
         if path[-1] in _PACKED:
@@ -150,7 +163,7 @@ def units_of(slots: Iterable[Slot]) -> list[Unit]:
         unit = found.get(path)
         if unit is None or part in unit.parts:
             if unit is not None:  # `kernel` beside `scale`: each for itself
-                path, part, bare = _core(slot.path), "weight", True
+                path, part, bare = core_of(slot.path), "weight", True
             found[path] = Unit(path, {part: slot}, bare, position)
         else:
             unit.parts[part] = slot

@@ -1,0 +1,189 @@
+"""Cuts: the steps from a compound to its counterpart, array by array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ckpt_core.arrays import ArraySpec
+from ckpt_core.errors import UsageError
+from ckpt_core.framework import Slot
+from ckpt_core.layers import Layer
+from ckpt_core.transfer.layers import layer_rules
+from ckpt_core.transfer.matching.compounds import cut_rows
+from ckpt_core.transfer.matching.units import Unit
+from ckpt_core.transfer.matching.ways import Way, part_ops, ways
+from ckpt_core.transfer.ops import Concat, Op, Split, Transpose, chain_specs, inverse_chain
+
+__all__ = ["Step", "layer_steps", "pack_steps", "pack_ways"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Some arrays through a chain of ops into others."""
+
+    sources: tuple[Slot, ...]
+    targets: tuple[Slot, ...]
+    ops: tuple[Op, ...]
+
+
+# Rows of the table of layers.
+
+
+def layer_steps(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Step] | None:
+    """Return the steps between two layers by the row that fits both; None where no row does."""
+    torch, flax = (source, target) if styles[0] == "torch" else (target, source)
+    for row in cut_rows():
+        steps = _by_row(row, torch, flax)
+        if steps is not None:
+            return steps if styles[0] == "torch" else _turned(steps)
+    return None
+
+
+def _by_row(row: Layer, torch: Unit, flax: Unit) -> list[Step] | None:
+    """The steps of one row, where it places every array of both and the shapes fit."""
+    try:
+        rules = layer_rules(row, set(torch.members), settings=_settings(row, flax.members))
+    except UsageError:
+        return None
+    lines = [line for line in row.lines if all(name in torch.members for name in line.source)]
+    steps = []
+    placed: set[str] = set()
+    for line, rule in zip(lines, rules, strict=True):
+        names = [name.replace("\\/", "/") for name in line.target]
+        if not all(name in flax.members for name in names):
+            return None
+        placed.update(names)
+        step = Step(
+            tuple(torch.members[name] for name in line.source),
+            tuple(flax.members[name] for name in names),
+            rule.ops,
+        )
+        if not _fits(step):
+            return None
+        steps.append(step)
+    return steps if placed == flax.members.keys() else None
+
+
+def _settings(row: Layer, flax: Mapping[str, Slot]) -> dict[str, int]:
+    """The number of heads and their width, from the shape of what has an axis for each."""
+    shapes = [
+        slot.spec.shape
+        for name, slot in flax.items()
+        if name.endswith("kernel") and len(slot.spec.shape) == 3
+    ]
+    known = dict(zip(("num_heads", "head_dim"), shapes[0][1:], strict=True)) if shapes else {}
+    return {name: known[name] for name in row.settings if name in known}
+
+
+def _fits(step: Step) -> bool:
+    try:
+        after = chain_specs(step.ops, tuple(slot.spec for slot in step.sources))
+    except UsageError:
+        return False
+    return [spec.shape for spec in after] == [slot.spec.shape for slot in step.targets]
+
+
+def _turned(steps: list[Step]) -> list[Step] | None:
+    turned = []
+    for step in steps:
+        chain = inverse_chain(step.ops, tuple(slot.spec for slot in step.sources))
+        if not isinstance(chain, tuple):
+            return None
+        turned.append(Step(step.targets, step.sources, chain))
+    return turned
+
+
+# Packed matrices.
+
+
+def pack_ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
+    """Return the ways from a packed unit to its pieces, or from pieces to a packed unit."""
+    packed, pieces = (source, target.pieces) if target.pieces else (target, source.pieces)
+    style = styles[0] if target.pieces else styles[1]
+    cut = _cut(packed, pieces, style)
+    if cut is None:
+        return []
+    common: dict[str, Way] | None = None
+    for part, piece in zip(cut, pieces, strict=True):
+        found = {
+            way.name: way
+            for way in (ways(part, piece, styles) if target.pieces else ways(piece, part, styles))
+        }
+        common = (
+            found
+            if common is None
+            else {n: w for n, w in common.items() if n in found and found[n].ops == w.ops}
+        )
+    return list((common or {}).values())
+
+
+def pack_steps(source: Unit, target: Unit, way: str, styles: tuple[str, str]) -> list[Step]:
+    """Return the steps of one of these ways."""
+    unpacks = bool(target.pieces)
+    packed, pieces = (source, target.pieces) if unpacks else (target, source.pieces)
+    style = styles[0] if unpacks else styles[1]
+    cut = _cut(packed, pieces, style)
+    assert cut is not None
+    steps = []
+    for part, slot in packed.parts.items():
+        axis, turned = _out_axis(packed, pieces, style) if part == "weight" else (0, False)
+        sizes = tuple(piece.parts[part].spec.shape[axis] for piece in cut)
+        ends = (cut[0].parts[part].spec, pieces[0].parts[part].spec)
+        before, after = ends if unpacks else (ends[1], ends[0])
+        if part == "weight":
+            options = ways(cut[0], pieces[0], styles) if unpacks else ways(pieces[0], cut[0], styles)
+            ops = next(option.ops for option in options if option.name == way)
+        else:
+            ops = part_ops(before, after) or ()
+        turn = (Transpose((1, 0)),) if turned else ()
+        split = Split(axis, len(sizes)) if len(set(sizes)) == 1 else Split(axis, sizes=sizes)
+        others = tuple(piece.parts[part] for piece in pieces)
+        if unpacks:
+            steps.append(Step((slot,), others, (*turn, split, *ops)))
+        else:
+            steps.append(Step(others, (slot,), (*ops, Concat(axis), *turn)))
+    return steps
+
+
+def _cut(packed: Unit, pieces: tuple[Unit, ...], style: str) -> list[Unit] | None:
+    """The parts of a packed unit, each as a unit of its own; None where the sizes do not add up."""
+    if len(packed.main.spec.shape) != 2 or packed.parts.keys() != pieces[0].parts.keys():
+        return None
+    found = _out_axis(packed, pieces, style)
+    outs = [_out(piece) for piece in pieces]
+    if found is None or ("bias" in packed.parts and packed.parts["bias"].spec.shape != (sum(outs),)):
+        return None
+    axis, turned = found
+    shape = packed.main.spec.shape[::-1] if turned else packed.main.spec.shape
+    cut = []
+    for out in outs:
+        sized = tuple(out if i == axis else size for i, size in enumerate(shape))
+        parts = {
+            part: replace(slot, spec=ArraySpec(sized if part == "weight" else (out,), slot.spec.dtype))
+            for part, slot in packed.parts.items()
+        }
+        cut.append(replace(packed, parts=parts))
+    return cut
+
+
+def _out_axis(packed: Unit, pieces: tuple[Unit, ...], style: str) -> tuple[int, bool]:
+    """The axis of the outputs once the matrix is as its framework has it, and whether it has to be turned for that."""
+    total = sum(map(_out, pieces))
+    usual = 0 if style == "torch" else 1
+    shape = packed.main.spec.shape
+    return usual, shape[usual] != total and shape[1 - usual] == total
+
+
+def _out(piece: Unit) -> int:
+    """The number of outputs of a dense layer, heads and their widths multiplied."""
+    shape = piece.main.spec.shape
+    bias = piece.parts.get("bias")
+    if bias is not None:
+        size = 1
+        for axis in bias.spec.shape:
+            size *= axis
+        return size
+    if len(shape) == 3:
+        return shape[1] * shape[2]
+    return shape[0] if piece.main.path[-1] == "weight" else shape[1]

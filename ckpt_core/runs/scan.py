@@ -138,6 +138,8 @@ def _is_of_parts(names: Sequence[str]) -> bool:
 
 def _is_step(folder: str, name: str) -> bool:
     """Say whether a member is a step of its own: a directory with a counter or a role in its name, and that is one."""
+    if name.startswith("ocdbt.process_"):  # a part of one Orbax directory, which looks like one itself
+        return False
     path = os.path.join(folder, name)
     return _is_numbered(name) and os.path.isdir(path) and is_one_checkpoint(path)
 

@@ -15,22 +15,24 @@ class Line(NamedTuple):
         source, target: names within the layer: ("weight",), ("query/kernel", "key/kernel", "value/kernel"). They are
             patterns, so that captures stand for what repeats: "weight_ih_l{i}".
         ops: the chain, as text; `{num_heads}` stands for a setting of the layer.
+        without: the name of a source; the line applies where the layer does not have it.
     """
 
     source: tuple[str, ...]
     target: tuple[str, ...]
     ops: tuple[str, ...] = ()
+    without: str = ""
 
 
-def line(names: str, *ops: str) -> Line:
+def line(names: str, *ops: str, without: str = "") -> Line:
     """Return a line from `source ... -> target ...` and ops.
 
     Example:
         >>> line("weight -> kernel", "transpose")
-        Line(source=('weight',), target=('kernel',), ops=('transpose',))
+        Line(source=('weight',), target=('kernel',), ops=('transpose',), without='')
     """
     source, _, target = names.partition("->")
-    return Line(tuple(source.split()), tuple(target.split()), ops)
+    return Line(tuple(source.split()), tuple(target.split()), ops, without)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Layer:
         name: what it is called in tables: "linear".
         torch: the names of the classes in `torch.nn` that it is for.
         flax: the names of the classes of linen ("nn.Dense") and NNX ("nnx.Linear").
-        lines: which array becomes which, and how; those whose sources a layer does not have (no bias) do not apply.
+        lines: which array becomes which, and how; a line applies where the layer has all its sources.
         settings: what the ops need to know besides shapes: ("num_heads",).
         when: what tells this row from another one for the same classes, as (setting, value) pairs.
         note: where the frameworks' formulas or defaults differ, one sentence each.

@@ -176,7 +176,7 @@ class Transpose(Op):
 class Reshape(Op):
     """Another shape of the same elements in C order; one size may be -1, which is what remains."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = ()
     name = "reshape"
     listed = "shape"
 

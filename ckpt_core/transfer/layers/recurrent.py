@@ -10,6 +10,7 @@ from ckpt_core.layers import Layer, line
 
 __all__ = ["ROWS"]
 
+_ZERO = "constant(0.0)"
 _CONVENTION = "Flax has one bias where torch adds two: a sum, and on the way back the first gets all of it."
 
 
@@ -26,6 +27,7 @@ def _lstm(name: str, flax: tuple[str, ...], inputs: str, hidden: str) -> Layer:
             line(f"weight_ih -> {_gates(inputs, 'kernel')}", "split(axis=0, parts=4)", "transpose"),
             line(f"weight_hh -> {_gates(hidden, 'kernel')}", "split(axis=0, parts=4)", "transpose"),
             line(f"bias_ih bias_hh -> {_gates(hidden, 'bias')}", "sum(sizes=[2])", "split(axis=0, parts=4)"),
+            line(f"-> {_gates(hidden, 'bias')}", _ZERO, without="bias_ih"),
         ),
         note=(
             "The gates are i, f, g, o in this order.",
@@ -46,6 +48,7 @@ ROWS = (
             line("weight_ih -> dense_i/kernel", "transpose"),
             line("weight_hh -> dense_h/kernel", "transpose"),
             line("bias_ih bias_hh -> dense_h/bias", "sum(sizes=[2])"),
+            line("-> dense_h/bias", _ZERO, without="bias_ih"),
         ),
         note=("The gates are i, f, g, o in both.", _CONVENTION),
     ),
@@ -62,6 +65,7 @@ ROWS = (
                 "arrange(0, 3, 1, 4, 2, 5)",
                 "sum(sizes=[2, 2, 1, 1])",
             ),
+            line(f"-> {_gates('ir iz in hn', 'bias')}", _ZERO, without="bias_ih"),
         ),
         note=(
             "The gates are r, z, n in this order.",
@@ -75,6 +79,7 @@ ROWS = (
         (
             line("weight_ih -> dense_i/kernel", "transpose"),
             line("weight_hh -> dense_h/kernel", "transpose"),
+            line("-> dense_i/bias", _ZERO, without="bias_ih"),
         ),
         note=(
             "nnx.GRUCell has no hidden bias, which torch scales by r: torch's biases have no exact place in it.",
@@ -89,6 +94,7 @@ ROWS = (
             line("weight_ih -> i/kernel", "transpose"),
             line("weight_hh -> h/kernel", "transpose"),
             line("bias_ih bias_hh -> i/bias", "sum(sizes=[2])"),
+            line("-> i/bias", _ZERO, without="bias_ih"),
         ),
         note=(_CONVENTION, "nonlinearity='relu' is activation_fn=nn.relu."),
     ),
@@ -100,6 +106,7 @@ ROWS = (
             line("weight_ih -> dense_i/kernel", "transpose"),
             line("weight_hh -> dense_h/kernel", "transpose"),
             line("bias_ih bias_hh -> dense_i/bias", "sum(sizes=[2])"),
+            line("-> dense_i/bias", _ZERO, without="bias_ih"),
         ),
         note=(_CONVENTION,),
     ),

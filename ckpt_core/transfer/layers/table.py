@@ -93,7 +93,7 @@ def layer_rules(
     rules = []
     why = (Evidence("type", f"{layer.torch[0]} -> {', '.join(layer.flax)}: {layer.name}"),)
     for line in layer.lines:
-        if not all(name in known for name in line.source):
+        if line.without in known or not all(name in known for name in line.source):
             continue
         placed.update(line.source)
         ops = tuple(parse_op(_with_settings(text, settings or {}, layer)) for text in line.ops)

@@ -14,22 +14,41 @@ from ckpt_core.config import (
 from ckpt_core.conversion import Receipt, convert
 from ckpt_core.hashing import hash_weights
 from ckpt_core.opening import open_checkpoint
-from ckpt_core.runs import Run
+from ckpt_core.runs import ResumePlan, Run, add_resume_arguments, plan_resume
 from ckpt_core.saving import save_checkpoint
+from ckpt_core.validation import (
+    Explanation,
+    Restored,
+    ValidationReport,
+    explain,
+    explain_errors,
+    restore,
+    validate,
+)
 
 __all__ = [
     "ConfigDrift",
     "Diff",
+    "Explanation",
     "Receipt",
     "ResolvedConfig",
+    "Restored",
+    "ResumePlan",
     "Run",
     "ShapeRules",
+    "ValidationReport",
+    "add_resume_arguments",
     "check_config",
     "config_drift",
     "convert",
     "diff",
+    "explain",
+    "explain_errors",
     "hash_weights",
     "open_checkpoint",
+    "plan_resume",
     "resolve_config",
+    "restore",
     "save_checkpoint",
+    "validate",
 ]

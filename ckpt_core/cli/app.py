@@ -1,8 +1,8 @@
 """The command group: which commands there are, and how every one of them fails.
 
-Exit codes: 0 done (diff: equal); 1 diff: they differ, inspect --stats: there are NaN or infinite values; 2 an
-error, in one sentence on stderr; 130 interrupted, nothing half-written stays; 141 the reader of the output
-went away.
+Exit codes: 0 done (diff: equal; validate: it fits); 1 diff: they differ, validate: it does not fit, explain: the
+error is not known, inspect --stats: there are NaN or infinite values; 2 an error, in one sentence on stderr;
+130 interrupted, nothing half-written stays; 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from ckpt_core.cli.backends import backends
 from ckpt_core.cli.config import config
 from ckpt_core.cli.convert import convert
 from ckpt_core.cli.diff import diff
+from ckpt_core.cli.explain import explain
 from ckpt_core.cli.hash import hash_command
 from ckpt_core.cli.inspect import inspect
 from ckpt_core.cli.ls import ls
 from ckpt_core.cli.prune import prune
 from ckpt_core.cli.render import clean_lines
+from ckpt_core.cli.validate import validate
 from ckpt_core.errors import CheckpointError
 
 __all__ = ["ckpt", "main"]
@@ -81,7 +83,8 @@ def _forget_stdout() -> None:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done (diff: equal); 1 diff: different, inspect --stats: NaN or infinite values; "
+    epilog="Exit codes: 0 done (diff: equal; validate: it fits); 1 diff: different, validate: it does not fit, "
+    "inspect --stats: NaN or infinite values; "
     "2 an error, told in one sentence; 130 interrupted.",
 )
 @click.version_option(ckpt_core.__version__, message="ckpt-core %(version)s")
@@ -90,7 +93,7 @@ def ckpt(traceback: bool) -> None:
     """Open any checkpoint without running it, and convert it into any other format."""
 
 
-for command in (inspect, config, convert, diff, hash_command, ls, prune, backends):
+for command in (inspect, config, convert, diff, validate, explain, hash_command, ls, prune, backends):
     ckpt.add_command(command)
 
 

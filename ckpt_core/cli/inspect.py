@@ -26,6 +26,7 @@ from ckpt_core.cli.render import (
     value_text,
 )
 from ckpt_core.cli.summary import filtered, stats_of, summary_of
+from ckpt_core.cli.template import write_template
 from ckpt_core.errors import CheckpointError
 from ckpt_core.folding import fold_names
 from ckpt_core.layouts.base import RAW
@@ -47,6 +48,10 @@ _OTHERS: Final = 20
     help="Only weights whose names fit, such as 'encoder/**', '*.bias' or 'attn'. May be repeated.",
 )  # fmt: skip
 @click.option("--stats", is_flag=True, help="Read all bytes: NaN, infinities, all-zero arrays, norms.")
+@click.option(
+    "--template", metavar="FILE",
+    help="Write names, shapes and dtypes as JSON for `ckpt validate --like` ('-' for stdout), and show nothing.",
+)  # fmt: skip
 @click.option("--redact", is_flag=True, help="Hide paths and values, for a bug report.")
 @opening_options
 def inspect(
@@ -55,10 +60,14 @@ def inspect(
     depth: int | None,
     patterns: tuple[str, ...],
     stats: bool,
+    template: str | None,
     redact: bool,
     opening: dict[str, Any],
 ) -> None:
     """Show what is in a checkpoint: counters, metrics, config, optimizer, and the tree of its weights."""
+    if template is not None:
+        write_template(path, opening, template)
+        return
     try:
         summary = _summary(path, opening, patterns, stats)
     except CheckpointError as error:

@@ -9,22 +9,15 @@ from typing import Any, Final
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.config import ShapeRules, explain_counts, explain_mismatch
 from ckpt_core.keypath import split_name
-from ckpt_core.registry import registry
 from ckpt_core.shapes import Leaf
 from ckpt_core.shapes.rules import leaf_names
 from ckpt_core.validation.report import LikelyField, Problem
 
-__all__ = ["count_notes", "likely_fields", "rules_for"]
+__all__ = ["count_notes", "leaves_of", "likely_fields"]
 
 _NUMBER: Final = re.compile(r"\d+")
 _EXPLAINED: Final = 40
 """Different shape mismatches, numbers in names left out, for which a cause is sought."""
-
-
-def rules_for(names: Mapping[str, tuple[int, ...]]) -> list[ShapeRules]:
-    """Return the registered rule sets all of whose patterns fit some of the arrays."""
-    leaves = leaves_of(names)
-    return [rules for _, rules in registry().rules if rules.applies_to(leaves)]
 
 
 def leaves_of(shapes: Mapping[str, tuple[int, ...]]) -> list[Leaf]:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from ckpt_core.arrays import LazyArray
+from ckpt_core.config.rules import Rules
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Filled, Filling, Framework, Template
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
-from ckpt_core.shapes import ShapeRules
 from ckpt_core.tree import flatten
 from ckpt_core.validation.choosing import opened
 from ckpt_core.validation.optimizers import OptimizerMatch, match_optimizer
@@ -39,7 +39,7 @@ def restore(
     strip_prefix: str | None = None,
     weights: str | None = None,
     optimizer_name: str | None = None,
-    rules: ShapeRules | Sequence[ShapeRules] = (),
+    rules: Rules = None,
 ) -> Restored:
     """Fill a live model, and its optimizer, exactly as they were saved: all of both, or a raised report.
 
@@ -80,8 +80,7 @@ def restore(
         print(restored)
     """
     patterns = (partial,) if isinstance(partial, str) else tuple(partial)
-    given = (rules,) if isinstance(rules, ShapeRules) else tuple(rules)
-    asked = Asked(dtypes, patterns, strip_prefix, given)
+    asked = Asked(dtypes, patterns, strip_prefix, rules)
     framework = framework_for(model)
     template = framework.template(model)
     with opened(ckpt, weights) as (own, chosen):

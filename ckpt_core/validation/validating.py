@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from ckpt_core.arrays import ArraySpec, LazyArray
+from ckpt_core.config.rules import Rules, rules_of
 from ckpt_core.detect import paused_collector
 from ckpt_core.dtypes import is_complex, is_float, to_numpy
 from ckpt_core.errors import UsageError
@@ -17,9 +18,8 @@ from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import matches
-from ckpt_core.shapes import ShapeRules
 from ckpt_core.template import template_of
-from ckpt_core.validation.causes import count_notes, likely_fields, rules_for
+from ckpt_core.validation.causes import count_notes, leaves_of, likely_fields
 from ckpt_core.validation.choosing import opened
 from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key
 from ckpt_core.validation.names import common_prefix, without_prefix
@@ -41,13 +41,13 @@ class Asked:
         dtypes: one of DTYPES.
         partial: patterns of names whose differences are let through.
         strip_prefix: first segments that are taken off the checkpoint's names.
-        rules: shape rules that explain differences, besides the registered ones that fit.
+        rules: shape rules that explain differences; None for the registered ones that fit.
     """
 
     dtypes: str = "exact"
     partial: tuple[str, ...] = ()
     strip_prefix: str | None = None
-    rules: tuple[ShapeRules, ...] = ()
+    rules: Rules = None
 
     def __post_init__(self) -> None:
         if self.dtypes not in DTYPES:
@@ -76,7 +76,7 @@ def validate(
     dtypes: str = "exact",
     partial: str | Sequence[str] = (),
     strip_prefix: str | None = None,
-    rules: ShapeRules | Sequence[ShapeRules] = (),
+    rules: Rules = None,
     weights: str | None = None,
 ) -> ValidationReport:
     """Report every difference between a checkpoint and what a model expects; reads no array.
@@ -90,7 +90,8 @@ def validate(
             the checkpoint's; "cast": not between floats, nor between integers.
         partial: patterns of names (`head/**`) whose differences are let through.
         strip_prefix: first segments to take off the checkpoint's names ("module").
-        rules: shape rules of this model, for the likely fields of its configuration.
+        rules: shape rules of this model, as `resolve_config` takes them, for the likely fields of its
+            configuration; by default the registered ones that fit.
         weights: which copy of the weights is meant, where `ckpt` is a path ("ema").
 
     Returns:
@@ -105,8 +106,7 @@ def validate(
         False
     """
     patterns = (partial,) if isinstance(partial, str) else tuple(partial)
-    given = (rules,) if isinstance(rules, ShapeRules) else tuple(rules)
-    asked = Asked(dtypes, patterns, strip_prefix, given)
+    asked = Asked(dtypes, patterns, strip_prefix, rules)
     with paused_collector():
         template = template_of(like)
         with opened(ckpt, weights) as (found, _):
@@ -202,8 +202,9 @@ def explained(
     prefix = _prefix(report, found, expected, [join_name(path) for path in template.optional], asked)
     shapes = {name: spec.shape for name, spec in found.items()}
     wanted = {name: slot.spec.shape for name, slot in expected.items()}
-    rules = [*asked.rules, *rules_for(shapes)]
-    fields = likely_fields(report.problems, shapes, wanted, ckpt.config, rules)
+    fields = likely_fields(
+        report.problems, shapes, wanted, ckpt.config, rules_of(asked.rules, leaves_of(shapes))
+    )
     foreign = framework_note(ckpt, template, report.problems)
     notes = [foreign] if foreign else count_notes(found, expected)[:_MOST_NOTES] if prefix is None else []
     notes += _copies_note(ckpt)

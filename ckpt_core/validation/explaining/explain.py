@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Final
 
 from ckpt_core.arrays import ArraySpec
+from ckpt_core.config.rules import Rules
 from ckpt_core.errors import CheckpointError
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import split_name
 from ckpt_core.schema import Checkpoint
-from ckpt_core.shapes import ShapeRules
 from ckpt_core.tree import Global, Record, walk
 from ckpt_core.validation.choosing import opened
 from ckpt_core.validation.explaining import file_errors, flax_errors, torch_errors
@@ -43,7 +43,7 @@ def explain(
     error: BaseException | str,
     ckpt: Checkpoint | str | os.PathLike[str] | None = None,
     *,
-    rules: ShapeRules | Sequence[ShapeRules] = (),
+    rules: Rules = None,
 ) -> Explanation:
     """Explain an error that a framework raised while a checkpoint was loaded or used; reads no array.
 
@@ -60,14 +60,13 @@ def explain(
     text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
     text = _ESCAPES.sub("", text[-_MAX_TEXT:])
     facts = torch_errors.parse(text) or flax_errors.parse(text) or file_errors.parse(text)
-    given = (rules,) if isinstance(rules, ShapeRules) else tuple(rules)
     with ExitStack() as stack:
         own, verdict = _open(ckpt, stack)
         path = (
             own.path if own is not None else os.fspath(ckpt) if isinstance(ckpt, (str, os.PathLike)) else ""
         )
         if isinstance(facts, Mismatch):
-            return _of_mismatch(facts, own, path, verdict, Asked(rules=given))
+            return _of_mismatch(facts, own, path, verdict, Asked(rules=rules))
         if isinstance(facts, FileFault):
             return _of_fault(facts, own, path, verdict)
     hint = ("ckpt inspect {quoted} says what is in the file",) if path else ()
@@ -78,7 +77,7 @@ def explain(
 
 @contextmanager
 def explain_errors(
-    ckpt: Checkpoint | str | os.PathLike[str] | None = None, *, rules: ShapeRules | Sequence[ShapeRules] = ()
+    ckpt: Checkpoint | str | os.PathLike[str] | None = None, *, rules: Rules = None
 ) -> Iterator[None]:
     """Explain what a framework raises inside of the block; the error itself goes on unchanged.
 

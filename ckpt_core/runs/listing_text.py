@@ -38,7 +38,10 @@ def listing_text(
     head = ["", "", "checkpoint", "epoch", "step", *metrics, "size", "time (UTC)", "role", ""]
     rows = rows_of(entries)
     names = {chosen.entry.name, *chosen.entry.same_as} if chosen is not None else set()
-    body = [_cells(number, row, metrics, row.entry.name in names) for number, row in enumerate(rows, 1)]
+    body: list[list[str]] = []
+    for number, row in enumerate(rows, 1):
+        body.append(_cells(number, row, metrics, row.entry.name in names))
+        body += [["", "", clean(f"= {copy}"), *[""] * (len(head) - 3)] for copy in row.copies]
     numbers = frozenset({0, *range(3, 6 + len(metrics))})
     lines = [clean(run.path, 1000), *table([list(map(clean, head)), *body], right=numbers)]
     bests = [
@@ -64,10 +67,16 @@ def _latest(run: Run) -> Selection | None:
 
 def _cells(number: int, row: Row, metrics: Sequence[str], is_chosen: bool) -> list[str]:
     entry = row.entry
-    name = " = ".join([entry.name, *row.copies])
     state = "" if entry.state == "complete" else f"{entry.state}: {entry.reason}"
     if entry.state == "complete" and not entry.has_weights:
         state = "no weights"
     figures = [figure(entry, column) for column in ("epoch", "step", *metrics)]
-    cells = [str(number), "*" if is_chosen else "", name, *figures, size_text(entry.size), moment(entry)]
+    cells = [
+        str(number),
+        "*" if is_chosen else "",
+        entry.name,
+        *figures,
+        size_text(entry.size),
+        moment(entry),
+    ]
     return [clean(cell, 200) for cell in (*cells, ", ".join(row.roles), state)]

@@ -41,37 +41,34 @@ def nearest(path: str) -> list[str]:
     """Return directories with checkpoints: beside a path, else one level up, else in the usual places; the likest
     by name first.
     """
-    found: list[str] = []
-    left = _MAX_DIRECTORIES
-    above = os.path.abspath(path)
-    bases = []
-    for _ in range(_LEVELS):
+    above, bases = os.path.abspath(path), list(map(str, roots()))
+    for level in range(_LEVELS):
         above = os.path.dirname(above)
-        if os.path.dirname(above) == above:  # the root of the file system
-            break
-        bases.append(above)
-    for base in dict.fromkeys([*bases, *map(str, roots())]):
-        for child in _folders(base):
-            left -= 1
-            if left < 0:
-                break
-            if child != path and child not in found and _has_checkpoints(child):
-                found.append(child)
-        if found:
-            break
+        if os.path.dirname(above) != above:  # not the root of the file system
+            bases.insert(level, above)
     name = os.path.basename(path)
-    found.sort(key=lambda p: -difflib.SequenceMatcher(None, name, os.path.basename(p)).ratio())
-    return found[:_SHOWN]
+    for base in dict.fromkeys(bases):
+        found = [
+            folder for folder in [*_folders(base), base] if folder != path and _has_checkpoints(folder, base)
+        ]
+        if found:
+            found.sort(key=lambda p: -difflib.SequenceMatcher(None, name, os.path.basename(p)).ratio())
+            return found[:_SHOWN]
+    return []
 
 
-def _has_checkpoints(folder: str) -> bool:
-    found = itertools.islice(scan(folder, limit=_MAX_ENTRIES), 5)
-    return any(not one.unfinished for one in found)
+def _has_checkpoints(folder: str, base: str) -> bool:
+    """Whether there are some in it; of those that the base itself has, only the ones at its top count."""
+    for one in itertools.islice(scan(folder, limit=_MAX_ENTRIES), _SHOWN):
+        is_at_top = os.sep not in one.name
+        if not one.unfinished and one.name != "." and (folder != base or is_at_top):
+            return True
+    return False
 
 
 def _folders(base: str) -> list[str]:
     try:
-        names = sorted(os.listdir(base))[:_MAX_ENTRIES]
+        names = sorted(os.listdir(base))[:_MAX_DIRECTORIES]
     except OSError:
         return []
     paths = [os.path.join(base, name) for name in names if not name.startswith(".")]

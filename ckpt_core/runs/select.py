@@ -127,7 +127,15 @@ def ranked(entries: Sequence[Entry], metric: str, mode: str | None = None) -> li
         said = [e.name for e in entries if name in e.metrics and not math.isfinite(e.metrics[name])]
         what = f"{name} is not finite in {', '.join(said[:4])}" if said else f"no whole checkpoint has {name}"
         raise CheckpointNotFoundError(what)
-    return [entry for _, entry in sorted(valued, key=lambda pair: sign * pair[0])]
+    order = {entry.name: position for position, entry in enumerate(entries)}
+
+    def key(pair: tuple[float, Entry]) -> tuple[float, int, int]:
+        """By value; of equal ones the first in training, under the name with a counter of its own."""
+        value, entry = pair
+        first = min(order.get(name, len(order)) for name in (entry.name, *entry.same_as))
+        return sign * value, first, -_ROLE_RANK.get(entry.role, 0)
+
+    return [entry for _, entry in sorted(valued, key=key)]
 
 
 def metric_named(entries: Sequence[Entry], metric: str) -> str:

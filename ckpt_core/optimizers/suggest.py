@@ -42,7 +42,8 @@ def suggestion_for(state: OptimizerState, *, schedule: Any = None, clip: float |
 
     Arguments:
         state: a state of one kind, such as `translate_optimizer` returns.
-        schedule: a learning-rate schedule instead of the number in the state: a recipe, or a live one.
+        schedule: a learning-rate schedule instead of the number in the state: a recipe, one for each group, or a live
+            one.
         clip: the norm that gradients are clipped to, as `torch.nn.utils.clip_grad_norm_` does it.
     """
     if len(state.kind) != 1:
@@ -54,12 +55,17 @@ def suggestion_for(state: OptimizerState, *, schedule: Any = None, clip: float |
         lines = [f"import {module}" for module in imports(recipe)]
         lines += ["", "named = dict(model.named_parameters())", f"optimizer = {code(recipe)}"]
         return Suggestion("\n".join(lines) + "\n", recipe, "torch", state.notes)
-    rate = schedule if schedule is None or isinstance(schedule, (Call, Name)) else Name("schedule", schedule)
+    rate = schedule
+    if schedule is not None and not isinstance(schedule, (Call, Name, tuple)):
+        rate = Name("schedule", schedule)
     recipe = optax_recipe(state, schedule=rate, clip=clip)
     lines = [f"import {module}" for module in imports(recipe)]
-    if isinstance(rate, Name):
+    if rate is not None:
         position = (state.schedule or {}).get("count", state.step)
-        lines += ["", f"# {rate.name}: the run's learning-rate schedule; it goes on at step {position}"]
+        what = (
+            f"{rate.name}: the run's learning-rate schedule; it" if isinstance(rate, Name) else "The schedule"
+        )
+        lines += ["", f"# {what} goes on at step {position}."]
     lines += ["", f"tx = {code(recipe)}"]
     return Suggestion("\n".join(lines) + "\n", recipe, "optax", state.notes)
 
@@ -72,9 +78,11 @@ def optax_recipe(state: OptimizerState, *, schedule: Any = None, clip: float | N
     groups = [dict(group) for group in state.groups] or [
         {**state.hyperparams, "kind": state.kind[0], "params": ()}
     ]
-    for group in groups:
-        if schedule is not None and group.get("kind") != FROZEN:
-            group["learning_rate"] = schedule
+    moving = [group for group in groups if group.get("kind") != FROZEN]
+    rates = schedule if isinstance(schedule, tuple) else (schedule,) * len(moving)
+    if schedule is not None and len(rates) == len(moving):
+        for group, rate in zip(moving, rates, strict=True):
+            group["learning_rate"] = rate
     clipping = None if clip is None else Call("ckpt_flax.transforms.torch_clip_by_global_norm", (clip,))
     return chained(clipping, _arranged(groups, state))
 

@@ -6,13 +6,14 @@ the groups. https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.errors import UsageError
+from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.keypath import split_name
 from ckpt_core.layouts.values import array_of, number
 from ckpt_core.optimizers.kinds import TORCH_SLOTS, torch_kinds
@@ -21,7 +22,7 @@ from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.tree import render_key
 from ckpt_core.view import nest
 
-__all__ = ["read_torch", "torch_native"]
+__all__ = ["in_groups", "read_torch", "torch_native"]
 
 _TORCH_NAMES = {
     "adamax": {"nu": "exp_inf"},
@@ -234,3 +235,38 @@ def torch_native(state: OptimizerState, *, with_names: bool = False) -> dict[str
         names = {"param_names": [name.replace("/", ".") for name in group["params"]]} if with_names else {}
         groups.append({**settings, "params": members, **names})
     return {"state": entries, "param_groups": groups}
+
+
+def in_groups(state: OptimizerState, groups: Sequence[Sequence[str]]) -> OptimizerState:
+    """Return a state of torch's conventions with the parameters grouped and ordered as a live optimizer has them.
+
+    Arguments:
+        state: the state.
+        groups: the names of the live optimizer's parameters, by group.
+
+    Raises:
+        UnsupportedError: a live group has parameters of groups with different hyperparameters, or lacks one that has
+            a state.
+    """
+    settings = {name: group for group in state.groups for name in group["params"]}
+    made = []
+    for i, names in enumerate(groups):
+        found: list[dict[str, Any]] = []
+        for name in names:
+            group = settings.get(name)
+            own = {key: value for key, value in (group or {}).items() if key not in ("params", "label")}
+            if group is not None and own not in found:
+                found.append(own)
+        if len(found) > 1:
+            raise UnsupportedError(
+                f"group {i} of the optimizer has parameters that the state keeps under different hyperparameters",
+                remedy="suggest_optimizer(state) gives an optimizer with the groups of the state.",
+            )
+        made.append({**(found[0] if found else state.hyperparams), "params": tuple(names)})
+    lost = sorted(set(settings) - {name for names in groups for name in names})
+    if lost:
+        raise UnsupportedError(
+            f"the optimizer does not update {', '.join(lost[:4])}, of which there is a state",
+            remedy="suggest_optimizer(state) gives an optimizer with the groups of the state.",
+        )
+    return dataclasses.replace(state, groups=tuple(made))

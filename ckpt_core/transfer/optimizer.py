@@ -12,11 +12,13 @@ from ckpt_core.framework import Template
 from ckpt_core.keypath import join_name
 from ckpt_core.optimizers import OptimizerState, translate_optimizer
 from ckpt_core.optimizers.optax_build import optax_native
+from ckpt_core.optimizers.optax_fill import optax_filled
 from ckpt_core.optimizers.suggest import Suggestion, suggestion_for
-from ckpt_core.optimizers.torch_state import torch_native
+from ckpt_core.optimizers.torch_state import in_groups, torch_native
 from ckpt_core.registry import registry
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.slots import moved_state
+from ckpt_core.tree import map_with_path
 
 __all__ = ["Carried", "carry", "suggest_optimizer"]
 
@@ -48,6 +50,7 @@ def carry(
     counted: int | None = None,
     schedule: Any = None,
     clip: float | None = None,
+    live: Any = None,
 ) -> Carried:
     """Translate a state into the target's framework, and move it with its parameters.
 
@@ -60,6 +63,7 @@ def carry(
         kind, hyperparams, step: see `translate_optimizer`.
         counted: the checkpoint's own count of steps, for rules that keep none.
         schedule, clip: see `suggestion_for`.
+        live: the structure to fill: a torch optimizer's parameter names by group, or the tree of an optax state.
 
     Raises:
         UsageError: the target's framework is not known; or see `translate_optimizer`.
@@ -75,7 +79,14 @@ def carry(
     translated = translate_optimizer(state, to, kind=kind, hyperparams=hyperparams, step=step)
     moved = _with_newcomers(moved_state(translated, plan, sources, template), template)
     suggestion = suggestion_for(moved, schedule=schedule, clip=clip)
-    native = torch_native(moved) if to == "torch" else optax_native(moved, suggestion.recipe, params)
+    if to == "torch":
+        moved = moved if live is None else in_groups(moved, live)
+        native: Any = torch_native(moved)
+    elif live is None:
+        native = optax_native(moved, suggestion.recipe, params)
+    else:
+        made = optax_filled(moved, live)
+        native = map_with_path(made.get, live)
     return Carried(dataclasses.replace(moved, native=native), suggestion)
 
 

@@ -17,7 +17,7 @@ from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.view import nest
 from ckpt_core.writing import same_bytes
 
-__all__ = ["moved_state"]
+__all__ = ["moved_arrays", "moved_state"]
 
 _SCALARS: Final = frozenset({"mu_product", "eta", "averaging_weight"})
 """Slots that are one number for a parameter, whatever its shape."""
@@ -86,6 +86,36 @@ def moved_state(
         notes=tuple(dict.fromkeys([*state.notes, *notes])),
         native=None,
     )
+
+
+def moved_arrays(
+    plan: TransferPlan,
+    sources: Mapping[str, LazyArray],
+    template: Template,
+    arrays: Mapping[str, LazyArray],
+) -> dict[str, LazyArray]:
+    """Return another copy of the weights (an average) under the target's names, in the target's layouts.
+
+    Arguments:
+        plan: the plan that was applied to the weights.
+        sources: the source's arrays by name.
+        template: what the target expects.
+        arrays: the copy, by the source's names; what it lacks is left out.
+    """
+    specs = {name: array.spec for name, array in sources.items()}
+    made: dict[str, LazyArray] = {}
+    for step in bind(plan, specs, template.by_name()).steps:
+        if not step.targets or not step.sources or not all(name in arrays for name in step.sources):
+            continue
+        through = tuple(arrays[name] for name in step.sources)
+        for op in step.rule.ops:
+            through = (
+                dataclasses.replace(op, fill=0.0).apply(through)
+                if isinstance(op, Resize)
+                else op.apply(through)
+            )
+        made.update(zip(step.targets, through, strict=True))
+    return made
 
 
 def _first_names(sources: Mapping[str, LazyArray]) -> dict[str, str]:

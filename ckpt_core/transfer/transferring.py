@@ -10,8 +10,9 @@ from typing import Any
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
-from ckpt_core.fit import Fitted
 from ckpt_core.framework import Template
+from ckpt_core.opening import checkpoint_of
+from ckpt_core.optimizers.suggest import Suggestion
 from ckpt_core.schema import Checkpoint
 from ckpt_core.template import template_of
 from ckpt_core.transfer.applying import apply_plan, check_plan
@@ -19,9 +20,11 @@ from ckpt_core.transfer.binding import Problem
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.preparing import prepared, request_of
 from ckpt_core.transfer.receipt import Receipt
+from ckpt_core.transfer.saving import Saving, save_arrays
 from ckpt_core.transfer.sides import Target, arrays_by_name, opened, target_of
+from ckpt_core.transfer.training import OptimizerRequest, Training, training_of
 from ckpt_core.tree import map_with_path
-from ckpt_core.writing import Progress, target_backend, write
+from ckpt_core.writing import Progress
 
 __all__ = ["Check", "Transferred", "transfer", "verify"]
 
@@ -37,6 +40,7 @@ class Transferred:
         plan: the plan that was applied.
         template: what the target expects.
         source: the open source, whose files the arrays are read from.
+        training: what else was carried, where it was asked for.
     """
 
     tree: Any
@@ -45,6 +49,18 @@ class Transferred:
     plan: TransferPlan
     template: Template
     source: Checkpoint | None = None
+    training: Training | None = None
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """The constructor whose update continues the optimizer's state, where it was carried."""
+        return None if self.training is None else self.training.carried.suggestion
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The result as an open checkpoint, which `restore` takes."""
+        attributes = {} if self.training is None else dict(self.training.attributes)
+        return checkpoint_of(Stored(self.tree, attributes), format="memory")
 
     def load(self) -> Any:
         """Return the tree with every array read into memory (numpy)."""
@@ -58,14 +74,27 @@ class Transferred:
         force: bool = False,
         strict: bool = False,
         progress: Progress | None = None,
-        options: Mapping[str, object] | None = None,
-    ) -> Fitted:
-        """Write the tree as a checkpoint, atomically, tile by tile; the arguments are those of `convert`."""
-        backend = target_backend(path, to)
-        label = {"torch": "pt"}.get(self.template.framework, self.template.framework)
-        attributes = {backend.framework_key: label} if backend.framework_key and label else {}
-        stored = Stored(self.tree, attributes)
-        return write(stored, path, backend, strict=strict, force=force, progress=progress, options=options)
+    ) -> Receipt:
+        """Write the tree as a checkpoint, atomically, tile by tile.
+
+        Arguments:
+            path: the file or directory to make.
+            to: how the tree is arranged ("flax", "nnx", "torch"), or a format; without it the target's framework
+                arranges it and the suffix of `path` decides.
+            force: replace an existing target.
+            strict: anything that the format cannot hold is an error.
+            progress: called with (bytes done, bytes in all).
+
+        Returns:
+            The receipt, with the digest of every slot's bytes as they were written.
+
+        Raises:
+            UsageError: the target's names are those of another framework than `to`.
+            TargetError: the target exists, or cannot be written.
+        """
+        how = Saving(to, force=force, strict=strict, progress=progress)
+        training = {} if self.training is None else self.training.attributes
+        return save_arrays(self.tree, self.arrays, self.template, self.receipt, path, how, training)
 
     def close(self) -> None:
         """Close the source's files; arrays that were not read can no longer be."""
@@ -91,6 +120,11 @@ def transfer(
     optional: bool = False,
     reverse: bool = False,
     cast: str | None = None,
+    with_optimizer: bool = False,
+    optimizer: Any = None,
+    optimizer_kind: str | None = None,
+    hyperparams: Mapping[str, Any] | None = None,
+    optimizer_name: str | None = None,
 ) -> Transferred:
     """Bring the weights of one model into another: other names, other layouts, the same function.
 
@@ -109,10 +143,18 @@ def transfer(
         optional: an absent source is a warning, and every slot keeps its initial value.
         reverse: `rules` (or the plan that is found) lead from `like` to `source`; go back.
         cast: a floating-point dtype for what is transferred, such as "bf16".
+        with_optimizer: carry the training state too: optimizer slots, step, schedule position, averaged copies; what
+            the target's framework cannot use is kept and named in the receipt.
+        optimizer: the live optimizer, or the optax state, whose structure is filled; it implies `with_optimizer`.
+        optimizer_kind: the rule that wrote the optimizer's state, where that allows several ("adamw").
+        hyperparams: its hyperparameters, where the state does not hold them: an optax state needs `learning_rate`.
+        optimizer_name: which of several saved optimizers is meant.
 
     Raises:
         PlanError: something does not fit or is not settled; every such thing at once, and nothing is transferred.
-        UsageError: a pattern matches nothing, or no alternative of `select` is there; lists what is.
+        UsageError: a pattern matches nothing, or no alternative of `select` is there; lists what is. Or the rule of the
+            optimizer, its learning rate, or the names of its parameters are not known.
+        UnsupportedError: the other framework has no rule that continues the optimizer's state; says what to use.
         CheckpointError: the source cannot be opened.
 
     Example:
@@ -145,13 +187,16 @@ def transfer(
             parts=ready.parts,
             cast=request.cast,
         )
+        tree, receipt, training = target.filled(applied.arrays), applied.receipt, None
+        if with_optimizer or optimizer is not None:
+            asked = OptimizerRequest(optimizer, optimizer_kind, hyperparams, optimizer_name)
+            training = training_of(ckpt, ready.plan, arrays, target, applied.arrays, asked, like)
+            tree, receipt = training.tree, replace(receipt, notes=(*receipt.notes, *training.notes))
     except BaseException:
         if ckpt is not source:
             ckpt.close()
         raise
-    return Transferred(
-        target.filled(applied.arrays), applied.arrays, applied.receipt, ready.plan, target.template, ckpt
-    )
+    return Transferred(tree, applied.arrays, receipt, ready.plan, target.template, ckpt, training)
 
 
 @dataclass(frozen=True)

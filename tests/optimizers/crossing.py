@@ -16,11 +16,9 @@ from ckpt_flax.bridge import recipes as flax_recipes
 from ckpt_torch.bridge import recipes as torch_recipes
 from optimizers.worlds import World
 
-from ckpt_core import open_checkpoint, save_checkpoint
-from ckpt_core.optimizers import OptimizerState, describe
-from ckpt_core.transfer import transfer
-from ckpt_core.transfer.optimizer import Carried, carry
-from ckpt_core.transfer.sides import arrays_by_name
+from ckpt_core.optimizers import OptimizerState
+from ckpt_core.transfer import Transferred, transfer
+from ckpt_core.transfer.optimizer import Carried
 from ckpt_core.tree import map_with_path
 
 
@@ -57,43 +55,22 @@ def save_torch(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
     torch.save(state, path)
 
 
-def file_to_flax(world: World, source: Path, out: Path, *, alter: Any = None, **how: Any) -> Carried:
-    """Convert a torch file into a train state that Flax's own loaders read.
-
-    Arguments:
-        alter: what a test of wrong converters does to the state after it was read.
-        how: the keywords of `carry`.
-    """
-    with open_checkpoint(source) as ckpt:
-        done = transfer(ckpt, world.flax_init(), rules=world.plan)
-        state = ckpt.opt_state if alter is None else alter(ckpt.opt_state)
-        carried = carry(
-            state,
-            done.plan,
-            arrays_by_name(ckpt),
-            done.template,
-            done.tree["params"],
-            counted=ckpt.step,
-            **how,
-        )
-        tree = {**done.tree, "opt_state": carried.state.native, "step": np.int32(carried.state.step or 0)}
-        save_checkpoint(
-            out,
-            tree,
-            to="orbax" if out.suffix == "" else None,
-            attributes={"optimizers": {"opt_state": describe(carried.state)}},
-        )
-    return carried
+def file_to_flax(world: World, source: Path, out: Path, **how: Any) -> Transferred:
+    """Convert a torch file into a train state that Flax's own loaders read."""
+    done = transfer(source, world.flax_init(), rules=world.plan, with_optimizer=True, **how)
+    with done:
+        done.save(out, to=None if out.suffix else "orbax", force=True)
+    return done
 
 
 def load_flax(world: World, path: Path, tx: optax.GradientTransformation) -> InFlax:
     """Load a train state with Orbax or Flax, into the structure that the program itself has."""
     variables = world.flax_init()
-    like = {**variables, "opt_state": tx.init(variables["params"]), "step": np.int32(0)}
+    like = {"state": {**variables, "opt_state": tx.init(variables["params"]), "step": np.int32(0)}}
     if path.is_dir():
-        loaded = ocp.PyTreeCheckpointer().restore(path, item=like)
+        loaded = ocp.PyTreeCheckpointer().restore(path, item=like)["state"]
     else:
-        loaded = flax.serialization.from_bytes(like, path.read_bytes())
+        loaded = flax.serialization.from_bytes(like, path.read_bytes())["state"]
     loaded = jax.tree.map(jax.numpy.asarray, loaded)
     rest = {key: value for key, value in loaded.items() if key not in ("params", "opt_state", "step")}
     return InFlax(loaded["params"], rest, loaded["opt_state"], tx)
@@ -104,9 +81,9 @@ def to_flax(
 ) -> InFlax:
     """Cross from torch to Flax through files."""
     save_torch(folder / "from.pth", model, optimizer, 0)
-    carried = file_to_flax(world, folder / "from.pth", folder / to, **how)
-    run = load_flax(world, folder / to, flax_recipes.build(carried.suggestion.recipe))
-    return dataclasses.replace(run, carried=carried)
+    done = file_to_flax(world, folder / "from.pth", folder / to, **how)
+    run = load_flax(world, folder / to, flax_recipes.build(done.suggestion.recipe))
+    return dataclasses.replace(run, carried=done.training.carried)
 
 
 def save_flax(path: Path, run: InFlax, step: int = 0) -> None:
@@ -118,27 +95,26 @@ def save_flax(path: Path, run: InFlax, step: int = 0) -> None:
         ocp.PyTreeCheckpointer().save(path, tree)
 
 
-def file_to_torch(world: World, source: Path, out: Path, *, alter: Any = None, **how: Any) -> Carried:
+def file_to_torch(world: World, source: Path, out: Path, **how: Any) -> Transferred:
     """Convert a train state into a file that `torch.load` reads."""
-    with open_checkpoint(source) as ckpt:
-        done = transfer(ckpt, world.torch_model(), rules=world.plan, reverse=True)
-        state = ckpt.opt_state if alter is None else alter(ckpt.opt_state)
-        carried = carry(state, done.plan, arrays_by_name(ckpt), done.template, None, counted=ckpt.step, **how)
-        tree = {"model_state_dict": done.tree, "optimizer_state_dict": carried.state.native}
-        save_checkpoint(out, tree)
-    return carried
+    done = transfer(source, world.torch_model(), rules=world.plan, reverse=True, with_optimizer=True, **how)
+    with done:
+        done.save(out, force=True)
+    return done
 
 
-def to_torch(world: World, folder: Path, run: InFlax, *, name: str = "run", **how: Any) -> InTorch:
+def to_torch(
+    world: World, folder: Path, run: InFlax, *, name: str = "run", step: int = 0, **how: Any
+) -> InTorch:
     """Cross from Flax to torch through files."""
-    save_flax(folder / name, run)
-    carried = file_to_torch(world, folder / name, folder / f"{name}.pth", **how)
+    save_flax(folder / name, run, step)
+    done = file_to_torch(world, folder / name, folder / f"{name}.pth", **how)
     loaded = torch.load(folder / f"{name}.pth", weights_only=True)
     model = world.torch_model()
     model.load_state_dict(loaded["model_state_dict"])
-    optimizer = torch_recipes.build(carried.suggestion.recipe, model)
+    optimizer = torch_recipes.build(done.suggestion.recipe, model)
     optimizer.load_state_dict(loaded["optimizer_state_dict"])
-    return InTorch(model, optimizer, carried)
+    return InTorch(model, optimizer, done.training.carried)
 
 
 def as_flax(world: World, model: torch.nn.Module) -> Any:

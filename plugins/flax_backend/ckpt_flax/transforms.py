@@ -1,6 +1,7 @@
 """optax transformations that update as torch's optimizers do; importing this module imports jax and optax."""
 
 from ckpt_flax.bridge.transforms import (
+    every,
     labels_by_name,
     mask_by_name,
     scale_by_torch_adagrad,
@@ -14,6 +15,7 @@ from ckpt_flax.bridge.transforms import (
 )
 
 __all__ = [
+    "every",
     "labels_by_name",
     "mask_by_name",
     "scale_by_torch_adagrad",

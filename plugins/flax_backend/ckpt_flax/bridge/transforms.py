@@ -17,6 +17,7 @@ import optax
 from ckpt_core.keypath import join_name
 
 __all__ = [
+    "every",
     "labels_by_name",
     "mask_by_name",
     "scale_by_torch_adagrad",
@@ -441,10 +442,21 @@ def torch_clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
     def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        factor = jnp.minimum(1.0, max_norm / (optax.global_norm(grads) + 1e-6))
+        norm = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(grads)))
+        factor = jnp.minimum(1.0, max_norm / (norm + 1e-6))
         return jax.tree.map(lambda g: g * factor.astype(g.dtype), grads), state
 
     return optax.GradientTransformation(init, update)
+
+
+def every(steps: int, schedule: Any) -> Any:
+    """Return a schedule that moves on once in so many updates, as a torch scheduler that is stepped once an epoch.
+
+    Arguments:
+        steps: the updates to a step of the schedule.
+        schedule: a function of its own count.
+    """
+    return lambda count: schedule(count // steps)
 
 
 # Names.

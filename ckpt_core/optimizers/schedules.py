@@ -1,0 +1,172 @@
+"""torch's learning-rate schedulers as optax schedules: the function where the state tells it, and the position.
+
+A scheduler's state dict holds its settings, not its class, which the keys tell. torch computes most of them step by
+step, optax in closed form; they agree up to rounding. Sources: `torch.optim.lr_scheduler`, `optax.schedules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ckpt_core.layouts.values import number
+from ckpt_core.optimizers.recipe import Call
+
+__all__ = ["Schedule", "schedule_of", "scheduler_state"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Where a learning-rate schedule stands.
+
+    Arguments:
+        position: the step at which an optax schedule is evaluated next.
+        recipes: the schedule of each parameter group, or none where the state does not tell its function.
+        notes: what a reader should be told.
+    """
+
+    position: int
+    recipes: tuple[Call, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def schedule_of(state: Any, step: int | None) -> Schedule | None:
+    """Read a torch scheduler's state dict; None where it is none.
+
+    Arguments:
+        state: the state dict.
+        step: the optimizer's number of updates: a scheduler that counts fewer is stepped once an epoch.
+
+    Example:
+        >>> saved = {"gamma": 0.5, "step_size": 10, "base_lrs": [0.1], "last_epoch": 20}
+        >>> schedule_of(saved, 20).recipes[0].function
+        'optax.exponential_decay'
+    """
+    if not isinstance(state, Mapping):
+        return None
+    last = number(state.get("last_epoch"))
+    if not isinstance(last, (int, float)) or isinstance(last, bool):
+        return None
+    every = _every(int(last), step)
+    rates = [rate for rate in map(number, _list(_base_rates(state))) if isinstance(rate, (int, float))]
+    made = [_recipe(state, float(rate)) for rate in rates]
+    position = int(last) if step is None else step
+    if every is None:
+        text = f"the scheduler counts {int(last):,} and the optimizer {step:,}: how often it is stepped is not clear"
+        return Schedule(int(last), (), (text,))
+    if not made or any(recipe is None for recipe in made):
+        text = f"the function of the learning-rate schedule is not in its state; it stands at {int(last):,}"
+        return Schedule(position, (), (text,))
+    recipes = tuple(recipe for recipe in made if recipe is not None)
+    if every > 1:
+        recipes = tuple(Call("ckpt_flax.transforms.every", (every, recipe)) for recipe in recipes)
+    return Schedule(position, recipes)
+
+
+def scheduler_state(position: int, groups: int) -> dict[str, Any]:
+    """Return the state with which a `torch.optim.lr_scheduler.LambdaLR` goes on at a position.
+
+    Arguments:
+        position: the step at which the schedule is evaluated next.
+        groups: the number of parameter groups.
+    """
+    return {"last_epoch": position, "_step_count": position + 1, "lr_lambdas": [None] * groups}
+
+
+def _every(last: int, step: int | None) -> int | None:
+    """How many updates there are to a step of the scheduler; None where the counts do not say."""
+    if step is None or step in (last, 0):
+        return 1
+    return step // last if last > 0 and step % last == 0 else None
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _base_rates(state: Mapping[str, Any]) -> Any:
+    inner = state.get("_schedulers")
+    if isinstance(inner, (list, tuple)) and inner and isinstance(inner[0], Mapping):
+        return inner[0].get("base_lrs")
+    return state.get("base_lrs")
+
+
+def _recipe(state: Mapping[str, Any], rate: float) -> Call | None:
+    keys = {str(key) for key in state} - _BOOKKEEPING
+    for settings, make in _SCHEDULERS:
+        if settings == keys:
+            try:
+                return make(state, rate)
+            except (TypeError, ValueError, ZeroDivisionError):
+                return None
+    return None
+
+
+def _sequential(state: Mapping[str, Any], rate: float) -> Call | None:
+    parts = [_recipe(part, rate) for part in _list(state["_schedulers"]) if isinstance(part, Mapping)]
+    boundaries = [int(number(value)) for value in _list(state["_milestones"])]
+    if None in parts or len(parts) != len(boundaries) + 1:
+        return None
+    return Call("optax.join_schedules", (parts, boundaries))
+
+
+def _multi_step(state: Mapping[str, Any], rate: float) -> Call:
+    milestones, gamma = state["milestones"], number(state["gamma"])
+    counts = milestones if isinstance(milestones, Mapping) else dict.fromkeys(milestones, 1)
+    scales = {int(at): float(gamma) ** int(number(times)) for at, times in counts.items()}
+    return Call("optax.piecewise_constant_schedule", (rate, scales))
+
+
+def _cosine(state: Mapping[str, Any], rate: float) -> Call:
+    alpha = float(number(state["eta_min"])) / rate
+    return Call("optax.cosine_decay_schedule", (rate, int(number(state["T_max"]))), {"alpha": alpha})
+
+
+def _linear(state: Mapping[str, Any], rate: float) -> Call:
+    start, end = (rate * float(number(state[key])) for key in ("start_factor", "end_factor"))
+    return Call("optax.linear_schedule", (start, end, int(number(state["total_iters"]))))
+
+
+def _constant(state: Mapping[str, Any], rate: float) -> Call:
+    factor, total = float(number(state["factor"])), int(number(state["total_iters"]))
+    return Call("optax.piecewise_constant_schedule", (rate * factor, {total: 1 / factor}))
+
+
+def _polynomial(state: Mapping[str, Any], rate: float) -> Call:
+    power, total = float(number(state["power"])), int(number(state["total_iters"]))
+    return Call("optax.polynomial_schedule", (rate, 0.0, power, total))
+
+
+def _step(state: Mapping[str, Any], rate: float) -> Call:
+    size, gamma = int(number(state["step_size"])), float(number(state["gamma"]))
+    return Call("optax.exponential_decay", (rate, size, gamma), {"staircase": True})
+
+
+def _exponential(state: Mapping[str, Any], rate: float) -> Call:
+    return Call("optax.exponential_decay", (rate, 1, float(number(state["gamma"]))))
+
+
+_SCHEDULERS: Final[tuple[tuple[frozenset[str], Callable[[Mapping[str, Any], float], Call | None]], ...]] = (
+    (frozenset({"_schedulers", "_milestones"}), _sequential),
+    (frozenset({"step_size", "gamma"}), _step),
+    (frozenset({"milestones", "gamma"}), _multi_step),
+    (frozenset({"T_max", "eta_min"}), _cosine),
+    (frozenset({"start_factor", "end_factor", "total_iters"}), _linear),
+    (frozenset({"factor", "total_iters"}), _constant),
+    (frozenset({"power", "total_iters"}), _polynomial),
+    (frozenset({"gamma"}), _exponential),
+)
+"""The settings of each scheduler that is known; one with others is another scheduler."""
+
+_BOOKKEEPING: Final = frozenset(
+    [
+        "base_lrs",
+        "last_epoch",
+        "_step_count",
+        "_is_initial",
+        "_get_lr_called_within_step",
+        "_last_lr",
+        "verbose",
+    ]
+)

@@ -1,0 +1,231 @@
+"""A training run carried over whole: weights, optimizer, step, schedule, averaged copies, and what is only kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import UsageError
+from ckpt_core.framework import Template
+from ckpt_core.layouts.values import number
+from ckpt_core.optimizers import OptimizerState, describe
+from ckpt_core.optimizers.schedules import schedule_of, scheduler_state
+from ckpt_core.registry import registry
+from ckpt_core.schema import Checkpoint
+from ckpt_core.transfer.optimizer import Carried, carry
+from ckpt_core.transfer.plan import TransferPlan
+from ckpt_core.transfer.sides import Target, arranged
+from ckpt_core.transfer.slots import moved_arrays
+from ckpt_core.tree import Record
+
+__all__ = ["OptimizerRequest", "Training", "training_of"]
+
+
+@dataclass(frozen=True)
+class OptimizerRequest:
+    """How an optimizer is to be carried.
+
+    Arguments:
+        live: the optimizer (torch) or its state (optax, `nnx.Optimizer`) whose structure is filled; without one, that
+            of the constructor which `suggest_optimizer` proposes.
+        kind: the rule that wrote the state, where it allows several.
+        hyperparams: what the state does not say, in the names of the framework that wrote it.
+        name: which of several saved optimizers is meant.
+    """
+
+    live: Any = None
+    kind: str | None = None
+    hyperparams: Mapping[str, Any] | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training state in the target's framework.
+
+    Arguments:
+        tree: as `save_checkpoint` arranges it.
+        carried: the optimizer.
+        attributes: what the tree does not say of the optimizer.
+        notes: what was left behind, or is only kept.
+    """
+
+    tree: Any
+    carried: Carried
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def training_of(
+    ckpt: Checkpoint,
+    plan: TransferPlan,
+    sources: Mapping[str, LazyArray],
+    target: Target,
+    arrays: Mapping[str, LazyArray],
+    request: OptimizerRequest,
+    like: Any = None,
+) -> Training:
+    """Carry over what a checkpoint holds of a training run.
+
+    Arguments:
+        ckpt: the source.
+        plan: the plan that was applied to its weights.
+        sources: its weights by name.
+        target: what was filled.
+        arrays: the filled slots by name.
+        request: how the optimizer is carried.
+        like: the live model that is the target, where it is one.
+
+    Raises:
+        UsageError: there is no optimizer state, or several and none is named; or see `carry`.
+        UnsupportedError: the state cannot be carried; says why.
+    """
+    state = _chosen(ckpt, request.name)
+    template = target.template
+    tree = target.filled(arrays)
+    scheduled = next(
+        (found for s in ckpt.schedulers.values() if (found := schedule_of(s, state.step or ckpt.step))), None
+    )
+    if scheduled is not None:
+        state = replace(state, schedule={"count": scheduled.position})
+    carried = carry(
+        state,
+        plan,
+        sources,
+        template,
+        _params_of(tree, template, arrays),
+        kind=request.kind,
+        hyperparams=request.hyperparams,
+        counted=ckpt.step,
+        schedule=scheduled.recipes or None if scheduled else None,
+        live=_live_structure(request.live, tree, template, like),
+    )
+    averaged = {
+        name: _in_form(template, moved_arrays(plan, sources, template, dict(copy.leaves())))
+        for name, copy in ckpt.ema.items()
+    }
+    notes = [*carried.state.notes, *(scheduled.notes if scheduled else ()), *_kept_notes(ckpt)]
+    build = _torch_tree if template.framework == "torch" else _flax_tree
+    made = build(ckpt, tree, carried, averaged)
+    key = "optimizer_state_dict" if template.framework == "torch" else "opt_state"
+    described = {} if template.framework == "torch" else {"optimizers": {key: describe(carried.state)}}
+    return Training(made, carried, described, tuple(dict.fromkeys(notes)))
+
+
+def _chosen(ckpt: Checkpoint, name: str | None) -> OptimizerState:
+    states = ckpt.opt_states
+    if name is not None and name not in states:
+        raise UsageError(
+            f"holds no optimizer {name!r}", path=ckpt.path or None, remedy=f"There is: {', '.join(states)}."
+        )
+    state = ckpt.opt_state if name is None else states[name]
+    if state is None:
+        raise UsageError(
+            "holds no optimizer state", path=ckpt.path or None, remedy="Transfer the weights alone."
+        )
+    return state
+
+
+def _params_of(tree: Any, template: Template, arrays: Mapping[str, LazyArray]) -> Any:
+    """The tree of parameters, without collections that are not learned."""
+    if isinstance(tree, Mapping) and isinstance(tree.get("params"), Mapping):
+        return tree["params"]
+    own = {slot.name for slot in template.slots if slot.role != "buffer"}
+    nested = arranged(template, {name: array for name, array in arrays.items() if name in own})
+    return nested["params"] if template.framework == "flax" else nested
+
+
+def _live_structure(live: Any, tree: Any, template: Template, like: Any) -> Any:
+    """The structure that a state is put into: names by group for torch, a tree for optax; None for the suggested."""
+    if live is None:
+        has_own = isinstance(tree, Record) and template.framework == "flax" and "opt_state" in tree
+        return tree["opt_state"] if has_own else None
+    for _, framework in registry().frameworks:
+        if framework.name == template.framework:
+            if template.framework != "torch":
+                return framework.optimizer_state(live)
+            expected = framework.optimizer_template(like, live)
+            return [] if expected is None else [[slot.name for slot in group] for group in expected.groups]
+    raise UsageError(f"no plugin knows the framework {template.framework!r}")
+
+
+def _in_form(template: Template, arrays: Mapping[str, LazyArray]) -> Any:
+    made = arranged(template, arrays)
+    return made["params"] if template.framework == "flax" else made
+
+
+def _torch_tree(ckpt: Checkpoint, tree: Any, carried: Carried, averaged: Mapping[str, Any]) -> dict[str, Any]:
+    position = (carried.state.schedule or {}).get("count")
+    made = {
+        "epoch": ckpt.epoch,
+        "step": carried.state.step if ckpt.step is None else ckpt.step,
+        "model_state_dict": tree,
+        "optimizer_state_dict": carried.state.native,
+        "scheduler_state_dict": None
+        if position is None
+        else scheduler_state(position, len(carried.state.groups)),
+        **{_copy_name(name): copy for name, copy in averaged.items()},
+        "scaler": _torch_scaler(ckpt.scaler),
+        "metrics": dict(ckpt.metrics) or None,
+        "config": dict(ckpt.config) or None,
+        "rng": dict(ckpt.rng) or None,
+    }
+    return {key: value for key, value in made.items() if value is not None}
+
+
+def _flax_tree(ckpt: Checkpoint, tree: Any, carried: Carried, averaged: Mapping[str, Any]) -> Any:
+    step = carried.state.step if ckpt.step is None else ckpt.step
+    if isinstance(tree, Record) and "opt_state" in tree:
+        counted = {"step": step} if "step" in tree and step is not None else {}
+        return Record(tree.type_name, {**tree, **counted, "opt_state": carried.state.native})
+    collections = tree if isinstance(tree, Mapping) and "params" in tree else {"params": tree}
+    state = {**collections, "opt_state": carried.state.native, "step": step or 0}
+    metadata = {
+        "epoch": ckpt.epoch,
+        "metrics": dict(ckpt.metrics) or None,
+        "config": dict(ckpt.config) or None,
+    }
+    made = {
+        "state": state,
+        "metadata": {key: value for key, value in metadata.items() if value is not None},
+        **{_copy_name(name): copy for name, copy in averaged.items()},
+        "scaler": _flax_scaler(ckpt.scaler),
+        "rng": dict(ckpt.rng) or None,
+    }
+    return {key: value for key, value in made.items() if value is not None and value != {}}
+
+
+def _copy_name(name: str) -> str:
+    return name if "ema" in name else f"ema_{name}"
+
+
+def _flax_scaler(scaler: Any) -> Any:
+    """torch's GradScaler as the fields of `flax.training.dynamic_scale.DynamicScale`."""
+    if not isinstance(scaler, Mapping) or "scale" not in scaler or "_growth_tracker" not in scaler:
+        return scaler
+    names = ("growth_factor", "backoff_factor", "growth_interval", "scale")
+    made = {name: number(scaler[name]) for name in names if name in scaler}
+    return {**made, "fin_steps": number(scaler["_growth_tracker"])}
+
+
+def _torch_scaler(scaler: Any) -> Any:
+    """The fields of Flax's DynamicScale as torch's GradScaler."""
+    if not isinstance(scaler, Mapping) or "fin_steps" not in scaler:
+        return scaler
+    defaults = {"growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000}
+    known = {name: number(scaler.get(name, value)) for name, value in defaults.items()}
+    return {
+        "scale": float(number(scaler["scale"])),
+        **known,
+        "_growth_tracker": int(number(scaler["fin_steps"])),
+    }
+
+
+def _kept_notes(ckpt: Checkpoint) -> list[str]:
+    if not ckpt.rng:
+        return []
+    return [
+        f"random states are kept as they are, and no other framework can go on with them: {', '.join(ckpt.rng)}"
+    ]

@@ -12,6 +12,7 @@ from pathlib import Path
 import flax.serialization
 import numpy as np
 import orbax.checkpoint as ocp
+import pandas
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -190,7 +191,6 @@ def test_metrics_as_a_table(save, tmp_path) -> None:
 
 
 def test_metrics_as_a_dataframe(save, tmp_path) -> None:
-    pandas = pytest.importorskip("pandas")
     save("epoch_1.pth", epoch=1, val_loss=0.25)
     frame = Run(tmp_path).metrics().dataframe()
     assert frame.loc[0, "val_loss"] == 0.25

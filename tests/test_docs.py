@@ -19,6 +19,7 @@ import io
 import pickle
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -174,7 +175,8 @@ def write_samples(folder: Path) -> None:
     """Leave a training run of ten epochs and the usual single files.
 
     `runs/exp1/checkpoint_epoch_{9,10}.pth`, `model.pth`, `a.pth`, `b.pth` (other weights), `b_orbax/` (equal to
-    a.pth), `model.safetensors`, `state.msgpack`, `state.pkl`.
+    a.pth), `model.safetensors`, `state.msgpack`, `state.pkl`; of Lightning `averaged.ckpt`, and of the Hugging Face
+    Trainer `checkpoint-4/`.
     """
     import flax.serialization
     import numpy as np
@@ -221,6 +223,8 @@ def write_samples(folder: Path) -> None:
     state = {"params": {"dense": {"kernel": np.ones((4, 3), np.float32)}}, "step": 7}
     (folder / "state.msgpack").write_bytes(flax.serialization.to_bytes(state))
     (folder / "state.pkl").write_bytes(pickle.dumps(state))
+    shutil.copy(ROOT / "tests/golden/lightning/2.6_averaged.ckpt", folder / "averaged.ckpt")
+    shutil.copytree(ROOT / "tests/golden/huggingface/trainer", folder / "checkpoint-4")
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote, unquote
 
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import DamagedFileError
 from ckpt_core.hookspecs import hookimpl
 from ckpt_core.layers import Layer, line
+from ckpt_core.layouts import Layout, Leaves, Roles
 from ckpt_core.npy import NPY_DTYPES, as_npy, read_npy
 from ckpt_core.shapes import ShapeRules
 from ckpt_core.sink import Sink
@@ -51,6 +53,30 @@ class NpzBackend(Backend):
 @hookimpl
 def ckpt_core_backends() -> list[Backend]:
     return [NpzBackend()]
+
+
+class BigVision(Layout):
+    name = "big_vision"
+    describes = "big_vision: params/..., opt/... and chrono/... in one flat table"
+    parts = ("params", "opt", "chrono")
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not isinstance(tree, dict) or not all(str(key).startswith(self.parts) for key in tree):
+            return None
+        places = {part: self.below(tree, part) for part in self.parts}
+        if not places["params"].paths:
+            return None
+        opt_states = {"opt": places["opt"]} if places["opt"].paths else {}
+        return Roles(params=(places["params"],), opt_states=opt_states)
+
+    def below(self, tree: dict[str, Any], part: str) -> Leaves:
+        prefix = f"{part}/"
+        return Leaves({tuple(key.split("/")[1:]): (key,) for key in tree if key.startswith(prefix)})
+
+
+@hookimpl
+def ckpt_core_layouts() -> list[Layout]:
+    return [BigVision()]
 
 
 @hookimpl

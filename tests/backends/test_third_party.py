@@ -136,6 +136,22 @@ with open_checkpoint(sys.argv[1]) as ckpt:
         assert official["params.w"].tolist() == [0, 1, 2]
 
 
+def test_a_layout_from_outside(installed: Path) -> None:
+    """What big_vision writes opens with its optimizer, and what the file means is what was put in."""
+    code = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from ckpt_core import open_checkpoint
+from layouts.meaning import GOLDEN, differences, facts_of, owners
+with open_checkpoint(GOLDEN / sys.argv[1]) as ckpt:
+    print(*differences(ckpt, facts_of(sys.argv[1])), sep="\\n")
+    print({len(roles) for roles in owners(ckpt).values()}, {claim.row for claim in ckpt.claims})
+"""
+    tests = Path(__file__).parents[1]
+    said = run(code, "big_vision/checkpoint.npz", tests, plugins=installed)
+    assert said.strip() == "{1} {'big_vision'}"
+
+
 @pytest.mark.parametrize("kind", ["objects", "a short member", "no header", "texts"])
 def test_what_it_refuses(installed: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "bad.npz"

@@ -25,7 +25,7 @@ from ckpt_core.schema import Checkpoint
 from ckpt_core.slots import abstract
 from ckpt_core.tree import KeyPath, map_with_path, render_path
 
-__all__ = ["Slot", "Template", "read_template", "template_json", "template_of"]
+__all__ = ["Slot", "Template", "abstract_tree", "read_template", "template_json", "template_of"]
 
 KIND: Final = "ckpt-template"
 VERSION: Final = 1
@@ -58,7 +58,7 @@ def template_of(like: Any) -> Template:
         if framework.owns(like):
             return framework.template(like)
     if isinstance(like, (Mapping, list, tuple)):
-        return _of_tree(_plain(like))
+        return _of_tree(like)
     raise UsageError(
         f"{_described(like)} does not say what a model expects",
         remedy="Pass a model, a tree of arrays or shapes, an open checkpoint, or a path.",
@@ -116,6 +116,17 @@ def _plain(like: Any) -> Any:
 
 def _of_tree(like: Any) -> Template:
     """A tree whose leaves are arrays or specs; arrays of one framework say that the names are its own."""
+    tree, framework = abstract_tree(like)
+    template = _of_checkpoint(checkpoint_of(Stored(tree), format="memory"), "the model")
+    return replace(template, framework=framework)
+
+
+def abstract_tree(like: Any) -> tuple[Any, str]:
+    """Return a tree of arrays or specs with abstract arrays in their places, and the framework that all are of, or "".
+
+    Raises:
+        UsageError: a leaf is neither; names it.
+    """
     frameworks: set[str] = set()
 
     def leaf(path: KeyPath, value: Any) -> Any:
@@ -129,9 +140,8 @@ def _of_tree(like: Any) -> Template:
             f"{_described(value)} is neither an array nor a shape and dtype", place=render_path(path)
         )
 
-    tree = map_with_path(leaf, like)
-    template = _of_checkpoint(checkpoint_of(Stored(tree), format="memory"), "the model")
-    return replace(template, framework=frameworks.pop() if len(frameworks) == 1 else "")
+    tree = map_with_path(leaf, _plain(like))
+    return tree, frameworks.pop() if len(frameworks) == 1 else ""
 
 
 def _spec(leaf: Any) -> tuple[ArraySpec | None, str]:

@@ -25,6 +25,7 @@ from ckpt_core.cli.inspect import inspect
 from ckpt_core.cli.ls import ls
 from ckpt_core.cli.prune import prune
 from ckpt_core.cli.render import clean_lines
+from ckpt_core.cli.transfer import transfer
 from ckpt_core.cli.validate import validate
 from ckpt_core.errors import CheckpointError
 
@@ -93,7 +94,7 @@ def ckpt(traceback: bool) -> None:
     """Open any checkpoint without running it, and convert it into any other format."""
 
 
-for command in (inspect, config, convert, diff, validate, explain, hash_command, ls, prune, backends):
+for command in (inspect, config, convert, diff, validate, explain, hash_command, ls, prune, backends, transfer):
     ckpt.add_command(command)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from ckpt_core.casting import dtype_named
+from ckpt_core.dtypes import is_complex, is_float
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
 from ckpt_core.select import matches
 from ckpt_core.transfer.binding import bind
-from ckpt_core.transfer.ops import Initial, Resize, Skip
+from ckpt_core.transfer.ops import Constant, Initial, Resize, Skip
 from ckpt_core.transfer.patterns import literal, parse_pattern
 from ckpt_core.transfer.plan import PROVEN, Evidence, Rule, TransferPlan
 from ckpt_core.transfer.reversing import reverse_plan
@@ -109,6 +111,7 @@ def prepared(request: Request, source: Template, target: Template) -> Prepared:
             found = found_plan(ours, theirs)
             known.append((theirs, found))
         plan = _merged(plan, placed(found, part, below))
+    plan = plan.with_rules(*_unlearned(plan, source, target, set(outside), set(kept)))
     names = tuple(join_name(below) for below in parts if below)
     return Prepared(plan, tuple(outside), tuple(kept), join_name(part), names)
 
@@ -166,6 +169,40 @@ def _merged(plan: TransferPlan, other: TransferPlan) -> TransferPlan:
         source_framework=plan.source_framework or other.source_framework,
         target_framework=plan.target_framework or other.target_framework,
     )
+
+
+_UNLEARNED: Final[Mapping[str, float]] = {"num_batches_tracked": 0}
+"""What the way back, or a target without values, is given for counters that only one framework keeps."""
+
+
+def _unlearned(
+    plan: TransferPlan, source: Template, target: Template, outside: set[str], kept: set[str]
+) -> list[Rule]:
+    """Rules for what is left over and no learned weight: counters, position numbers, masks.
+
+    Integers and booleans are not learned, nor are the buffers of a live torch module besides running statistics.
+    They are left where they are, never consumed.
+    """
+    taken, given = _spoken_for(plan, source, target)
+    rules = []
+    for slot in source.slots:
+        if slot.name not in taken | outside and _is_unlearned(slot):
+            back = _UNLEARNED.get(slot.path[-1], "initial")
+            why = Evidence("type", f"{slot.spec.dtype} {slot.role}: no learned weight")
+            rules.append(Rule((literal(slot.path),), (), (Skip("no learned weight", back),), PROVEN, (why,)))
+    for slot in target.slots:
+        if slot.name not in given | kept and slot.tied is None and _is_unlearned(slot):
+            value = _UNLEARNED.get(slot.path[-1])
+            op = Initial("no learned weight") if value is None else Constant(value)
+            why = Evidence("type", f"{slot.spec.dtype} {slot.role}: no learned weight")
+            rules.append(Rule((), (literal(slot.path),), (op,), PROVEN, (why,)))
+    return rules
+
+
+def _is_unlearned(slot: Slot) -> bool:
+    is_number = is_float(slot.spec.dtype) or is_complex(slot.spec.dtype)
+    is_statistic = slot.path[-1] in ("running_mean", "running_var", "mean", "var")
+    return not is_number or (slot.role == "buffer" and not is_statistic)
 
 
 def found_plan(source: Template, target: Template) -> TransferPlan:

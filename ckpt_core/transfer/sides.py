@@ -17,7 +17,7 @@ from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
 from ckpt_core.slots import slots_of
 from ckpt_core.storage import AbstractStorage
-from ckpt_core.template import template_of
+from ckpt_core.template import abstract_tree, template_of
 from ckpt_core.tree import KeyPath, flatten, map_with_path
 from ckpt_core.view import nest
 
@@ -92,10 +92,14 @@ def target_of(like: Any) -> Target:
         return Target(template)  # shapes alone, which `template_of` knows how to read
     if isinstance(like, (str, os.PathLike, Checkpoint)):
         return Target(template, _with_bytes(arrays_by_name(ckpt)))
+    if isinstance(like, (Mapping, list, tuple)) and not list(arrays_by_name(ckpt)):
+        ckpt = checkpoint_of(Stored(abstract_tree(like)[0]), format="memory")
     places = {
         slot.name: path
         for path, slot in slots_of(ckpt.tree, params=ckpt.roles.params, buffers=ckpt.roles.buffers).items()
     }
+    if any(slot.name not in places for slot in template.slots):
+        return Target(template)
     leaves = dict(flatten(ckpt.tree))
     initial = _with_bytes({name: leaves[path] for name, path in places.items()})
     return Target(template, initial, ckpt.tree, places)
@@ -116,20 +120,27 @@ def _with_bytes(arrays: Mapping[str, LazyArray]) -> dict[str, LazyArray]:
     }
 
 
-def arranged(template: Template, arrays: Mapping[str, LazyArray]) -> Any:
-    """Return the tree of a template's framework with these arrays.
+def arranged(template: Template, arrays: Mapping[str, LazyArray], kind: str | None = None) -> Any:
+    """Return the tree of a framework with these arrays.
 
-    A torch state dict is flat and dotted; Flax variables are nested, parameters below "params" and buffers, where
-    there are any, below "batch_stats"; without a framework the names are nested.
+    A torch state dict is flat and dotted. Linen's variables are nested, parameters below "params" and buffers, where
+    there are any, below "batch_stats". NNX's pure dict, and the tree of no framework, nest the names as they are.
+
+    Arguments:
+        template: the slots.
+        arrays: what they hold, by name.
+        kind: "torch", "flax", "nnx" or ""; without it that of the template.
     """
     slots = template.by_name()
-    if template.framework == "torch":
+    kind = template.framework if kind is None else kind
+    if kind == "torch":
         return {".".join(slots[name].path): array for name, array in arrays.items()}
-    params = _nested((slots[name], array) for name, array in arrays.items() if slots[name].role != "buffer")
-    buffers = _nested((slots[name], array) for name, array in arrays.items() if slots[name].role == "buffer")
-    if template.framework == "flax":
-        return {"params": params, "batch_stats": buffers} if buffers else {"params": params}
-    return params | buffers
+    params = {name: array for name, array in arrays.items() if slots[name].role != "buffer"}
+    if kind != "flax":
+        return _nested((slots[name], array) for name, array in arrays.items())
+    tree = {"params": _nested((slots[name], array) for name, array in params.items())}
+    buffers = _nested((slots[name], arrays[name]) for name in arrays if name not in params)
+    return {**tree, "batch_stats": buffers} if buffers else tree
 
 
 def _nested(pairs: Iterable[tuple[Slot, LazyArray]]) -> dict[str, Any]:

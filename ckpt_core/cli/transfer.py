@@ -1,0 +1,185 @@
+"""`ckpt transfer`: the weights of one model into another."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import os
+import re
+import sys
+import types
+from typing import Any, Final
+
+import click
+
+from ckpt_core.cli.jsonable import jsonable
+from ckpt_core.cli.options import json_option, opening_options
+from ckpt_core.cli.progress import progress_bar
+from ckpt_core.cli.render import arrays_text, clean, clean_lines, emit, emit_json
+from ckpt_core.cli.transfer_plan import plan_json, plan_text
+from ckpt_core.errors import UsageError
+from ckpt_core.opening import open_checkpoint
+from ckpt_core.transfer import transfer as transfer_weights
+from ckpt_core.transfer import verify, write_plan
+from ckpt_core.transfer.transferring import Check, Transferred
+
+__all__ = ["transfer"]
+
+_ATTRIBUTE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+@click.command(
+    epilog="Exit codes: 0 done (--check: it fits); 1 --check: it does not fit, --plan-only: a line is unsettled; "
+    "2 an error, and the target is as it was; 130 interrupted, likewise."
+)
+@click.argument("source")
+@click.option(
+    "--like", required=True, metavar="TARGET",
+    help="What the target expects: a template from `ckpt inspect --template`, a checkpoint of it, or "
+    "module:attribute, a model in your own code (or a function that makes one), which is imported.",
+)  # fmt: skip
+@click.option("--out", metavar="PATH", help="The checkpoint to write.")
+@click.option(
+    "--to", metavar="KIND",
+    help="How it is arranged (flax, nnx or torch), or its format; without it the target and the suffix decide.",
+)  # fmt: skip
+@click.option("--rules", metavar="FILE", help="A plan in TOML; what it leaves open is found.")
+@click.option(
+    "--select", multiple=True, metavar="PART",
+    help="The part of SOURCE to take, such as 'encoder/**'; repeated, the first that is there.",
+)  # fmt: skip
+@click.option(
+    "--into", multiple=True, metavar="PART", help="A part of the target to fill; repeated, each gets a copy."
+)
+@click.option(
+    "--skip", multiple=True, metavar="PATTERN",
+    help="Names on either side that are left out on purpose, such as 'head/**'. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--resize", multiple=True, metavar="TARGET=SOURCE",
+    help="A table of another size: what both have is copied. May be repeated.",
+)  # fmt: skip
+@click.option("--cast", metavar="DTYPE", help="A floating-point dtype for what is transferred, such as bf16.")
+@click.option("--reverse", is_flag=True, help="The plan leads from TARGET to SOURCE: go back.")
+@click.option(
+    "--optional", is_flag=True, help="An absent SOURCE is a warning, and every slot stays as it is."
+)
+@click.option("--plan-only", is_flag=True, help="Print the plan with its evidence; write nothing else.")
+@click.option("--save-plan", metavar="FILE", help="Write the plan as TOML.")
+@click.option(
+    "--check", is_flag=True, help="Say whether SOURCE holds what the target needs; read no weights."
+)
+@click.option("--force", is_flag=True, help="Replace an existing target.")
+@opening_options
+@json_option
+def transfer(
+    source: str,
+    like: str,
+    out: str | None,
+    to: str | None,
+    rules: str | None,
+    select: tuple[str, ...],
+    into: tuple[str, ...],
+    skip: tuple[str, ...],
+    resize: tuple[str, ...],
+    cast: str | None,
+    reverse: bool,
+    optional: bool,
+    plan_only: bool,
+    save_plan: str | None,
+    check: bool,
+    force: bool,
+    as_json: bool,
+    opening: dict[str, Any],
+) -> None:
+    """Bring the weights of SOURCE into another model: other names, other layouts, the same function.
+
+    The plan is found from names, shapes, structure and types; a line that these do not settle is an error that
+    names the candidates and the rule to add.
+    """
+    if not (out or plan_only or check or save_plan):
+        raise UsageError(
+            "there is nothing to do", remedy="Add --out PATH, --plan-only, --save-plan FILE or --check."
+        )
+    asked: dict[str, Any] = {
+        "rules": rules, "select": select, "into": into, "skip": skip, "resize": _pairs(resize), "reverse": reverse,
+    }  # fmt: skip
+    target = _target(like)
+    absent = optional and not os.path.exists(source)
+    ckpt = None if absent else open_checkpoint(source, **opening)
+    try:
+        if (plan_only or check or save_plan) and not out:
+            result = verify(ckpt, target, **asked)
+            if save_plan:
+                write_plan(result.plan, save_plan)
+            _show_check(result, plan_only, check, as_json, save_plan)
+            click.get_current_context().exit(_exit_code(result, plan_only, check))
+        done = transfer_weights(
+            ckpt if ckpt is not None else source, target, **asked, cast=cast, optional=optional
+        )
+        if save_plan:
+            write_plan(done.plan, save_plan)
+        _write(done, str(out), to, force, as_json)
+    finally:
+        if ckpt is not None:
+            ckpt.close()
+
+
+def _exit_code(result: Check, plan_only: bool, check: bool) -> int:
+    return int(bool(result.problems)) if check else int(plan_only and bool(result.plan.unsettled))
+
+
+def _show_check(result: Check, plan_only: bool, check: bool, as_json: bool, saved: str | None) -> None:
+    if as_json:
+        problems = [dataclasses.asdict(problem) for problem in result.problems]
+        emit_json(jsonable({"fits": not problems, "problems": problems, "plan": plan_json(result.plan)}))
+        return
+    if plan_only:
+        emit(plan_text(result.plan))
+    if saved:
+        emit(
+            f"{clean(saved, 500)}: {len(result.plan.rules)} rules, {len(result.plan.unsettled)} unsettled lines"
+        )
+    if check:
+        emit(clean_lines(str(result)))
+
+
+def _write(done: Transferred, out: str, to: str | None, force: bool, as_json: bool) -> None:
+    with progress_bar("transferring") as report:
+        receipt = done.save(out, to=to, force=force, progress=report)
+    if as_json:
+        emit_json(jsonable({"out": out, **dataclasses.asdict(receipt)}))
+        return
+    lines = [
+        f"{clean(receipt.source, 500)} -> {clean(out, 500)}: {arrays_text(len(receipt.filled))}",
+        str(receipt),
+    ]
+    emit(clean_lines("\n".join(lines)))
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        target, separator, source = text.partition("=")
+        if not (target and separator and source):
+            raise UsageError(f"--resize takes TARGET=SOURCE, not {text!r}")
+        pairs[target] = source
+    return pairs
+
+
+def _target(like: str) -> Any:
+    """A path as it is; the object that `module:attribute` names, imported because the caller says so."""
+    if os.path.exists(like) or not _ATTRIBUTE.fullmatch(like):
+        return like
+    module, _, attribute = like.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        value: Any = importlib.import_module(module)
+        for name in attribute.split("."):
+            value = getattr(value, name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{like} cannot be imported: {error}") from error
+    makes_a_model = isinstance(value, (types.FunctionType, types.MethodType, functools.partial))
+    return value() if makes_a_model else value

@@ -75,6 +75,11 @@ class Diff:
         """Say whether nothing differs."""
         return not self.differences
 
+    def _repr_html_(self) -> str:
+        from ckpt_core.notebook import diff_html
+
+        return diff_html(self)
+
 
 def diff(
     a: str | os.PathLike[str] | Checkpoint,

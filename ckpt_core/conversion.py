@@ -49,6 +49,11 @@ class Receipt:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    def _repr_html_(self) -> str:
+        from ckpt_core.notebook import receipt_html
+
+        return receipt_html(self)
+
 
 def convert(
     source: str | os.PathLike[str] | Checkpoint,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-__all__ = ["note_html", "section_html", "table_html", "text_html"]
+__all__ = ["folded_html", "note_html", "section_html", "table_html", "text_html"]
 
 _LIMIT: Final = 500
 """Characters of a cell that are shown: a file chooses its names, and may choose very long ones."""
@@ -50,6 +50,11 @@ def table_html(columns: Sequence[str], rows: Sequence[Sequence[Any]], marked: Co
 def section_html(title: str, *blocks: str) -> str:
     """Return blocks of HTML under a title (plain text)."""
     return f'<div><div style="font-weight:600;margin:4px 0">{text_html(title)}</div>{"".join(blocks)}</div>'
+
+
+def folded_html(title: str, *blocks: str) -> str:
+    """Return blocks of HTML that open at a click on their title (plain text)."""
+    return f"<details><summary>{text_html(title)}</summary>{''.join(blocks)}</details>"
 
 
 def note_html(text: str) -> str:

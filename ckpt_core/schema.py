@@ -334,6 +334,11 @@ class Checkpoint:
     def __repr__(self) -> str:
         return f"<Checkpoint {self.path or 'in memory'}: {self.format}, {self.layout or 'no layout'}>"
 
+    def _repr_html_(self) -> str:
+        from ckpt_core.notebook import checkpoint_html
+
+        return checkpoint_html(self)
+
 
 def _common_prefixes(names: list[tuple[str, ...]]) -> tuple[str, ...]:
     found: list[str] = []

@@ -143,3 +143,8 @@ class ResolvedConfig:
     def values(self) -> dict[str, Any]:
         """The values by dotted field name."""
         return {name: origin.value for name, origin in self.provenance.items()}
+
+    def _repr_html_(self) -> str:
+        from ckpt_core.notebook import config_html
+
+        return config_html(self)

@@ -107,4 +107,5 @@ class ResumePlan:
         return f"{text}; {self.remaining} of {self.target} epochs remain"
 
     def _repr_html_(self) -> str:
-        return section_html("Resuming", table_html((), self._rows()))
+        rows = [(title, " ".join(text.split())) for title, text in self._rows()]
+        return section_html("resuming", table_html((), rows))

@@ -76,6 +76,11 @@ class Restored:
             )
         return "\n".join(lines + [f"  -> {clean(hint, 500)}" for hint in self.next])
 
+    def _repr_html_(self) -> str:
+        from ckpt_core.notebook import restored_html
+
+        return restored_html(self)
+
     def _rows(self) -> list[tuple[str, str]]:
         metrics = [f"{clean(name)} = {_short(value)}" for name, value in list(self.metrics.items())[:_SHOWN]]
         waived = len(self.report.waived)

@@ -146,6 +146,11 @@ class ValidationReport:
     def __str__(self) -> str:
         return "\n".join(report_lines(self))
 
+    def _repr_html_(self) -> str:
+        from ckpt_core.notebook import validation_html
+
+        return validation_html(self)
+
 
 def _plain(problem: Problem) -> dict[str, Any]:
     sides = {side: _side(getattr(problem, side)) for side in ("found", "expected")}

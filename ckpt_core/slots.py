@@ -11,6 +11,7 @@ from typing import Any
 from ckpt_core.arrays import ArraySpec, LazyArray
 from ckpt_core.framework import Slot
 from ckpt_core.keypath import Index, Part, join_name, split_name
+from ckpt_core.layouts.base import Place
 from ckpt_core.storage import AbstractStorage
 from ckpt_core.tree import KeyPath, flatten
 from ckpt_core.view import named_weights, nest
@@ -26,8 +27,8 @@ def abstract(spec: ArraySpec, storage: AbstractStorage | None = None) -> LazyArr
 def slots_of(
     tree: Any,
     *,
-    params: Iterable[KeyPath] = ((),),
-    buffers: Iterable[KeyPath] = (),
+    params: Iterable[Place] = ((),),
+    buffers: Iterable[Place] = (),
     roles: Mapping[KeyPath, str] | None = None,
     layers: Mapping[KeyPath, Mapping[str, Any]] | None = None,
 ) -> dict[KeyPath, Slot]:

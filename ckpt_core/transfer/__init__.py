@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckpt_core.transfer.binding import Problem
+from ckpt_core.transfer.forward import Agreement, Settled, settle_by_forward, verify_transfer
 from ckpt_core.transfer.plan import Candidate, Evidence, Rule, TransferPlan, Unsettled
 from ckpt_core.transfer.receipt import Receipt
 from ckpt_core.transfer.reversing import reverse_plan
@@ -10,12 +11,14 @@ from ckpt_core.transfer.toml import parse_plan, plan_toml, read_plan, write_plan
 from ckpt_core.transfer.transferring import Check, Transferred, transfer, verify
 
 __all__ = [
+    "Agreement",
     "Candidate",
     "Check",
     "Evidence",
     "Problem",
     "Receipt",
     "Rule",
+    "Settled",
     "TransferPlan",
     "Transferred",
     "Unsettled",
@@ -23,7 +26,9 @@ __all__ = [
     "plan_toml",
     "read_plan",
     "reverse_plan",
+    "settle_by_forward",
     "transfer",
     "verify",
+    "verify_transfer",
     "write_plan",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,7 @@ from ckpt_core.transfer.ops import Filling, Skip, chain_specs
 from ckpt_core.transfer.patterns import Pattern, parse_pattern
 from ckpt_core.transfer.plan import Rule, TransferPlan, Unsettled
 
-__all__ = ["Bound", "Problem", "Step", "bind", "open_lines"]
+__all__ = ["Bound", "Problem", "Step", "bind", "names_like", "open_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,19 @@ def open_lines(plan: TransferPlan, taken: set[str], given: set[str]) -> list[Uns
     """
 
     def settled(line: Unsettled) -> bool:
-        names, known = (line.target, given) if line.target else (line.source, taken)
-        found = [parse_pattern(name).fill({}) for name in names]
-        return any(name in known for name in found)
+        texts, known = (line.target, given) if line.target else (line.source, taken)
+        return any(names_like(text, known) for text in texts)
 
     return [line for line in plan.unsettled if not settled(line)]
+
+
+def names_like(text: str, names: Collection[str]) -> list[str]:
+    """Return those of some names that a pattern fits."""
+    pattern = parse_pattern(text)
+    if not pattern.captures:
+        name = pattern.fill({})
+        return [name] if name in names else []
+    return [name for name in names if pattern.match(name) is not None]
 
 
 def _is_end(rule: Rule) -> bool:

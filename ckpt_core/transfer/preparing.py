@@ -13,7 +13,7 @@ from ckpt_core.errors import UsageError
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
 from ckpt_core.select import matches
-from ckpt_core.transfer.binding import bind
+from ckpt_core.transfer.binding import bind, names_like
 from ckpt_core.transfer.ops import Constant, Initial, Resize, Skip
 from ckpt_core.transfer.patterns import literal, parse_pattern
 from ckpt_core.transfer.plan import PROVEN, Evidence, Rule, TransferPlan
@@ -129,9 +129,10 @@ def _spoken_for(plan: TransferPlan, source: Template, target: Template) -> tuple
     bound = bind(plan, {slot.name: slot.spec for slot in source.slots}, target.by_name())
     taken = {name for step in bound.steps for name in step.sources}
     given = {name for step in bound.steps for name in step.targets}
+    sources, slots = [slot.name for slot in source.slots], target.by_name()
     for line in plan.unsettled:
-        taken |= {parse_pattern(text).fill({}) for text in line.source}
-        given |= {parse_pattern(text).fill({}) for text in line.target}
+        taken |= {name for text in line.source for name in names_like(text, sources)}
+        given |= {name for text in line.target for name in names_like(text, slots)}
     return taken, given
 
 

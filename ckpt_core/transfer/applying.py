@@ -161,7 +161,7 @@ def apply_plan(
         tuple(filled[name] for name in slots if name in filled),
         _destinations(filled.values(), parts, target.template.title),
         selected,
-        (*notes, *_dtype_notes(made, target.template)),
+        (*notes, *(_dtype_notes(made, target.template) if cast is None else ())),
     )
     return Applied({name: made[name] for name in slots if name in made}, receipt)
 
@@ -226,6 +226,6 @@ def _dtype_notes(made: Mapping[str, LazyArray], template: Template) -> list[str]
         if slot.name in made and made[slot.name].dtype != slot.spec.dtype
     )
     return [
-        f"{count} arrays are {dtype} where the target has {wanted}; nothing was cast"
+        f"{count} array{' is' if count == 1 else 's are'} {dtype} where the target has {wanted}; nothing was cast"
         for (dtype, wanted), count in other.items()
     ]

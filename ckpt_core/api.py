@@ -16,6 +16,15 @@ from ckpt_core.hashing import hash_weights
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.runs import ResumePlan, Run, add_resume_arguments, plan_resume
 from ckpt_core.saving import save_checkpoint
+from ckpt_core.transfer import (
+    TransferPlan,
+    Transferred,
+    add_transfer_arguments,
+    settle_by_forward,
+    transfer,
+    verify_transfer,
+)
+from ckpt_core.transfer.matching import plan_transfer
 from ckpt_core.validation import (
     Explanation,
     Restored,
@@ -36,8 +45,11 @@ __all__ = [
     "ResumePlan",
     "Run",
     "ShapeRules",
+    "TransferPlan",
+    "Transferred",
     "ValidationReport",
     "add_resume_arguments",
+    "add_transfer_arguments",
     "check_config",
     "config_drift",
     "convert",
@@ -47,8 +59,12 @@ __all__ = [
     "hash_weights",
     "open_checkpoint",
     "plan_resume",
+    "plan_transfer",
     "resolve_config",
     "restore",
     "save_checkpoint",
+    "settle_by_forward",
+    "transfer",
     "validate",
+    "verify_transfer",
 ]

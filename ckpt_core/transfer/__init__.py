@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckpt_core.transfer.arguments import TransferArguments, add_transfer_arguments
 from ckpt_core.transfer.binding import Problem
 from ckpt_core.transfer.forward import Agreement, Settled, settle_by_forward, verify_transfer
 from ckpt_core.transfer.plan import Candidate, Evidence, Rule, TransferPlan, Unsettled
@@ -19,9 +20,11 @@ __all__ = [
     "Receipt",
     "Rule",
     "Settled",
+    "TransferArguments",
     "TransferPlan",
     "Transferred",
     "Unsettled",
+    "add_transfer_arguments",
     "parse_plan",
     "plan_toml",
     "read_plan",

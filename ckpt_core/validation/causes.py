@@ -62,7 +62,7 @@ def likely_fields(
         ]
         for field in given or _saved(*shapes, known):
             causes.setdefault(field.field, field)
-    for cause in explain_counts(leaves_of(expected), leaves_of(found), rules):
+    for cause in explain_counts(leaves_of(expected), leaves_of(found), rules) if rules else ():
         causes.setdefault(cause.field, LikelyField(cause.field, cause.values, cause.instead, cause.equation))
     return tuple(sorted(causes.values(), key=lambda field: len(field.values)))
 

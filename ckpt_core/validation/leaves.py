@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ckpt_core.arrays import ArraySpec, LazyArray
@@ -67,32 +67,25 @@ def compared(
         optional: names that the checkpoint may have or lack.
         roles: those of the checkpoint's leaves, for what only it has.
     """
-    problems: list[Problem] = []
     matched: list[str] = []
     through = _through_ties(found, expected)
+    known = expected.keys() | set(optional)
+    rest = {name: spec for name, spec in found.items() if name not in known}
+    absent = {name: slot.spec for name, slot in expected.items() if through.get(name, name) not in found}
+    near = near_names(absent, rest)
+    problems: list[Problem] = []
     for name, slot in expected.items():
         spec = found.get(through.get(name, name))
         if spec is None:
-            problems.append(Problem("missing", name, None, slot.spec, slot.role))
-        elif spec.shape != slot.spec.shape:
-            problems.append(Problem("shape", name, spec, slot.spec, slot.role))
-        elif spec.dtype != slot.spec.dtype:
-            problems.append(Problem("dtype", name, spec, slot.spec, slot.role))
-        else:
+            problems.append(Problem("missing", name, None, slot.spec, slot.role, near.get(name)))
+        elif spec == slot.spec:
             matched.append(name)
-    known = expected.keys() | set(optional)
-    rest = {name: spec for name, spec in found.items() if name not in known}
-    near = near_names({p.name: slot for p in problems if isinstance(slot := _missing(p), ArraySpec)}, rest)
-    problems = [replace(p, near=near[p.name]) if p.name in near else p for p in problems]
-    problems += [
-        Problem("unexpected", name, spec, None, (roles or {}).get(name, "param"))
-        for name, spec in rest.items()
-    ]
+        else:
+            kind = "shape" if spec.shape != slot.spec.shape else "dtype"
+            problems.append(Problem(kind, name, spec, slot.spec, slot.role))
+    for name, spec in rest.items():
+        problems.append(Problem("unexpected", name, spec, None, (roles or {}).get(name, "param")))
     return Comparison(tuple(problems), tuple(matched), through)
-
-
-def _missing(problem: Problem) -> ArraySpec | str | None:
-    return problem.expected if problem.kind == "missing" else None
 
 
 def _through_ties(found: Mapping[str, ArraySpec], expected: Mapping[str, Slot]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from ckpt_core.keypath import join_name, split_name
 
 __all__ = ["common_prefix", "near_names", "without_prefix"]
 
-_NUMBER: Final = re.compile(r"\d+")
+_NUMBER: Final = re.compile(r"([0-9]+)")
 _PATTERNS: Final = 120
 """Different names on each side, numbers left out, that are compared with each other."""
 
@@ -100,7 +100,8 @@ def near_names(missing: Mapping[str, ArraySpec], unexpected: Mapping[str, ArrayS
         matcher = difflib.SequenceMatcher(autojunk=False)
         matcher.set_seq2(pattern)
         for other, others in list(there.items())[:_PATTERNS]:
-            bonus = _SAME_SPEC if missing[names[0]] == unexpected[others[0]] else 0.0
+            is_alike = missing[next(iter(names.values()))] == unexpected[next(iter(others.values()))]
+            bonus = _SAME_SPEC if is_alike else 0.0
             matcher.set_seq1(other)
             if matcher.real_quick_ratio() + bonus < _NEAR or matcher.quick_ratio() + bonus < _NEAR:
                 continue
@@ -117,17 +118,20 @@ def near_names(missing: Mapping[str, ArraySpec], unexpected: Mapping[str, ArrayS
     return found
 
 
-def _by_pattern(names: Iterable[str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
+Numbers = tuple[str, ...]
+
+
+def _by_pattern(names: Iterable[str]) -> dict[str, dict[Numbers, str]]:
+    """Names by what they are without their numbers, then by these."""
+    groups: dict[str, dict[Numbers, str]] = {}
     for name in names:
-        groups.setdefault(_NUMBER.sub("#", name), []).append(name)
+        parts = _NUMBER.split(name)
+        groups.setdefault("#".join(parts[::2]), {})[tuple(parts[1::2])] = name
     return groups
 
 
-def _paired(names: list[str], others: list[str]) -> list[tuple[str, str]]:
+def _paired(names: Mapping[Numbers, str], others: Mapping[Numbers, str]) -> list[tuple[str, str]]:
     """Pair names of two patterns that have the same numbers; single ones whatever their numbers are."""
     if len(names) == len(others) == 1:
-        return [(names[0], others[0])]
-    by_numbers = {tuple(_NUMBER.findall(other)): other for other in others}
-    pairs = [(name, by_numbers.get(tuple(_NUMBER.findall(name)))) for name in names]
-    return [(name, other) for name, other in pairs if other is not None]
+        return list(zip(names.values(), others.values(), strict=True))
+    return [(name, others[numbers]) for numbers, name in names.items() if numbers in others]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from ckpt_core.framework import Template
 from ckpt_core.schema import Checkpoint
-from ckpt_core.template import framework_of
 from ckpt_core.validation.report import LikelyField, Prefix, Problem
 from ckpt_core.validation.text import values_text
 
@@ -80,13 +80,15 @@ def _patterns(problems: Collection[Problem]) -> list[str]:
     return [f"{top}/**" for top in list(tops)[:3]] + (["..."] if len(tops) > 3 else [])
 
 
-def framework_note(ckpt: Checkpoint, template: Template, problems: Collection[Problem]) -> str:
-    """Return a sentence where the checkpoint's names are one framework's and the model's another's, else ""."""
-    absent = [problem for problem in problems if problem.kind == "missing"]
-    if not absent:
+def framework_note(template: Template, names: Iterable[str], problems: Collection[Problem]) -> str:
+    """Return a sentence where the checkpoint's names are one framework's and the model's another's, else "".
+
+    The names decide, not the container: one framework's weights are at home in the other's files, too.
+    """
+    if not any(problem.kind == "missing" for problem in problems):
         return ""
-    ours = _names_of([name for name, _ in ckpt.params.leaves()]) or framework_of(ckpt)
-    theirs = template.framework or _names_of([slot.name for slot in template.slots[:_LOOK]])
+    ours = _names_of(names)
+    theirs = _names_of(slot.name for slot in template.slots) or template.framework
     if not ours or not theirs or ours == theirs:
         return ""
     return (
@@ -95,10 +97,10 @@ def framework_note(ckpt: Checkpoint, template: Template, problems: Collection[Pr
     )
 
 
-def _names_of(names: Sequence[str]) -> str:
+def _names_of(names: Iterable[str]) -> str:
     """The framework whose layers have such names, or "" where they do not say."""
     counts = dict.fromkeys(_MARKS, 0)
-    for name in names[:_LOOK]:
+    for name in itertools.islice(names, _LOOK):
         last = name.rpartition("/")[2]
         for framework, marks in _MARKS.items():
             counts[framework] += last in marks

@@ -205,7 +205,7 @@ def explained(
     fields = likely_fields(
         report.problems, shapes, wanted, ckpt.config, rules_of(asked.rules, leaves_of(shapes))
     )
-    foreign = framework_note(ckpt, template, report.problems)
+    foreign = framework_note(template, found, report.problems)
     notes = [foreign] if foreign else count_notes(found, expected)[:_MOST_NOTES] if prefix is None else []
     notes += _copies_note(ckpt)
     return replace(

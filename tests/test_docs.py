@@ -140,7 +140,7 @@ def run_console(fence: Fence, folder: Path) -> None:
 def run_python(fence: Fence, namespace: dict[str, Any]) -> None:
     """Run a fence in the page's namespace; `# value` comments after print() are not compared."""
     source = "\n" * fence.line + fence.code  # errors name the page's own lines
-    code = compile(source, str(fence.page), "exec")
+    code = compile(source, str(fence.page), "exec", dont_inherit=True)
     with contextlib.redirect_stdout(io.StringIO()):
         if fence.directive == "raises":
             with pytest.raises(Exception) as caught:

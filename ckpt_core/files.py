@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -110,6 +111,22 @@ def _open_same(path: str, identity: Identity) -> int:
         os.close(fd)
         raise DamagedFileError("the file changed since the checkpoint was opened", path=path)
     return fd
+
+
+def read_small(path: str, limit: int) -> bytes | None:
+    """Return the bytes of a regular file of at most `limit` bytes; None for anything else, and for a link."""
+    try:
+        fd = os.open(path, _FLAGS | getattr(os, "O_NOFOLLOW", 0))
+    except (OSError, ValueError):
+        return None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+            return None
+        data = pread(fd, status.st_size, 0)
+        return data if len(data) == status.st_size else None
+    finally:
+        os.close(fd)
 
 
 def fill(fd: int, buffer: memoryview, position: int, done: int, path: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from ckpt_core.arrays import LazyArray, Piece
+from ckpt_core.arrays import MAX_DIMENSIONS, LazyArray, Piece
 from ckpt_core.dtypes import ITEMSIZE, is_extended, name_of, to_numpy
 from ckpt_core.errors import DamagedFileError, UnsupportedError
 from ckpt_core.storage import MemoryStorage, Storage
@@ -21,6 +22,17 @@ NPY_DTYPES: Final = frozenset(name for name in ITEMSIZE if not is_extended(name)
 
 HEADER: Final = 1 << 14
 """Bytes at the start of a `.npy` file that its header fits in."""
+
+_LENGTH: Final = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}
+"""Bytes of the header's length, by the version of the format."""
+
+_DIGITS: Final = 19
+
+_ENTRY: Final = re.compile(
+    rb"""\s*['"](descr|fortran_order|shape)['"]\s*:\s*"""
+    rb"""(['"][<>|=]?[a-zA-Z]\d{0,9}(?:\[\w{1,9}\])?['"]|\[[^{}]*\]|True|False|\([\d,L\s]*\))\s*(?:,\s*|\Z)"""
+)
+"""One entry of a header: its name, and its value, which is a dtype, a list of fields, a truth or a tuple of sizes."""
 
 
 class Header(NamedTuple):
@@ -47,17 +59,52 @@ def read_header(data: bytes | memoryview, place: str | None = None) -> Header:
     Raises:
         DamagedFileError: it is none.
     """
-    head = io.BytesIO(data)
-    formats = np.lib.format
+    raw = bytes(data)
+    width = _LENGTH.get(raw[6:8])
+    if raw[:6] != b"\x93NUMPY" or width is None:
+        raise DamagedFileError("has no valid header: it does not begin as one", place=place)
+    first = 8 + width
+    start = first + int.from_bytes(raw[8:first], "little")
+    entries = _entries(raw[first:start]) if start <= len(raw) else {}
+    shape, order, descr = (entries.get(key, b"") for key in (b"shape", b"fortran_order", b"descr"))
+    if shape[:1] != b"(" or order not in (b"True", b"False") or descr[:1] not in (b"'", b'"', b"["):
+        raise DamagedFileError("has no valid header: it is no dictionary of its three entries", place=place)
+    return Header(_shape(shape, place), order == b"True", _dtype(descr, place), start)
+
+
+def _entries(text: bytes) -> dict[bytes, bytes]:
+    """Return the entries of a header, each value as it is written; nothing where anything else stands there.
+
+    numpy writes a Python literal and reads it with Python's own parser; this takes what it writes, and no more.
+    """
+    found: dict[bytes, bytes] = {}
+    text = text.strip()
+    if text[:1] != b"{" or text[-1:] != b"}":
+        return found
+    body, position = text[1:-1], 0
+    while match := _ENTRY.match(body, position):
+        if match[1] in found:
+            return {}
+        found[match[1]] = match[2]
+        position = match.end()
+    return found if position == len(body) else {}
+
+
+def _shape(text: bytes, place: str | None) -> tuple[int, ...]:
+    sizes = [size for size in re.split(rb"[(),L\s]+", text) if size]
+    if len(sizes) > MAX_DIMENSIONS or any(len(size) > _DIGITS for size in sizes):
+        raise DamagedFileError(f"has no valid header: shape {text[:80]!r}", place=place)
+    return tuple(map(int, sizes))
+
+
+def _dtype(text: bytes, place: str | None) -> np.dtype[Any]:
+    name = text[1:-1].decode("latin-1")
+    if text[:1] == b"[":
+        raise UnsupportedError("holds a numpy structure, which is no array of numbers", place=place)
     try:
-        is_first = formats.read_magic(head) == (1, 0)
-        parse = formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0
-        shape, is_fortran, dtype = parse(head)
-    except Exception as error:  # numpy's parser has many ways to refuse a header
-        raise DamagedFileError(f"has no valid header: {error}", place=place) from error
-    if any(size < 0 for size in shape):
-        raise DamagedFileError(f"has no valid header: shape {shape}", place=place)
-    return Header(shape, is_fortran, dtype, head.tell())
+        return np.dtype(name)
+    except TypeError:
+        raise DamagedFileError(f"has no valid header: dtype {name!r}", place=place) from None
 
 
 def read_npy(storage: Storage, place: str | None = None) -> LazyArray:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, UnsafePathError
-from ckpt_core.files import Pool, fill, identity_of, pread
+from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, LimitError, UnsafePathError
+from ckpt_core.files import Pool, fill, identity_of, pread, read_small
 
 __all__ = ["Source"]
 
@@ -191,17 +191,22 @@ class Source:
             UnsafePathError: the name or a link leads out of the directory, or it is a special file.
         """
         known = self._members.get(name)
-        if known is not None:
-            return known
-        parts = name.split("/")
-        if not name or "\0" in name or "\\" in name or any(part in ("", ".", "..") for part in parts):
-            raise UnsafePathError(f"member name {name[:200]!r} leads out of the directory", path=self.path)
-        if len(parts) > 1:
-            return self.member(parts[0]).member("/".join(parts[1:]))
+        if known is None:
+            first, *rest = self._parts(name)
+            if rest:
+                return self.member(first).member("/".join(rest))
+            known = self._members[name] = self.entry(name)
+        return known
+
+    def entry(self, name: str) -> Source:
+        """Return one entry like `member`, and do not remember it: a directory may have very many."""
+        first, *rest = self._parts(name)
+        if rest:
+            return self.entry(first).entry("/".join(rest))
         child = object.__new__(Source)
         self._share_with(child)
         child.path = f"{self.path}/{name}"
-        child._file = f"{self._file}/{name}"
+        child._file = child.path if self._file == self.path else f"{self._file}/{name}"
         status = self._status_inside(child)
         child.is_directory = stat.S_ISDIR(status.st_mode)
         child.size = 0 if child.is_directory else status.st_size
@@ -209,8 +214,33 @@ class Source:
         child._start = 0
         child._identity = identity_of(status)
         child._members = {} if child.is_directory else _NO_MEMBERS
-        self._members[name] = child
         return child
+
+    def _parts(self, name: str) -> list[str]:
+        parts = name.split("/")
+        if not name or "\0" in name or "\\" in name or any([part in ("", ".", "..") for part in parts]):
+            raise UnsafePathError(f"member name {name[:200]!r} leads out of the directory", path=self.path)
+        return parts
+
+    def small(self, name: str, limit: int) -> bytes | None:
+        """Return the bytes of a small file of this directory, or None where there is none of that name.
+
+        No source is made of it. Links and special files go the longer way through `entry`.
+
+        Raises:
+            LimitError: it has more than `limit` bytes.
+            CheckpointError: what `entry` and `read` raise.
+        """
+        data = None if "/" in name else read_small(f"{self._file}/{name}", limit)
+        if data is not None:
+            return data
+        try:
+            entry = self.entry(name)
+        except CheckpointNotFoundError:
+            return None
+        if entry.size > limit:
+            raise LimitError(f"has {entry.size} bytes", path=entry.path)
+        return entry.read(0, entry.size)
 
     def _share_with(self, other: Source) -> None:
         """Set up another source over the same open files, to be given a place of its own."""

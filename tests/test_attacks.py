@@ -29,6 +29,8 @@ SUITES = {
     "torch_files": 450,
     "flat_files": 550,
     "directories": 450,
+    "damaged_directories": 700,
+    "npz_files": 400,
     "damage": 4000,
 }
 """The suites, and at least how many files each has."""

@@ -201,7 +201,7 @@ def _body(data: bytes, magic: int) -> _Columns:
 
 
 def _unpacked(frame: memoryview) -> bytes:
-    if frame[:4] != ZSTD_MAGIC:
+    if bytes(frame[:4]) != ZSTD_MAGIC:
         raise DamagedFileError("is no zstd frame where one is declared")
     bound = zstd_bound(frame)
     if bound > MAX_NODE:

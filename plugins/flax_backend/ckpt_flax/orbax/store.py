@@ -45,7 +45,7 @@ class PlainStore(Store):
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._arrays: dict[str, Source | None] = {}
+        self._last: tuple[str, Source | None] = ("", source)
 
     def names(self) -> list[str]:
         found = []
@@ -59,14 +59,14 @@ class PlainStore(Store):
         if array is None:
             return None
         for document in DOCUMENTS:
-            data = _small(array, document)
+            data = array.small(document, _MAX_DOCUMENT)
             if data is not None:
                 return data
         return None
 
     def chunk(self, name: str, key: str) -> Storage | None:
         array = self._array(name)
-        chunk = None if array is None else _member(array, key)
+        chunk = None if array is None else _entry(array, key)
         if chunk is None:
             return None
         if chunk.is_directory:
@@ -74,18 +74,19 @@ class PlainStore(Store):
         return FileStorage(chunk, 0, chunk.size)
 
     def file(self, name: str) -> bytes | None:
-        return _small(self.source, name)
+        return self.source.small(name, _MAX_DOCUMENT)
 
     def _array(self, name: str) -> Source | None:
-        if name not in self._arrays:
+        if name != self._last[0]:
             # '/' in a key makes nested directories, and an empty one vanishes from the path.
-            self._arrays[name] = _member(self.source, "/".join(part for part in name.split("/") if part))
-        return self._arrays[name]
+            path = "/".join(part for part in name.split("/") if part)
+            self._last = name, _entry(self.source, path)
+        return self._last[1]
 
 
-def _member(source: Source, name: str) -> Source | None:
+def _entry(source: Source, name: str) -> Source | None:
     try:
-        return source.member(name) if name else source
+        return source.entry(name) if name else source
     except CheckpointNotFoundError:
         return None
 
@@ -93,15 +94,6 @@ def _member(source: Source, name: str) -> Source | None:
 def _key(name: str, part: str) -> str:
     """Return a key of the database; an array without a name stands at its root."""
     return f"{name}/{part}" if name else part
-
-
-def _small(source: Source, name: str) -> bytes | None:
-    member = _member(source, name)
-    if member is None:
-        return None
-    if member.size > _MAX_DOCUMENT:
-        raise LimitError(f"a zarr document of {member.size} bytes", path=member.path)
-    return member.read(0, member.size)
 
 
 class OcdbtStore(Store):

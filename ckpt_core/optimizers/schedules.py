@@ -40,7 +40,7 @@ def schedule_of(state: Any, step: int | None) -> Schedule | None:
 
     Example:
         >>> saved = {"gamma": 0.5, "step_size": 10, "base_lrs": [0.1], "last_epoch": 20}
-        >>> schedule_of(saved, 20).recipes[0].function
+        >>> schedule_of(saved, 20).recipes[0].args[1].function
         'optax.exponential_decay'
     """
     if not isinstance(state, Mapping):
@@ -58,10 +58,8 @@ def schedule_of(state: Any, step: int | None) -> Schedule | None:
     if not made or any(recipe is None for recipe in made):
         text = f"the function of the learning-rate schedule is not in its state; it stands at {int(last):,}"
         return Schedule(position, (), (text,))
-    recipes = tuple(recipe for recipe in made if recipe is not None)
-    if every > 1:
-        recipes = tuple(Call("ckpt_flax.transforms.every", (every, recipe)) for recipe in recipes)
-    return Schedule(position, recipes)
+    wrapped = [Call("ckpt_flax.transforms.every", (every, recipe)) for recipe in made if recipe is not None]
+    return Schedule(position, tuple(wrapped))
 
 
 def scheduler_state(position: int, groups: int) -> dict[str, Any]:

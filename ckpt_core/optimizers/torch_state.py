@@ -237,33 +237,40 @@ def torch_native(state: OptimizerState, *, with_names: bool = False) -> dict[str
     return {"state": entries, "param_groups": groups}
 
 
-def in_groups(state: OptimizerState, groups: Sequence[Sequence[str]]) -> OptimizerState:
+def in_groups(
+    state: OptimizerState,
+    groups: Sequence[Sequence[str]],
+    settings: Sequence[Mapping[str, Any]] | None = None,
+) -> OptimizerState:
     """Return a state of torch's conventions with the parameters grouped and ordered as a live optimizer has them.
 
     Arguments:
         state: the state.
         groups: the names of the live optimizer's parameters, by group.
+        settings: its hyperparameters by group, where they and not those of the state hold.
 
     Raises:
         UnsupportedError: a live group has parameters of groups with different hyperparameters, or lacks one that has
             a state.
     """
-    settings = {name: group for group in state.groups for name in group["params"]}
+    group_of = {name: group for group in state.groups for name in group["params"]}
     made = []
     for i, names in enumerate(groups):
         found: list[dict[str, Any]] = []
         for name in names:
-            group = settings.get(name)
+            group = group_of.get(name)
             own = {key: value for key, value in (group or {}).items() if key not in ("params", "label")}
             if group is not None and own not in found:
                 found.append(own)
+        if settings is not None:
+            found = [dict(settings[i])]
         if len(found) > 1:
             raise UnsupportedError(
                 f"group {i} of the optimizer has parameters that the state keeps under different hyperparameters",
                 remedy="suggest_optimizer(state) gives an optimizer with the groups of the state.",
             )
         made.append({**(found[0] if found else state.hyperparams), "params": tuple(names)})
-    lost = sorted(set(settings) - {name for names in groups for name in names})
+    lost = sorted(set(group_of) - {name for names in groups for name in names})
     if lost:
         raise UnsupportedError(
             f"the optimizer does not update {', '.join(lost[:4])}, of which there is a state",

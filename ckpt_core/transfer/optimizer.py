@@ -11,6 +11,7 @@ from ckpt_core.errors import UsageError
 from ckpt_core.framework import Template
 from ckpt_core.keypath import join_name
 from ckpt_core.optimizers import OptimizerState, translate_optimizer
+from ckpt_core.optimizers.families import Part, family_of
 from ckpt_core.optimizers.optax_build import optax_native
 from ckpt_core.optimizers.optax_fill import optax_filled
 from ckpt_core.optimizers.suggest import Suggestion, suggestion_for
@@ -20,7 +21,22 @@ from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.slots import moved_state
 from ckpt_core.tree import map_with_path
 
-__all__ = ["Carried", "carry", "suggest_optimizer"]
+__all__ = ["Carried", "LiveTorch", "carry", "suggest_optimizer"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveTorch:
+    """A live torch optimizer.
+
+    Arguments:
+        kind: its rule by lower-case name, or "".
+        names: the names of its parameters, by group.
+        settings: the hyperparameters of each group.
+    """
+
+    kind: str
+    names: tuple[tuple[str, ...], ...]
+    settings: tuple[Mapping[str, Any], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +79,7 @@ def carry(
         kind, hyperparams, step: see `translate_optimizer`.
         counted: the checkpoint's own count of steps, for rules that keep none.
         schedule, clip: see `suggestion_for`.
-        live: the structure to fill: a torch optimizer's parameter names by group, or the tree of an optax state.
+        live: the structure to fill: a torch optimizer, or the tree of an optax state.
 
     Raises:
         UsageError: the target's framework is not known; or see `translate_optimizer`.
@@ -76,11 +92,15 @@ def carry(
         )
     if step is None and state.step is None:
         step = counted
+    is_said = bool(state.groups) or state.framework == "torch"
+    if isinstance(live, LiveTorch) and not is_said:
+        kind, hyperparams = _told_by(live, state, kind, hyperparams)
     translated = translate_optimizer(state, to, kind=kind, hyperparams=hyperparams, step=step)
     moved = _with_newcomers(moved_state(translated, plan, sources, template), template)
     suggestion = suggestion_for(moved, schedule=schedule, clip=clip)
     if to == "torch":
-        moved = moved if live is None else in_groups(moved, live)
+        if isinstance(live, LiveTorch):
+            moved = in_groups(moved, live.names, None if is_said else live.settings)
         native: Any = torch_native(moved)
     elif live is None:
         native = optax_native(moved, suggestion.recipe, params)
@@ -88,6 +108,20 @@ def carry(
         made = optax_filled(moved, live)
         native = map_with_path(made.get, live)
     return Carried(dataclasses.replace(moved, native=native), suggestion)
+
+
+def _told_by(
+    live: LiveTorch, state: OptimizerState, kind: str | None, hyperparams: Mapping[str, Any] | None
+) -> tuple[str | None, Mapping[str, Any]]:
+    """The rule and the hyperparameters of an optax state, as the torch optimizer that goes on with it has them."""
+    settings = live.settings[0] if live.settings else {}
+    family = family_of("amsgrad" if settings.get("amsgrad") else live.kind, "torch")
+    if family is None:
+        return kind, hyperparams or {}
+    same = family.to_optax(Part(live.kind, settings, {}))
+    if kind is None and same.kind in state.kind:
+        kind = same.kind
+    return kind, {**same.hyperparams, **(hyperparams or {})}
 
 
 def _with_newcomers(state: OptimizerState, template: Template) -> OptimizerState:

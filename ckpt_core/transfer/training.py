@@ -8,13 +8,13 @@ from typing import Any
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
-from ckpt_core.framework import Template
+from ckpt_core.framework import Framework, Template
 from ckpt_core.layouts.values import number
 from ckpt_core.optimizers import OptimizerState, describe
 from ckpt_core.optimizers.schedules import schedule_of, scheduler_state
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
-from ckpt_core.transfer.optimizer import Carried, carry
+from ckpt_core.transfer.optimizer import Carried, LiveTorch, carry
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.sides import Target, arranged
 from ckpt_core.transfer.slots import moved_arrays
@@ -29,7 +29,8 @@ class OptimizerRequest:
 
     Arguments:
         live: the optimizer (torch) or its state (optax, `nnx.Optimizer`) whose structure is filled; without one, that
-            of the constructor which `suggest_optimizer` proposes.
+            of the constructor which `suggest_optimizer` proposes. A torch one also names the rule and the
+            hyperparameters of an optax state, which holds none.
         kind: the rule that wrote the state, where it allows several.
         hyperparams: what the state does not say, in the names of the framework that wrote it.
         name: which of several saved optimizers is meant.
@@ -100,7 +101,9 @@ def training_of(
         hyperparams=request.hyperparams,
         counted=ckpt.step,
         schedule=scheduled.recipes or None if scheduled else None,
-        live=_live_structure(request.live, tree, template, like),
+        live=_live_torch(request.live, like)
+        if template.framework == "torch"
+        else _live_optax(request.live, tree),
     )
     averaged = {
         name: _in_form(template, moved_arrays(plan, sources, template, dict(copy.leaves())))
@@ -137,18 +140,34 @@ def _params_of(tree: Any, template: Template, arrays: Mapping[str, LazyArray]) -
     return nested["params"] if template.framework == "flax" else nested
 
 
-def _live_structure(live: Any, tree: Any, template: Template, like: Any) -> Any:
-    """The structure that a state is put into: names by group for torch, a tree for optax; None for the suggested."""
+def _live_optax(live: Any, tree: Any) -> Any:
+    """The tree of the optax state that is filled; None for that of the suggested constructor."""
+    if live is not None:
+        return _framework("flax").optimizer_state(live)
+    return tree["opt_state"] if isinstance(tree, Record) and "opt_state" in tree else None
+
+
+def _live_torch(live: Any, like: Any) -> LiveTorch | None:
     if live is None:
-        has_own = isinstance(tree, Record) and template.framework == "flax" and "opt_state" in tree
-        return tree["opt_state"] if has_own else None
+        return None
+    framework = _framework("torch")
+    expected = framework.optimizer_template(like, live)
+    if expected is None:
+        raise UsageError(f"a {type(live).__name__} is no torch optimizer")
+    saved = framework.optimizer_state(live)["param_groups"]
+    settings = [
+        {key: value for key, value in group.items() if key not in ("params", "param_names")}
+        for group in saved
+    ]
+    names = tuple(tuple(slot.name for slot in group) for group in expected.groups)
+    return LiveTorch(expected.kind, names, tuple(settings))
+
+
+def _framework(name: str) -> Framework:
     for _, framework in registry().frameworks:
-        if framework.name == template.framework:
-            if template.framework != "torch":
-                return framework.optimizer_state(live)
-            expected = framework.optimizer_template(like, live)
-            return [] if expected is None else [[slot.name for slot in group] for group in expected.groups]
-    raise UsageError(f"no plugin knows the framework {template.framework!r}")
+        if framework.name == name:
+            return framework
+    raise UsageError(f"no plugin knows the framework {name!r}")
 
 
 def _in_form(template: Template, arrays: Mapping[str, LazyArray]) -> Any:

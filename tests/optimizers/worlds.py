@@ -201,7 +201,8 @@ class TorchTransformer(torch.nn.Module):
         self.embed = torch.nn.Embedding(_WORDS, _WIDTH)
         self.place = torch.nn.Embedding(_LENGTH, _WIDTH)
         self.norm1 = torch.nn.LayerNorm(_WIDTH)
-        self.query, self.key, self.value, self.out = (torch.nn.Linear(_WIDTH, _WIDTH) for _ in range(4))
+        self.query, self.value, self.out = (torch.nn.Linear(_WIDTH, _WIDTH) for _ in range(3))
+        self.key = torch.nn.Linear(_WIDTH, _WIDTH, bias=False)  # under softmax its gradient would be noise
         self.norm2 = torch.nn.LayerNorm(_WIDTH)
         self.up, self.down = torch.nn.Linear(_WIDTH, 16), torch.nn.Linear(16, _WIDTH)
         self.norm3 = torch.nn.LayerNorm(_WIDTH)
@@ -227,7 +228,8 @@ class FlaxTransformer(nn.Module):
             return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
 
         y = norm("norm1")(x)
-        query, key, value = (nn.Dense(_WIDTH, name=name)(y) for name in ("query", "key", "value"))
+        query, value = (nn.Dense(_WIDTH, name=name)(y) for name in ("query", "value"))
+        key = nn.Dense(_WIDTH, use_bias=False, name="key")(y)
         scores = query @ key.transpose(0, 2, 1) / _WIDTH**0.5
         x = x + nn.Dense(_WIDTH, name="out")(nn.softmax(scores) @ value)
         x = x + nn.Dense(_WIDTH, name="down")(jnp.tanh(nn.Dense(16, name="up")(norm("norm2")(x))))
@@ -256,7 +258,7 @@ def transformer() -> World:
     rules = (
         *(_rule(f"{name}.weight", f"{name}/embedding") for name in ("embed", "place")),
         *(_rule(f"{name}.weight", f"{name}/kernel", Transpose()) for name in dense),
-        *(_rule(f"{name}.bias", f"{name}/bias") for name in (*dense, *norms)),
+        *(_rule(f"{name}.bias", f"{name}/bias") for name in (*dense, *norms) if name != "key"),
         *(_rule(f"{name}.weight", f"{name}/scale") for name in norms),
     )
     return World(

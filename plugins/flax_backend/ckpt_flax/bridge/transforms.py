@@ -452,11 +452,14 @@ def torch_clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 def every(steps: int, schedule: Any) -> Any:
     """Return a schedule that moves on once in so many updates, as a torch scheduler that is stepped once an epoch.
 
+    It is evaluated in the widest float that is enabled: optax's schedules turn an integer count into float32, also in
+    float64 runs.
+
     Arguments:
         steps: the updates to a step of the schedule.
         schedule: a function of its own count.
     """
-    return lambda count: schedule(count // steps)
+    return lambda count: schedule((count // steps).astype(jnp.result_type(float)))
 
 
 # Names.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +17,7 @@ from ckpt_core.errors import (
     LimitError,
     UnknownFormatError,
     UnsafePathError,
+    UsageError,
 )
 from ckpt_core.layouts.members import is_beside, is_weights_file
 from ckpt_core.shards import SUFFIX, is_index, shard_files
@@ -33,6 +35,11 @@ JSON: Final = "json"
 _MAX_MEMBERS: Final = 100_000
 _MAX_JSON: Final = 16 << 20
 _SHOWN: Final = 5
+_NUMBERED: Final = re.compile(r"(.*?)(\d{1,18})((?:\.[A-Za-z]\w*)*)\Z", re.DOTALL)
+_PARTS: Final = re.compile(
+    r"rank|shard|part|proc|worker|device|host|random|rng|layer|stage|model_\d|optim|of-\d", re.IGNORECASE
+)
+"""What the number at the end of a name counts where it counts no steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ def open_members(
     found: dict[str, Opened] = {}
     notes: list[str] = []
     others: list[str] = []
+    undecided: dict[str, UsageError] = {}
     for name in names:
         if name in in_shards:
             continue
@@ -97,6 +105,9 @@ def open_members(
             if is_weights_file(name):
                 raise
             opened = None
+        except UsageError as error:  # it is several checkpoints, and somebody has to choose
+            undecided[name] = error
+            continue
         except CheckpointError as error:
             if not is_beside(name):
                 raise
@@ -107,11 +118,34 @@ def open_members(
         else:
             found[name] = opened
     if all(opened.format == JSON for opened in found.values()):
-        return None
+        return _none_of(undecided)
+    _check_steps(source, [name for name, opened in found.items() if opened.format != JSON])
+    notes += [f"{name}: left out, it {error.reason}; open it by itself" for name, error in undecided.items()]
     if len(found) == 1 and found.keys() == indexes.keys():
         (alone,) = found.values()
         return _with_notes(alone, (*notes, *_about(others)))
     return _as_tree(found, (*notes, *_about(others)))
+
+
+def _none_of(undecided: Mapping[str, UsageError]) -> None:
+    """Say that no member is a checkpoint; where one is several, raise what says so."""
+    for error in undecided.values():
+        raise error
+
+
+def _check_steps(source: Source, names: list[str]) -> None:
+    """Raise UsageError where the checkpoints differ only in a number at the end: steps of one run, not parts."""
+    numbered = [match for match in map(_NUMBERED.match, names) if match]
+    numbers = sorted({int(match[2]) for match in numbered})
+    stems = {(match[1], match[3]) for match in numbered}
+    if len(names) < 2 or len(numbers) < len(names) or len(stems) > 1 or _PARTS.search(names[0]):
+        return
+    listed = ", ".join(map(str, numbers if len(numbers) <= 20 else [*numbers[:10], "...", *numbers[-9:]]))
+    raise UsageError(
+        f"holds {len(numbers)} steps: {listed}",
+        path=source.path,
+        remedy=f"Say which one is meant: step={numbers[-1]} (--step {numbers[-1]}).",
+    )
 
 
 def _indexes(source: Source, names: list[str]) -> dict[str, tuple[str, ...]]:

@@ -26,8 +26,8 @@ _MAX_UNFOLDED: Final = 200_000
 _Trail: TypeAlias = "tuple[Any, _Trail] | None"
 """The containers around a node, from the inside out."""
 
-_LEAF_SEGMENTS: Final = frozenset({"value"})
-"""A last segment that only wraps the array (NNX states)."""
+_LEAF_SEGMENTS: Final = frozenset({"value", "_raw_value"})
+"""A last segment that only wraps the array (NNX states, and those that were pickled)."""
 
 Weights = list[tuple[tuple[str, ...], LazyArray, bool]]
 """(segments of the name, array, is it a buffer)"""

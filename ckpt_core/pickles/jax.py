@@ -47,9 +47,25 @@ def _frozen_dict_state(value: Any, state: Any) -> Any:
     return value
 
 
+def _nnx_state(args: tuple[Any, ...]) -> Any:
+    """An `nnx.State` without its entries, which follow as its attribute `_mapping` (flax's `nnx/statelib.py`)."""
+    return NotImplemented if args else Record("flax.nnx.statelib.State")
+
+
+def _nnx_state_entries(value: Any, state: Any) -> Any:
+    if type(state) is tuple and len(state) == 2 and not state[0]:  # it has slots
+        state = state[1]
+    entries = resolve(state.get("_mapping")) if type(state) is dict and len(state) == 1 else None
+    if not isinstance(entries, dict) or value:
+        return NotImplemented
+    value.update(entries)
+    return value
+
+
 JAX: Final[Mapping[str, Constructor]] = {
     "jax._src.array._reconstruct_array": Constructor(_array),
     "jax._src.device_array.reconstruct_device_array": Constructor(_array),
     "jax.interpreters.xla.reconstruct_device_array": Constructor(_array),
     "flax.core.frozen_dict.FrozenDict": Constructor(_frozen_dict, _frozen_dict_state, copies=True),
+    "flax.nnx.statelib.State": Constructor(_nnx_state, _nnx_state_entries, copies=True),
 }

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ckpt_core.cli.config_formats import FORMATS, config_text
-from ckpt_core.cli.config_report import report_json, report_lines
+from ckpt_core.cli.config_report import report_json
 from ckpt_core.cli.options import config_options, json_option
 from ckpt_core.cli.progress import progress_bar
 from ckpt_core.cli.render import clean, emit, emit_json
@@ -92,7 +92,7 @@ def _show(resolved: ResolvedConfig, shown: str | None, as_json: bool, about: dic
         if about["written"]:
             click.echo(f"written to {clean(about['written'], 500)}", err=True)
     else:
-        emit("\n".join(report_lines(resolved)))
+        emit(str(resolved))
         if about["written"]:
             emit(f"written to {clean(about['written'], 500)}")
 

@@ -13,6 +13,8 @@ __all__ = ["Entry", "Names", "entries_of"]
 
 _MAX_ENTRIES: Final = 100_000
 _MAX_DEPTH: Final = 60
+_LOOK: Final = 2000
+"""Fields that are looked through for one that is spelled alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Names:
 
     def near(self, name: str) -> list[str]:
         """Return up to three fields that are spelled like a name."""
-        return difflib.get_close_matches(name, list(self.fields), 3, 0.5)
+        return difflib.get_close_matches(name, list(self.fields)[:_LOOK], 3, 0.5)
 
     def _ending(self, key: tuple[str, ...]) -> str | None:
         """The one field that ends with the key, or that the key ends with."""

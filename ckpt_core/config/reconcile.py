@@ -16,6 +16,12 @@ from ckpt_core.shapes import Equation, Solutions, components, solve
 
 __all__ = ["Reconciled", "reconcile"]
 
+_MAX_EQUATIONS: Final = 500
+"""Different equations that share names; rules give a few for each of their lines."""
+
+_MAX_TOLD: Final = 50
+"""Contradictions between shapes that are told."""
+
 _WEAKEST_FIRST: Final = ("default", "beside", "saved", "explicit", "override")
 
 Values = Mapping[str, Given]
@@ -109,10 +115,15 @@ def _note_undecided(
 def _without_contradictions(equations: list[Equation], found: Reconciled) -> list[Equation]:
     """The equations but for those that contradict earlier ones: no value of any field helps there."""
     kept: list[Equation] = []
-    for equation in equations:
+    told = len(found.conflicts) + _MAX_TOLD
+    for equation in equations[:_MAX_EQUATIONS]:
         if _holds([*kept, equation], {}):
             kept.append(equation)
             continue
+        if (
+            len(found.conflicts) >= told
+        ):  # thousands of arrays that a rule does not fit tell no more than these
+            break
         rival = next(
             (other for other in kept if not _holds([other, equation], {})), kept[-1] if kept else None
         )

@@ -139,6 +139,11 @@ class ResolvedConfig:
     rules: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        from ckpt_core.config.report import report_lines
+
+        return "\n".join(report_lines(self))
+
     @property
     def values(self) -> dict[str, Any]:
         """The values by dotted field name."""

@@ -19,6 +19,9 @@ __all__ = ["Leaf", "Rule", "ShapeRules", "leaf_names"]
 WRAPPERS: Final = frozenset({"module", "_orig_mod"})
 """First segments that wrappers put before every name (DataParallel, torch.compile); patterns leave them out."""
 
+_LOOK: Final = 2000
+"""Names that are looked through for one that is spelled alike."""
+
 Leaf = tuple[str, tuple[int, ...]]
 """(name, segments joined by `/`; shape)"""
 
@@ -174,5 +177,6 @@ def _near(pattern: str, leaves: Sequence[Leaf]) -> str:
     deeper = next((name for name, _ in leaves if compiled(f"**/{pattern}").fullmatch(name)), None)
     if deeper is not None:
         return f"there is {deeper}: write '**/{pattern}'"
-    near = difflib.get_close_matches(pattern.replace(".", "/"), [name for name, _ in leaves], 3, 0.4)
+    names = [name for name, _ in leaves[:_LOOK]]
+    near = difflib.get_close_matches(pattern.replace(".", "/"), names, 3, 0.4)
     return f"there is: {', '.join(near or [name for name, _ in leaves[:5]]) or 'no array'}"

@@ -38,6 +38,7 @@ def main() -> None:
     path, rules = out / "slot_attention_32.pth", out / "rules.toml"
     rules.write_bytes((HERE / "rules.toml").read_bytes())
 
+    torch.set_num_threads(1)  # more of them would only wait for each other
     loss = train(path)
     print(f"trained {STEPS} steps, loss {loss:.4f}; saved the weights alone as {path.name}")
 

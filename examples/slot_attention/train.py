@@ -9,7 +9,7 @@ from images import draw
 from model import SlotAutoencoder, SlotConfig
 from torch import nn
 
-STEPS, BATCH, SIZE = 400, 16, 8
+STEPS, BATCH, SIZE = 350, 16, 8
 
 
 def train(path: Path) -> float:

@@ -194,3 +194,37 @@ for rule in layer_rules(find_layer("GatedLinear", "GatedDense"), {"proj/weight"}
 """
     expected = "mlp/proj/weight -> mlp/gate/kernel mlp/value/kernel split(axis=0, parts=2) transpose"
     assert run(code, plugins=installed).strip() == expected
+
+
+def test_its_shape_rules_are_used_where_they_fit(installed: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+import numpy as np
+from ckpt_core import resolve_config
+block = "params/Transformer/encoderblock_{}/"
+arrays = {
+    "params/embedding/kernel": (4, 4, 3, 8),
+    "params/pos_embedding": (1, 49, 8),
+    "params/head/kernel": (8, 10),
+}
+for i in range(3):
+    arrays[block.format(i) + "MlpBlock_0/Dense_0/kernel"] = (8, 32)
+    arrays[block.format(i) + "MultiHeadDotProductAttention_0/query/kernel"] = (8, 2, 4)
+np.savez(sys.argv[1], **{name: np.zeros(shape, np.float32) for name, shape in arrays.items()})
+found = resolve_config(sys.argv[1], {"mlp_size": 0, "dropout": 0.1})
+print(found.rules, found.config, dict(found.not_inferable))
+print(resolve_config(sys.argv[1], rules="vit").facts["depth"])
+"""
+    first, second = run(code, tmp_path / "vit.npz", plugins=installed).splitlines()
+    expected = {
+        "mlp_size": 32,
+        "dropout": 0.1,
+        "patch_size": 4,
+        "channels": 3,
+        "width": 8,
+        "grid": 7,
+        "depth": 3,
+    }
+    expected |= {"num_heads": 2, "head_dim": 4}
+    assert first == f"('vit',) {expected} {{'dropout': 'it leaves no trace in the weights'}}"
+    assert second == "3"

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from matplotlib import pyplot as plt
 
 from tests.examples.sessions import assert_shown, run_session
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_session_runs_and_prints_what_the_readme_shows(tmp_path: Path) -> None:
     printed = run_session("slot_attention", tmp_path)
     assert_shown("slot_attention", printed)

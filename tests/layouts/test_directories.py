@@ -162,11 +162,11 @@ def test_files_without_a_row_of_their_own_are_composed(tmp_path):
 
 
 def test_several_checkpoints_in_one_directory_are_told(tmp_path):
-    for epoch in (1, 2):
-        torch.save({"epoch": epoch, "model": {"w": torch.full((2,), epoch)}}, tmp_path / f"epoch_{epoch}.pth")
-    assert "2 files hold weights of their own: epoch_1.pth, epoch_2.pth" in notes(tmp_path)
+    for epoch, name in enumerate(("early", "late")):
+        torch.save({"epoch": epoch, "model": {"w": torch.full((2,), epoch)}}, tmp_path / f"{name}.pth")
+    assert "2 files hold weights of their own: early.pth, late.pth" in notes(tmp_path)
     with open_checkpoint(tmp_path) as ckpt:
-        assert [name for name, _ in ckpt.params.leaves()] == ["epoch_1.pth/w", "epoch_2.pth/w"]
+        assert [name for name, _ in ckpt.params.leaves()] == ["early.pth/w", "late.pth/w"]
 
 
 def test_weights_in_two_containers_are_taken_once(trainer):

@@ -34,6 +34,7 @@ JSON: Final = "json"
 
 _MAX_MEMBERS: Final = 100_000
 _MAX_JSON: Final = 16 << 20
+_MAX_VALUES: Final = 500_000
 _SHOWN: Final = 5
 _NUMBERED: Final = re.compile(r"(.*?)(\d{1,18})((?:\.[A-Za-z]\w*)*)\Z", re.DOTALL)
 _PARTS: Final = re.compile(
@@ -177,8 +178,9 @@ def _read_json(member: Source) -> Any:
         )
     try:
         value = json.loads(member.read(0, member.size))
-        for _ in walk(value):  # nesting that is too deep for a tree is too deep here
-            pass
+        for count, _ in enumerate(walk(value)):  # nesting that is too deep for a tree is too deep here
+            if count == _MAX_VALUES:
+                raise LimitError(f"is JSON of more than {_MAX_VALUES} values", path=member.path)
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"is no JSON: {error}", path=member.path) from error
     return value
@@ -204,7 +206,10 @@ def _below(name: str, tree: Any) -> Any:
 
 
 def _as_tree(found: Mapping[str, Opened], notes: tuple[str, ...]) -> Opened:
-    tree = {name: _below(name, opened.stored.tree) for name, opened in found.items()}
+    tree = {
+        name: opened.stored.tree if opened.format == JSON else _below(name, opened.stored.tree)
+        for name, opened in found.items()
+    }
     attributes = {
         name: dict(opened.stored.attributes) for name, opened in found.items() if opened.stored.attributes
     }

@@ -31,6 +31,7 @@ SUITES = {
     "directories": 450,
     "damaged_directories": 700,
     "npz_files": 400,
+    "equinox_files": 900,
     "damage": 4000,
 }
 """The suites, and at least how many files each has."""

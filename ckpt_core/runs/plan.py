@@ -79,15 +79,12 @@ class ResumePlan:
         return "\n".join(f"{title}: {text}" if title else text for title, text in self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
-        rows = [(self.action, self.path or "nothing is loaded")]
-        if self.chosen:
-            rows.append(("chosen", self.chosen))
-        loaded = {
-            "fresh": "nothing",
-            "weights": "weights, with a fresh optimizer",
-            "resume": "weights and optimizer",
-        }
-        rows += [("loads", loaded[self.action]), ("goes on", self._going_on())]
+        if self.action == "fresh":
+            rows = [("", f"fresh start: {self.chosen}")]
+        else:
+            loads = "weights and optimizer" if self.optimizer else "weights, with a fresh optimizer"
+            rows = [(self.action, str(self.path)), ("chosen", self.chosen), ("loads", loads)]
+        rows.append(("goes on", self._going_on()))
         rows += [("note", text) for text in self.notes]
         rows += [("warning", text) for text in self.warnings]
         if self.drift:

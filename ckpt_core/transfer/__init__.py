@@ -8,7 +8,7 @@ from ckpt_core.transfer.forward import Agreement, Settled, settle_by_forward, ve
 from ckpt_core.transfer.plan import Candidate, Evidence, Rule, TransferPlan, Unsettled
 from ckpt_core.transfer.receipt import Receipt
 from ckpt_core.transfer.reversing import reverse_plan
-from ckpt_core.transfer.toml import parse_plan, plan_toml, read_plan, write_plan
+from ckpt_core.transfer.toml import parse_plan, plan_toml, read_plan, rule_toml, write_plan
 from ckpt_core.transfer.transferring import Check, Transferred, transfer, verify
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "plan_toml",
     "read_plan",
     "reverse_plan",
+    "rule_toml",
     "settle_by_forward",
     "transfer",
     "verify",

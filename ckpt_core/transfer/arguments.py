@@ -33,7 +33,9 @@ def add_transfer_arguments(
         params = pretrained.apply(args, params, config=config, select="encoder", into="model/encoder").load()
     """
     spellings = dict.fromkeys((f"--{flag}", f"--{flag.replace('_', '-')}"))
-    parser.add_argument(*spellings, metavar="PATH", help="begin with the weights of this checkpoint; '' for none")
+    parser.add_argument(
+        *spellings, metavar="PATH", help="begin with the weights of this checkpoint; '' for none"
+    )
     return TransferArguments(flag, key or flag)
 
 

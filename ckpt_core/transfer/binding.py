@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Slot
+from ckpt_core.keypath import split_name
 from ckpt_core.transfer.ops import Filling, Skip, chain_specs
-from ckpt_core.transfer.patterns import Pattern, parse_pattern
+from ckpt_core.transfer.patterns import Pattern, literal, parse_pattern
 from ckpt_core.transfer.plan import Rule, TransferPlan, Unsettled
 
 __all__ = ["Bound", "Problem", "Step", "bind", "names_like", "open_lines"]
@@ -45,6 +46,10 @@ class Step:
     rule: Rule
     sources: tuple[str, ...]
     targets: tuple[str, ...]
+
+    def alone(self) -> Rule:
+        """Return the rule for this step and no other."""
+        return replace(self.rule, source=_patterns(self.sources), target=_patterns(self.targets))
 
 
 @dataclass
@@ -259,6 +264,10 @@ def _check_specs(
         if spec.shape != slots[name].spec.shape:
             text = f"{list(spec.shape)} from {', '.join(step.sources)}, where the target has {list(slots[name].spec.shape)}"
             bound.problems.append(Problem("shape", name, text))
+
+
+def _patterns(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(literal(split_name(name)) for name in names)
 
 
 def _place(rule: Rule) -> str:

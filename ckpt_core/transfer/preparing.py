@@ -13,12 +13,12 @@ from ckpt_core.errors import UsageError
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
 from ckpt_core.select import matches
-from ckpt_core.transfer.binding import bind, names_like
+from ckpt_core.transfer.binding import Step, bind, names_like
 from ckpt_core.transfer.ops import Constant, Initial, Resize, Skip
 from ckpt_core.transfer.patterns import literal, parse_pattern
 from ckpt_core.transfer.plan import PROVEN, Evidence, Rule, TransferPlan
 from ckpt_core.transfer.reversing import reverse_plan
-from ckpt_core.transfer.subtrees import found_part, names_outside, placed, subtree
+from ckpt_core.transfer.subtrees import Path, found_part, names_outside, placed, subtree
 from ckpt_core.transfer.toml import read_plan
 
 __all__ = ["Prepared", "Request", "found_plan", "prepared", "request_of"]
@@ -100,17 +100,9 @@ def prepared(request: Request, source: Template, target: Template) -> Prepared:
         ),
         *_resizes(request.resize, slots),
     )
-    taken, given = _spoken_for(plan, source, target)
     known: list[tuple[Template, TransferPlan]] = []
     for below in parts:
-        ours, theirs = subtree(source, part, taken), subtree(target, below, given)
-        if not ours.slots or not theirs.slots:
-            continue
-        found = next((found for template, found in known if template == theirs), None)
-        if found is None:
-            found = found_plan(ours, theirs)
-            known.append((theirs, found))
-        plan = _merged(plan, placed(found, part, below))
+        plan = _completed(plan, source, target, part, below, known)
     plan = plan.with_rules(*_unlearned(plan, source, target, set(outside), set(kept)))
     names = tuple(join_name(below) for below in parts if below)
     return Prepared(plan, tuple(outside), tuple(kept), join_name(part), names)
@@ -124,15 +116,82 @@ def _given(request: Request, source: Template, target: Template) -> TransferPlan
     return reverse_plan(there, {slot.name: slot.spec for slot in target.slots}, source.by_name())
 
 
-def _spoken_for(plan: TransferPlan, source: Template, target: Template) -> tuple[set[str], set[str]]:
-    """The sources and the slots that rules or unsettled lines of a plan have."""
+def _completed(
+    plan: TransferPlan,
+    source: Template,
+    target: Template,
+    part: Path,
+    below: Path,
+    known: list[tuple[Template, TransferPlan]],
+) -> TransferPlan:
+    """A plan with what is found for one part of the target, beside what its own rules have.
+
+    The search sees all that is not skipped, because what the rules have is context for the rest; then it sees what is
+    left over alone. `known` holds what was found for parts that are alike.
+    """
+    ends = tuple(rule for rule in plan.rules if not rule.source or not rule.target)
+    for sees_all in (True, False):
+        seen = TransferPlan(ends) if sees_all else plan
+        taken, given = _spoken_for(seen, source, target, below)
+        ours, theirs = subtree(source, part, taken), subtree(target, below, given)
+        open_sources, open_slots = _spoken_for(plan, source, target, below)
+        some_left = all(
+            any(join_name((*at, *slot.path)) not in spoken for slot in side.slots)
+            for at, side, spoken in ((part, ours, open_sources), (below, theirs, open_slots))
+        )
+        if not some_left:
+            break
+        found = next((found for template, found in known if template == theirs), None)
+        if found is None:
+            found = found_plan(ours, theirs)
+            known.append((theirs, found))
+        plan = _merged(plan, _beside(placed(found, part, below), source, target, open_sources, open_slots))
+    return plan
+
+
+def _beside(
+    plan: TransferPlan, source: Template, target: Template, taken: set[str], given: set[str]
+) -> TransferPlan:
+    """The part of a plan that touches nothing which others have."""
+    sources, slots = {slot.name: slot.spec for slot in source.slots}, target.by_name()
+    steps: dict[int, list[Step]] = {}
+    for step in bind(plan, sources, slots).steps:
+        steps.setdefault(id(step.rule), []).append(step)
+    rules: list[Rule] = []
+    for rule in plan.rules:
+        mine = steps.get(id(rule), [])
+        free = [step for step in mine if not taken & set(step.sources) and not given & set(step.targets)]
+        rules += [rule] if len(free) == len(mine) else [step.alone() for step in free]
+    unsettled = tuple(
+        line
+        for line in plan.unsettled
+        if not any(names_like(text, taken) for text in line.source)
+        and not any(names_like(text, given) for text in line.target)
+    )
+    return replace(plan, rules=tuple(rules), unsettled=unsettled)
+
+
+def _spoken_for(
+    plan: TransferPlan, source: Template, target: Template, below: Path = ()
+) -> tuple[set[str], set[str]]:
+    """The sources and the slots that rules or unsettled lines of a plan have.
+
+    A source that goes into another part of the target than `below` is free for this one.
+    """
     bound = bind(plan, {slot.name: slot.spec for slot in source.slots}, target.by_name())
-    taken = {name for step in bound.steps for name in step.sources}
+    here = [
+        step
+        for step in bound.steps
+        if not step.targets or any(split_name(name)[: len(below)] == below for name in step.targets)
+    ]
+    taken = {name for step in here for name in step.sources}
     given = {name for step in bound.steps for name in step.targets}
     sources, slots = [slot.name for slot in source.slots], target.by_name()
     for line in plan.unsettled:
-        taken |= {name for text in line.source for name in names_like(text, sources)}
-        given |= {name for text in line.target for name in names_like(text, slots)}
+        found = {name for text in line.target for name in names_like(text, slots)}
+        given |= found
+        if not found or any(split_name(name)[: len(below)] == below for name in found):
+            taken |= {name for text in line.source for name in names_like(text, sources)}
     return taken, given
 
 
@@ -190,13 +249,15 @@ def _unlearned(
         if slot.name not in taken | outside and _is_unlearned(slot):
             back = _UNLEARNED.get(slot.path[-1], "initial")
             why = Evidence("type", f"{slot.spec.dtype} {slot.role}: no learned weight")
-            rules.append(Rule((literal(slot.path),), (), (Skip("no learned weight", back),), PROVEN, (why,)))
+            name = literal(slot.path, dotted=source.framework == "torch")
+            rules.append(Rule((name,), (), (Skip("no learned weight", back),), PROVEN, (why,)))
     for slot in target.slots:
         if slot.name not in given | kept and slot.tied is None and _is_unlearned(slot):
             value = _UNLEARNED.get(slot.path[-1])
             op = Initial("no learned weight") if value is None else Constant(value)
             why = Evidence("type", f"{slot.spec.dtype} {slot.role}: no learned weight")
-            rules.append(Rule((), (literal(slot.path),), (op,), PROVEN, (why,)))
+            name = literal(slot.path, dotted=target.framework == "torch")
+            rules.append(Rule((), (name,), (op,), PROVEN, (why,)))
     return rules
 
 

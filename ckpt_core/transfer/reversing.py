@@ -8,10 +8,8 @@ from dataclasses import replace
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.errors import PlanError
 from ckpt_core.framework import Slot
-from ckpt_core.keypath import split_name
 from ckpt_core.transfer.binding import Problem, Step, bind
 from ckpt_core.transfer.ops import Op, inverse_chain
-from ckpt_core.transfer.patterns import literal
 from ckpt_core.transfer.plan import Rule, TransferPlan
 
 __all__ = ["reverse_plan"]
@@ -57,11 +55,5 @@ def _turned(steps: list[tuple[Step, tuple[Op, ...]]]) -> list[Rule]:
     chains = {back for _, back in steps}
     if len(chains) == 1:
         return [replace(rule, source=rule.target, target=rule.source, ops=chains.pop())]
-    return [
-        replace(rule, source=_patterns(step.targets), target=_patterns(step.sources), ops=back)
-        for step, back in steps
-    ]
-
-
-def _patterns(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(literal(split_name(name)) for name in names)
+    turned = [(step.alone(), back) for step, back in steps]
+    return [replace(one, source=one.target, target=one.source, ops=back) for one, back in turned]

@@ -11,7 +11,7 @@ from ckpt_core.keypath import join_name, split_name
 from ckpt_core.transfer.patterns import parse_pattern
 from ckpt_core.transfer.plan import Candidate, Rule, TransferPlan, Unsettled
 
-__all__ = ["found_part", "part_named", "placed", "subtree"]
+__all__ = ["Path", "found_part", "names_outside", "part_named", "placed", "subtree"]
 
 Path = tuple[str, ...]
 

@@ -68,7 +68,7 @@ def likely_fields(
 
 
 def _preferred(values: tuple[int, ...], saved: int | None) -> tuple[int, ...]:
-    return (saved,) if saved in values else values  # type: ignore[return-value]  # not None, then
+    return (saved,) if saved in values else values
 
 
 def _saved(expected: tuple[int, ...], found: tuple[int, ...], known: Mapping[str, int]) -> list[LikelyField]:

@@ -100,16 +100,19 @@ def _by_leaf(found: Mapping[str, Any], template: OptimizerTemplate) -> Optimizer
         found = {back.get(ours.get(name, name), name): value for name, value in found.items()}
     tops = {name.partition("/")[0] for name in expected}
     problems = []
+    state = {}
     for name, spec in expected.items():
         value = found.get(name)
         if value is None:
             problems.append(_problem(name, None, spec))
-        elif not _is_alike(value, spec):
+        elif _is_alike(value, spec):
+            state[name] = value
+        else:
             problems.append(_problem(name, _spec_of(value), spec))
     for name, value in found.items():
         if name not in expected and name.partition("/")[0] in tops:
             problems.append(_problem(name, _spec_of(value), None))
-    return OptimizerMatch(tuple(problems), {name: found[name] for name in expected if name in found})
+    return OptimizerMatch(tuple(problems), state)
 
 
 def _spec_of(value: Any) -> ArraySpec | str:

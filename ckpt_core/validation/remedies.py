@@ -52,10 +52,12 @@ def remedies_for(
         ways.append(f"ckpt transfer {path} --like TEMPLATE.json --out OUT  (names that differ are mapped)")
     if kinds & {"missing", "unexpected"} and prefix is None:
         ways.append(f"restore(..., partial={_patterns(problems)!r}) leaves these as they are")
+    if "tied" in kinds:
+        names = [problem.name for problem in problems if problem.kind == "tied"]
+        ways.append(f"restore(..., partial={names[:3]!r}) fills both from the other name")
     if "optimizer" in kinds:
         ways.append(
-            "restore(ckpt, model) without the optimizer takes the weights alone, for a fresh start; of a "
-            "TrainState: restore(ckpt, {'params': state.params})"
+            "restore(..., partial=['optimizer/**']) takes the weights, and leaves the optimizer fresh"
         )
     return tuple(ways)
 

@@ -132,7 +132,9 @@ def _matched(
         order = [slot.name for slot in template.slots if slot.role == "param"]
         loaded = match_optimizer(ckpt, wanted, order, left_out, name)
     more = (*tied_problems(template, found.sources), *(loaded.problems if loaded else ()))
-    return (match(ckpt, template, asked, more) if more else found), loaded
+    found = match(ckpt, template, asked, more) if more else found
+    found.check_patterns(asked.partial)
+    return found, loaded
 
 
 def _receipt(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -63,10 +63,22 @@ class Match:
     Arguments:
         report: what agrees and what not.
         sources: the array of the checkpoint for each slot that one fits, by the slot's name.
+        names: every name that patterns can mean.
     """
 
     report: ValidationReport
     sources: Mapping[str, LazyArray]
+    names: Collection[str]
+
+    def check_patterns(self, patterns: Sequence[str]) -> None:
+        """Raise UsageError for a pattern that fits no name at all."""
+        for pattern in patterns:
+            if not any(matches(name, (pattern,)) for name in self.names):
+                examples = ", ".join(list(self.names)[:5])
+                raise UsageError(
+                    f"the pattern {pattern!r} fits no name of either side",
+                    remedy=f"There is, for example: {examples}.",
+                )
 
 
 def validate(
@@ -110,7 +122,9 @@ def validate(
     with paused_collector():
         template = template_of(like)
         with opened(ckpt, weights) as (found, _):
-            return match(found, template, asked).report
+            result = match(found, template, asked)
+            result.check_patterns(patterns)
+            return result.report
 
 
 def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Problem] = ()) -> Match:
@@ -128,11 +142,12 @@ def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Pro
         arrays = _stripped(arrays, asked.strip_prefix)
     found = {name: array.spec for name, array in arrays.items()}
     expected = expected_by_key(template)
-    optional = [join_name(path) for path in template.optional]
-    comparison = compared(found, expected, optional, {name: role for name, (_, role) in held.items()})
-    _check_patterns(asked.partial, found, expected)
-    waived = tuple(p for p in comparison.problems if _is_waived(p, asked))
-    problems = tuple(p for p in (*comparison.problems, *more) if p not in waived)
+    optional = _optional(template, found)
+    roles = {name: role for name, (_, role) in held.items()}
+    comparison = compared(found, expected, optional.values(), roles)
+    differences = (*comparison.problems, *more)
+    waived = tuple(p for p in differences if _is_waived(p, asked))
+    problems = tuple(p for p in differences if not _is_waived(p, asked)) if waived else differences
     report = ValidationReport(
         ckpt.path or "the checkpoint", template.title, len(comparison.matched), problems, waived
     )
@@ -140,10 +155,23 @@ def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Pro
         name: arrays[comparison.through.get(name, name)]
         for name in (*comparison.matched, *(p.name for p in waived if p.kind == "dtype"))
     }
-    sources |= {name: arrays[name] for name in optional if name in arrays}
+    for problem in waived:
+        if problem.kind == "tied":  # the other name fills both
+            sources.pop(problem.name, None)
+    sources |= {name: arrays[there] for name, there in optional.items()}
     if problems:
         report = explained(report, ckpt, template, found, expected, asked)
-    return Match(report, sources)
+    return Match(report, sources, {**expected, **found, **{problem.name: None for problem in more}})
+
+
+def _optional(template: Template, found: Mapping[str, ArraySpec]) -> dict[str, str]:
+    """What the checkpoint holds of what it may lack: the name in the model, and the one it has there.
+
+    The words of a random key stand below the key, or in its place where a file keeps them as a plain array.
+    """
+    names = [join_name(path) for path in template.optional]
+    pairs = [(name, there) for name in names for there in (name, name.removesuffix("/data"))]
+    return {name: there for name, there in reversed(pairs) if there in found}
 
 
 def _stripped(arrays: Mapping[str, LazyArray], prefix: str) -> dict[str, LazyArray]:
@@ -151,17 +179,6 @@ def _stripped(arrays: Mapping[str, LazyArray], prefix: str) -> dict[str, LazyArr
     if not renamed:
         raise UsageError(f"no name in the checkpoint begins with {prefix!r}")
     return {renamed.get(name, name): array for name, array in arrays.items()}
-
-
-def _check_patterns(patterns: Sequence[str], *sides: Mapping[str, Any]) -> None:
-    names = dict.fromkeys(name for side in sides for name in side)
-    for pattern in patterns:
-        if not any(matches(name, (pattern,)) for name in names):
-            examples = ", ".join(list(names)[:5])
-            raise UsageError(
-                f"the pattern {pattern!r} fits no name of either side",
-                remedy=f"There is, for example: {examples}.",
-            )
 
 
 def _is_waived(problem: Problem, asked: Asked) -> bool:
@@ -199,7 +216,7 @@ def explained(
         found, expected: their leaves by name.
         asked: what was to be let through, and the shape rules.
     """
-    prefix = _prefix(report, found, expected, [join_name(path) for path in template.optional], asked)
+    prefix = _prefix(report, found, expected, template, asked)
     shapes = {name: spec.shape for name, spec in found.items()}
     wanted = {name: slot.spec.shape for name, slot in expected.items()}
     fields = likely_fields(
@@ -224,7 +241,7 @@ def _prefix(
     report: ValidationReport,
     found: Mapping[str, ArraySpec],
     expected: Mapping[str, Slot],
-    optional: Sequence[str],
+    template: Template,
     asked: Asked,
 ) -> Prefix | None:
     if not report.missing:
@@ -235,6 +252,7 @@ def _prefix(
     ours, theirs = (without_prefix(side, text) for side, text in zip((found, expected), pair, strict=True))
     renamed = {ours.get(name, name): spec for name, spec in found.items()}
     wanted = {theirs.get(name, name): slot for name, slot in expected.items()}
+    optional = _optional(template, renamed).values()
     left = [p for p in compared(renamed, wanted, optional).problems if not _is_waived(p, asked)]
     return Prefix(*pair, tuple(left))
 

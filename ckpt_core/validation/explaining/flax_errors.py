@@ -154,7 +154,8 @@ def _orbax(text: str) -> Mismatch | None:
     if match is not None:
         return Mismatch("orbax: restore", missing=("/".join(_tuple_path(match["path"])),))
     if _ORBAX_TREES.search(text):
-        missing, unexpected = [], []
+        missing: list[str] = []
+        unexpected: list[str] = []
         for entry in _entries(text):
             path, source, target = entry
             (missing if target == "MISSING" else unexpected if source == "MISSING" else []).append(path)

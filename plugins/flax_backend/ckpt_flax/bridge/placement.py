@@ -48,6 +48,7 @@ def _own_sharding(leaf: Any) -> Any:
 def _of_tree(skeleton: Skeleton, sharding: Any) -> list[Any]:
     if isinstance(sharding, jax.sharding.Sharding):
         return [sharding] * len(skeleton.leaves)
+    found: list[Any]
     found, structure = jax.tree_util.tree_flatten(
         sharding, is_leaf=lambda node: isinstance(node, jax.sharding.Sharding)
     )

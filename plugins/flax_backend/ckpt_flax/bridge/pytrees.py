@@ -57,7 +57,7 @@ def skeleton_of(pytree: Any) -> Skeleton:
     return Skeleton(tree, leaves, treedef, positions)
 
 
-def spec(value: object) -> ArraySpec | None:
+def spec(value: Any) -> ArraySpec | None:
     """Return the shape and dtype of a jax array or a `jax.ShapeDtypeStruct`; None for anything else.
 
     That of a typed random key is the one of its words, as files hold them.

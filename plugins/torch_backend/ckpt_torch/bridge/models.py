@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.errors import UnsupportedError, UsageError
@@ -52,7 +52,7 @@ def spec(value: object) -> ArraySpec | None:
     """
     if not isinstance(value, torch.Tensor):
         return None
-    if isinstance(value, UninitializedTensorMixin):
+    if isinstance(value, (UninitializedBuffer, UninitializedParameter)):
         raise UsageError(
             "belongs to a lazy layer, which has no shape yet",
             remedy="Run one batch through the model first: a lazy layer takes its shapes from the data.",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Iterable
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ckpt_core.errors import DamagedFileError
@@ -51,14 +52,15 @@ def read_constants(text: str) -> dict[str, Any]:
     return _body(tree.body, {})
 
 
-def _body(statements: Iterable[ast.stmt], above: dict[str, Any]) -> dict[str, Any]:
+def _body(statements: Iterable[ast.stmt], above: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    known = ChainMap(found, dict(above))
     for statement in statements:
         if isinstance(statement, ast.ClassDef):
-            found[statement.name] = _body(statement.body, {**above, **found})
+            found[statement.name] = _body(statement.body, known)
             continue
         for target, value in _assignments(statement):
-            for name, constant in _bound(target, value, {**above, **found}):
+            for name, constant in _bound(target, value, known):
                 if constant is _NoConstantError:
                     found.pop(name, None)
                 else:
@@ -77,7 +79,7 @@ def _assignments(statement: ast.stmt) -> list[tuple[ast.expr, ast.expr]]:
     return []
 
 
-def _bound(target: ast.expr, value: ast.expr, known: dict[str, Any]) -> list[tuple[str, Any]]:
+def _bound(target: ast.expr, value: ast.expr, known: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The names that an assignment binds, with their constants, or with the error class where there is none."""
     try:
         constant: Any = _constant(value, known)
@@ -92,7 +94,7 @@ def _bound(target: ast.expr, value: ast.expr, known: dict[str, Any]) -> list[tup
     return []
 
 
-def _constant(node: ast.expr, known: dict[str, Any]) -> Any:
+def _constant(node: ast.expr, known: Mapping[str, Any]) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name) and node.id in known:
@@ -132,7 +134,7 @@ def _calculated(sign: ast.operator, left: Any, right: Any) -> Any:
     return _OPERATIONS[type(sign)](left, right)
 
 
-def _field_default(node: ast.Call, known: dict[str, Any]) -> Any:
+def _field_default(node: ast.Call, known: Mapping[str, Any]) -> Any:
     """The default in `field(default=3)`, `dataclasses.field(default=3)` and `Field(3)`."""
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if name not in ("field", "Field"):

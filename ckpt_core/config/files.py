@@ -21,6 +21,7 @@ else:
 __all__ = ["read_config_file", "read_toml"]
 
 _MAX_BYTES: Final = 4 << 20
+_MAX_YAML: Final = 1 << 19  # its parser is slow
 _MAX_NODES: Final = 100_000
 
 
@@ -90,6 +91,8 @@ def _toml(text: str) -> dict[str, Any]:
 def _yaml(text: str) -> Any:
     import yaml
 
+    if len(text) > _MAX_YAML:
+        raise LimitError(f"has {len(text)} characters of YAML, more than a config ({_MAX_YAML})")
     loader = _inert_loader()(text)
     try:
         node = loader.get_single_node()
@@ -133,7 +136,7 @@ def _check_unfolded(root: Any) -> None:
             open_nodes.discard(id(node))
             sizes[id(node)] = 1 + sum(sizes[id(child)] for child in below)
             if sizes[id(node)] > _MAX_NODES:
-                raise LimitError(f"its aliases unfold to more than {_MAX_NODES} values")
+                raise LimitError(f"holds more than {_MAX_NODES} values, its aliases unfolded")
         elif id(node) in open_nodes:
             raise LimitError("an alias in it holds itself")
         elif id(node) not in sizes:

@@ -84,54 +84,71 @@ def open_members(
         raise UnknownFormatError(f"is a directory of {len(names)} entries", path=source.path)
     indexes = _indexes(source, names)
     in_shards = {file.split("/")[0] for files in indexes.values() for file in files}
-    found: dict[str, Opened] = {}
-    notes: list[str] = []
-    others: list[str] = []
-    undecided: dict[str, UsageError] = {}
+    members = _Members()
     for name in names:
-        if name in in_shards:
-            continue
+        if name not in in_shards:
+            members.add(source, name, open_one, is_claimed)
+    found = members.found
+    if all(opened.format == JSON for opened in found.values()):
+        for error in members.undecided.values():
+            raise error
+        return None
+    _check_steps(source, [name for name, opened in found.items() if opened.format != JSON])
+    notes = members.about()
+    if len(found) == 1 and found.keys() == indexes.keys():
+        (alone,) = found.values()
+        return _with_notes(alone, notes)
+    return _as_tree(found, notes)
+
+
+class _Members:
+    """What the members of a directory turn out to be, one after another."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Opened] = {}
+        self.notes: list[str] = []
+        self.others: list[str] = []
+        self.undecided: dict[str, UsageError] = {}
+
+    def add(
+        self,
+        source: Source,
+        name: str,
+        open_one: Callable[[Source], Opened],
+        is_claimed: Callable[[Source], bool],
+    ) -> None:
+        """Open one member, or keep why it is left out."""
         try:
             member = source.member(name)
-            if member.is_directory and not is_claimed(member):
-                others.append(name + "/")
-                continue
-            opened = _open_member(member, open_one)
+            is_other = member.is_directory and not is_claimed(member)
+            opened = None if is_other else _open_member(member, open_one)
         except CheckpointNotFoundError:
-            notes.append(f"{name}: is a link to nothing")
-            continue
+            self.notes.append(f"{name}: is a link to nothing")
         except UnsafePathError:
             raise
         except UnknownFormatError:
             if is_weights_file(name):
                 raise
-            opened = None
+            self.others.append(name)
         except UsageError as error:  # it is several checkpoints, and somebody has to choose
-            undecided[name] = error
-            continue
+            self.undecided[name] = error
         except CheckpointError as error:
             if not is_beside(name):
                 raise
-            notes.append(f"{name}: left out, it {error.reason}")
-            continue
-        if opened is None:
-            others.append(name)
+            self.notes.append(f"{name}: left out, it {error.reason}")
         else:
-            found[name] = opened
-    if all(opened.format == JSON for opened in found.values()):
-        return _none_of(undecided)
-    _check_steps(source, [name for name, opened in found.items() if opened.format != JSON])
-    notes += [f"{name}: left out, it {error.reason}; open it by itself" for name, error in undecided.items()]
-    if len(found) == 1 and found.keys() == indexes.keys():
-        (alone,) = found.values()
-        return _with_notes(alone, (*notes, *_about(others)))
-    return _as_tree(found, (*notes, *_about(others)))
+            if opened is None:
+                self.others.append(f"{name}/" if is_other else name)
+            else:
+                self.found[name] = opened
 
-
-def _none_of(undecided: Mapping[str, UsageError]) -> None:
-    """Say that no member is a checkpoint; where one is several, raise what says so."""
-    for error in undecided.values():
-        raise error
+    def about(self) -> tuple[str, ...]:
+        """Return a note for everything that is left out."""
+        several = [
+            f"{name}: left out, it {error.reason}; open it by itself"
+            for name, error in self.undecided.items()
+        ]
+        return (*self.notes, *several, *_about(self.others))
 
 
 def _check_steps(source: Source, names: list[str]) -> None:

@@ -82,6 +82,8 @@ class Roles:
 
 
 _SINGLE: Final = ("scaler", "step", "epoch", "timestamp")
+_LISTED: Final = ("params", "buffers")
+_BY_PATH: Final = ("reads", "rows")
 _NAMED: Final = ("ema", "opt_states", "schedulers", "rng", "metrics", "config")
 
 
@@ -136,7 +138,7 @@ def paths_of(place: Place) -> tuple[KeyPath, ...]:
 
 def places(roles: Roles) -> Iterator[tuple[str, str, Place]]:
     """Yield (role, name, place) for everything that is claimed; the name is "" where a role has none."""
-    for role in ("params", "buffers"):
+    for role in _LISTED:
         for place in getattr(roles, role):
             yield role, "", place
     for role in _NAMED:
@@ -170,32 +172,27 @@ def below(roles: Roles, prefix: KeyPath) -> Roles:
             return Leaves(paths, None if value.within is None else (*prefix, *value.within))
         return (*prefix, *value)
 
-    return dataclasses.replace(
-        roles,
-        params=tuple(map(moved, roles.params)),
-        buffers=tuple(map(moved, roles.buffers)),
-        reads={moved(path): read for path, read in roles.reads.items()},
-        rows={moved(path): row for path, row in roles.rows.items()},
-        **{role: {name: moved(place) for name, place in getattr(roles, role).items()} for role in _NAMED},
-        **{role: None if (path := getattr(roles, role)) is None else moved(path) for role in _SINGLE},
-    )
+    fields: dict[str, Any] = {role: tuple(map(moved, getattr(roles, role))) for role in _LISTED}
+    for role in _NAMED:
+        fields[role] = {name: moved(place) for name, place in getattr(roles, role).items()}
+    for role in _SINGLE:
+        place = getattr(roles, role)
+        fields[role] = None if place is None else moved(place)
+    for about in _BY_PATH:
+        fields[about] = {moved(path): value for path, value in getattr(roles, about).items()}
+    return dataclasses.replace(roles, **fields)
 
 
 def merged(*all_roles: Roles) -> Roles:
     """Combine roles found in parts of a tree; for a role of one path, and for `params`, the first one counts."""
     first = all_roles[0]
-    named: dict[str, dict[Any, Any]] = {role: {} for role in (*_NAMED, "reads", "rows")}
-    for role, found in named.items():
+    fields: dict[str, Any] = {}
+    for role in (*_NAMED, *_BY_PATH):
+        fields[role] = {}
         for roles in reversed(all_roles):
-            found.update(getattr(roles, role))
-    return Roles(
-        params=first.params,
-        buffers=tuple(place for roles in all_roles for place in roles.buffers),
-        weights=first.weights,
-        notes=tuple(note for roles in all_roles for note in roles.notes),
-        **named,
-        **{
-            role: next((p for r in all_roles if (p := getattr(r, role)) is not None), None)
-            for role in _SINGLE
-        },
-    )
+            fields[role].update(getattr(roles, role))
+    for role in _SINGLE:
+        fields[role] = next((path for roles in all_roles if (path := getattr(roles, role)) is not None), None)
+    for role in ("buffers", "notes"):
+        fields[role] = tuple(entry for roles in all_roles for entry in getattr(roles, role))
+    return dataclasses.replace(first, **fields)

@@ -70,9 +70,9 @@ def _is_file(key: Any, value: Any) -> bool:
     )
 
 
-def _named(found: Mapping[str, Roles]) -> dict[str, dict[str, Any]]:
+def _named(found: Mapping[str, Roles]) -> dict[str, Any]:
     """The named roles of all files; a name that two files use, or that says nothing, is that of its file."""
-    together: dict[str, dict[str, Any]] = {}
+    together: dict[str, Any] = {}
     for role in _NAMED:
         entries = [
             (file, name, place)

@@ -43,9 +43,10 @@ class MMEngine(Layout):
         if isinstance(meta.get("cfg"), str):
             config[""] = ("meta", "cfg")
             reads["meta", "cfg"] = config_of_text
+        counters: dict[str, Any] = {role: ("meta", key) for role, key in _COUNTERS.items() if key in meta}
         roles = dataclasses.replace(
             roles,
-            **{role: ("meta", key) for role, key in _COUNTERS.items() if key in meta},
+            **counters,
             metrics=metrics,
             config=config,
             reads=reads,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from ckpt_core.layouts.averaged import with_inner_copies
@@ -69,15 +69,23 @@ def recognise(tree: Any, rows: Iterable[Layout]) -> tuple[Layout | None, Roles]:
     rows fit much: the first of them counts, and only where no other row fits.
     """
     rows = list(rows)
-    fits = [(row, roles) for row in rows if not row.is_general and (roles := row.recognise(tree)) is not None]
-    if not fits:
-        found = ((row, row.recognise(tree)) for row in rows if row.is_general)
-        fits = [next(((row, roles) for row, roles in found if roles is not None), (None, None))]
-    row, roles = fits[0]
-    if row is None or roles is None:
+    fits = list(_fitting(tree, [row for row in rows if not row.is_general]))
+    best = fits[0] if fits else next(_fitting(tree, [row for row in rows if row.is_general]), None)
+    if best is None:
         return None, Roles(params=((),))
+    row, roles = best
     others = [other.name for other, _ in fits[1:]]
     if others:
-        note = f"fits the layouts {' and '.join([row.name, *others])}; read as {row.name} (--layout {others[0]} decides)"
+        note = (
+            f"fits the layouts {' and '.join([row.name, *others])}; read as {row.name} "
+            f"(--layout {others[0]} decides)"
+        )
         roles = dataclasses.replace(roles, notes=(*roles.notes, note))
     return row, with_inner_copies(tree, roles)
+
+
+def _fitting(tree: Any, rows: Iterable[Layout]) -> Iterator[tuple[Layout, Roles]]:
+    for row in rows:
+        roles = row.recognise(tree)
+        if roles is not None:
+            yield row, roles

@@ -25,6 +25,7 @@ from ckpt_core.transfer import (
     verify_transfer,
 )
 from ckpt_core.transfer.matching import plan_transfer
+from ckpt_core.transfer.optimizer import suggest_optimizer
 from ckpt_core.validation import (
     Explanation,
     Restored,
@@ -64,6 +65,7 @@ __all__ = [
     "restore",
     "save_checkpoint",
     "settle_by_forward",
+    "suggest_optimizer",
     "transfer",
     "validate",
     "verify_transfer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import json
 import os
 import re
 import sys
@@ -65,6 +66,18 @@ _ATTRIBUTE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 @click.option(
     "--optional", is_flag=True, help="An absent SOURCE is a warning, and every slot stays as it is."
 )
+@click.option(
+    "--with-optimizer", is_flag=True,
+    help="Carry the training state too: optimizer, step, schedule position, averaged copies.",
+)  # fmt: skip
+@click.option(
+    "--optimizer-kind", metavar="RULE",
+    help="The rule that wrote the optimizer's state, where it allows several, such as adamw.",
+)  # fmt: skip
+@click.option(
+    "--hyperparam", multiple=True, metavar="NAME=VALUE",
+    help="What an optax state does not hold, such as learning_rate=0.001. May be repeated.",
+)  # fmt: skip
 @click.option("--plan-only", is_flag=True, help="Print the plan with its evidence; write nothing else.")
 @click.option("--save-plan", metavar="FILE", help="Write the plan as TOML.")
 @click.option(
@@ -86,6 +99,9 @@ def transfer(
     cast: str | None,
     reverse: bool,
     optional: bool,
+    with_optimizer: bool,
+    optimizer_kind: str | None,
+    hyperparam: tuple[str, ...],
     plan_only: bool,
     save_plan: str | None,
     check: bool,
@@ -115,6 +131,11 @@ def transfer(
                 write_plan(result.plan, save_plan)
             _show_check(result, plan_only, check, as_json, save_plan)
             click.get_current_context().exit(_exit_code(result, plan_only, check))
+        if with_optimizer:
+            values = _values(hyperparam)
+            asked |= {"with_optimizer": True, "optimizer_kind": optimizer_kind, "hyperparams": values or None}
+        elif optimizer_kind or hyperparam:
+            raise UsageError("--optimizer-kind and --hyperparam belong to --with-optimizer")
         done = transfer_weights(
             ckpt if ckpt is not None else source, target, **asked, cast=cast, optional=optional
         )
@@ -148,14 +169,39 @@ def _show_check(result: Check, plan_only: bool, check: bool, as_json: bool, save
 def _write(done: Transferred, out: str, to: str | None, force: bool, as_json: bool) -> None:
     with progress_bar("transferring") as report:
         receipt = done.save(out, to=to, force=force, progress=report)
+    suggestion = done.suggestion
     if as_json:
-        emit_json(jsonable({"out": out, **dataclasses.asdict(receipt)}))
+        more = (
+            {} if suggestion is None else {"optimizer": {"code": suggestion.code, "notes": suggestion.notes}}
+        )
+        emit_json(jsonable({"out": out, **dataclasses.asdict(receipt), **more}))
         return
     lines = [
         f"{clean(receipt.source, 500)} -> {clean(out, 500)}: {arrays_text(len(receipt.filled))}",
         str(receipt),
     ]
+    if suggestion is not None:
+        lines += [
+            "",
+            "the optimizer that goes on alike:",
+            *(f"    {line}" for line in suggestion.code.splitlines()),
+        ]
     emit(clean_lines("\n".join(lines)))
+
+
+def _values(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Numbers, true, false and none by name; anything else is text."""
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not (name and separator):
+            raise UsageError(f"--hyperparam takes NAME=VALUE, not {text!r}")
+        words: dict[str, Any] = {"true": True, "false": False, "none": None}
+        try:
+            values[name] = words[value.lower()] if value.lower() in words else json.loads(value)
+        except ValueError:
+            values[name] = value
+    return values
 
 
 def _pairs(texts: tuple[str, ...]) -> dict[str, str]:

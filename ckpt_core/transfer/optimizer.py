@@ -92,7 +92,7 @@ def carry(
         )
     if step is None and state.step is None:
         step = counted
-    is_said = bool(state.groups) or state.framework == "torch"
+    is_said = bool(state.groups) or state.framework == "torch" or hyperparams is not None
     if isinstance(live, LiveTorch) and not is_said:
         kind, hyperparams = _told_by(live, state, kind, hyperparams)
     translated = translate_optimizer(state, to, kind=kind, hyperparams=hyperparams, step=step)

@@ -7,7 +7,6 @@ python cross.py to-torch out/b_flax out/b.pth
 from __future__ import annotations
 
 import argparse
-
 from pathlib import Path
 
 from ckpt_core.transfer import transfer

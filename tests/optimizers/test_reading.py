@@ -1,0 +1,364 @@
+"""Neutral states from real files: torch's ids named, optax's wrappers looked through, and what cannot be told."""
+
+from __future__ import annotations
+
+import pickle
+
+import flax.serialization
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import pytest
+import torch
+from flax import nnx
+
+from ckpt_core import open_checkpoint
+from ckpt_core.errors import UnsupportedError, UsageError
+from ckpt_core.optimizers import translate_optimizer
+from ckpt_core.optimizers.families import FAMILIES
+from ckpt_core.optimizers.families.rules import OPTAX, TORCH
+from ckpt_core.optimizers.naming import Weight, by_order
+from ckpt_core.optimizers.schedules import schedule_of
+
+ADAM_LIKE = {"adam", "adamw", "nadam", "radam", "adamax", "yogi", "adabelief"}
+
+
+def net() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
+
+
+def stepped(model, optimizer):
+    model(torch.randn(5, 3)).sum().backward()
+    optimizer.step()
+    return optimizer
+
+
+def opened(tmp_path, model, optimizer, **more):
+    state = {"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict(), **more}
+    torch.save(state, tmp_path / "a.pth")
+    return open_checkpoint(tmp_path / "a.pth").opt_state
+
+
+def test_ids_are_named_in_the_order_of_the_weights(tmp_path):
+    model = net()
+    state = opened(tmp_path, model, stepped(model, torch.optim.Adam(model.parameters())))
+    assert [name for name, _ in state.slots["mu"].leaves()] == [
+        "0/weight",
+        "0/bias",
+        "1/weight",
+        "1/bias",
+        "2/weight",
+        "2/bias",
+    ]
+    assert (state.kind, state.step, state.framework) == (("adam",), 1, "torch")
+
+
+def test_a_group_with_decay_that_comes_first_is_told_by_its_shapes(tmp_path):
+    model = net()
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1]},
+        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    state = opened(tmp_path, model, stepped(model, torch.optim.AdamW(groups)))
+    assert [group["params"] for group in state.groups] == [
+        ("0/weight", "2/weight"),
+        ("0/bias", "1/weight", "1/bias", "2/bias"),
+    ]
+    expected = torch.load(tmp_path / "a.pth")["optimizer_state_dict"]["state"][1]["exp_avg"].numpy()
+    assert np.array_equal(state.slots["mu"]["2/weight"].read(), expected)
+
+
+def test_groups_that_shapes_do_not_tell_apart_are_not_guessed(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+    groups = [{"params": model[1].parameters()}, {"params": model[0].parameters()}]
+    optimizer = torch.optim.Adam(groups)
+    model(torch.randn(5, 4)).sum().backward()
+    optimizer.step()
+    state = opened(tmp_path, model, optimizer)
+    assert not state.is_named
+    assert "the shapes allow more than one order" in state.notes[0]
+    with pytest.raises(UsageError, match="known by position only"):
+        translate_optimizer(state, "optax")
+
+
+def test_saved_names_settle_it(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+    groups = [
+        {"params": list(model[1].named_parameters("1"))},
+        {"params": list(model[0].named_parameters("0"))},
+    ]
+    groups = [{"params": [(f"{i}.{n}", p) for n, p in model[i].named_parameters()]} for i in (1, 0)]
+    optimizer = torch.optim.Adam(groups)
+    model(torch.randn(5, 4)).sum().backward()
+    optimizer.step()
+    state = opened(tmp_path, model, optimizer)
+    assert state.groups[0]["params"] == ("1/weight", "1/bias")
+
+
+def test_frozen_parameters_outside_of_the_optimizer_are_not_guessed(tmp_path):
+    model = net()
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    state = opened(tmp_path, model, stepped(model, optimizer))
+    assert "the optimizer has 4 parameters and the weights are 6" in state.notes[0]
+
+
+def test_tied_weights_have_one_id(tmp_path):
+    model = torch.nn.ModuleDict(
+        {"embed": torch.nn.Embedding(5, 3), "head": torch.nn.Linear(3, 5, bias=False)}
+    )
+    model["head"].weight = model["embed"].weight
+    optimizer = torch.optim.Adam(model.parameters())
+    model["head"](model["embed"](torch.tensor([1]))).sum().backward()
+    optimizer.step()
+    state = opened(tmp_path, model, optimizer)
+    assert [name for name, _ in state.slots["nu"].leaves()] == ["embed/weight"]
+
+
+def test_shapes_that_disagree_are_not_named():
+    naming = by_order([[0, 1]], {0: (2,), 1: (3,)}, [Weight("a", (3,)), Weight("b", (2,))])
+    assert naming.names == {}
+    assert "parameter 0 has the shape (2,), and a, which stands at its place, (3,)" in naming.reason
+
+
+def test_lbfgs_keeps_what_is_no_slot(tmp_path):
+    model = net()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (model(torch.ones(5, 3)) ** 2).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    state = opened(tmp_path, model, optimizer)
+    assert state.kind == ("lbfgs",)
+    assert not state.slots
+    assert "state/(0)/old_dirs" in state.other
+    with pytest.raises(UnsupportedError, match="no translation of torch's lbfgs is known"):
+        translate_optimizer(state, "optax")
+
+
+# optax.
+
+PARAMS = {"dense": {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}}
+
+
+def save(path, tree):
+    if path.suffix == ".msgpack":
+        path.write_bytes(flax.serialization.to_bytes(tree))
+    elif path.suffix == ".pkl":
+        path.write_bytes(pickle.dumps(tree))
+    else:
+        ocp.PyTreeCheckpointer().save(path, tree)
+
+
+def read(path, tx, steps=2, params=PARAMS):
+    state = tx.init(params)
+    for _ in range(steps):
+        _, state = tx.update(params, state, params)
+    save(path, {"params": params, "opt_state": state, "step": steps})
+    return open_checkpoint(path).opt_state
+
+
+def labelled(params):
+    return {"dense": {"kernel": "a", "bias": "b"}}
+
+
+WRAPPED = {
+    "chain": lambda tx: optax.chain(optax.clip_by_global_norm(1.0), tx),
+    "masked": lambda tx: optax.masked(tx, lambda p: {"dense": {"kernel": True, "bias": True}}),
+    "multi_transform": lambda tx: optax.multi_transform({"a": tx, "b": tx}, labelled),
+    "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+    "multi_steps": lambda tx: optax.MultiSteps(tx, 1).gradient_transformation(),
+}
+
+
+@pytest.mark.parametrize("container", ["state.msgpack", "state.pkl", "state"])
+@pytest.mark.parametrize("wrapper", WRAPPED)
+def test_wrappers_are_looked_through(wrapper, container, tmp_path):
+    state = read(tmp_path / container, WRAPPED[wrapper](optax.adam(optax.constant_schedule(0.1))))
+    assert set(state.kind) >= ADAM_LIKE - {"adabelief"}
+    assert state.step == 2
+    assert sorted(name for name, _ in state.slots["nu"].leaves()) == ["dense/bias", "dense/kernel"]
+    assert state.schedule == {"count": 2}
+    if wrapper == "multi_transform":
+        assert {g["label"]: g["params"] for g in state.groups} == {
+            "a": ("dense/kernel",),
+            "b": ("dense/bias",),
+        }
+
+
+def test_injected_hyperparameters_are_read(tmp_path):
+    state = read(tmp_path / "state.msgpack", optax.inject_hyperparams(optax.adamw)(0.25))
+    assert state.hyperparams["learning_rate"] == 0.25
+    assert state.hyperparams["b1"] == pytest.approx(0.9)
+
+
+def test_accumulated_gradients_are_named_and_left(tmp_path):
+    tx = optax.MultiSteps(optax.sgd(0.1, 0.9), 3).gradient_transformation()
+    state = read(tmp_path / "state.msgpack", tx, steps=4)
+    assert {"mini_step", "acc_grads"} <= state.other.keys()
+    translated = translate_optimizer(state, "torch", hyperparams={"learning_rate": 0.1, "momentum": 0.9})
+    assert any("saved after 1 steps of accumulation" in note for note in translated.notes)
+
+
+def test_unknown_members_stay_as_they_are(tmp_path):
+    state = read(tmp_path / "state.msgpack", optax.chain(optax.ema(0.9), optax.sgd(0.1, 0.9)))
+    assert state.kind == ("sgd",)
+    assert "0/ema" in state.other
+
+
+def test_an_nnx_optimizer(tmp_path):
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
+    optimizer.update(model, nnx.state(model, nnx.Param))
+    checkpointer = ocp.StandardCheckpointer()
+    checkpointer.save(
+        tmp_path / "state", {"model": nnx.state(model), "optimizer": nnx.state(optimizer)}
+    )
+    checkpointer.wait_until_finished()
+    from ckpt_core.optimizers import read_optimizer
+
+    with open_checkpoint(tmp_path / "state") as ckpt:
+        state = read_optimizer(ckpt.tree["optimizer"])
+    assert state.step == 1
+    assert sorted(name for name, _ in state.slots["mu"].leaves()) == ["bias", "kernel"]
+
+
+# What cannot be translated says why, and what to use instead.
+
+REFUSED = {
+    "amsgrad": (optax.amsgrad(0.1), {}, "maximum of the corrected second moment.*\n.*scale_by_torch_amsgrad"),
+    "rprop": (optax.rprop(0.1), {}, "one step late.*\n.*scale_by_torch_rprop"),
+    "rmsprop": (optax.rmsprop(0.1), {}, "eps under the root.*\n.*eps_in_sqrt=False"),
+    "adamaxw": (optax.adamaxw(0.1), {}, "no decoupled weight decay"),
+    "adafactor": (optax.adafactor(0.1), {}, "factors other dimensions.*\n.*torch_adafactor"),
+    "adam": (optax.adam(0.1, eps_root=1e-8), {"eps_root": 1e-8}, "an epsilon under the root"),
+    "yogi": (optax.yogi(0.1), {}, "no translation of optax's yogi"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_torch_has_no_rule_for_is_refused(kind, tmp_path):
+    tx, more, message = REFUSED[kind]
+    state = read(tmp_path / "state.msgpack", tx)
+    with pytest.raises(UnsupportedError, match=message):
+        translate_optimizer(state, "torch", kind=kind, hyperparams={"learning_rate": 0.1, **more})
+
+
+def test_several_candidates_must_be_settled(tmp_path):
+    state = read(tmp_path / "state.msgpack", optax.adam(0.1))
+    with pytest.raises(UsageError, match="fits 11 rules: adam, adamw"):
+        translate_optimizer(state, "torch")
+    with pytest.raises(UsageError, match="does not hold the learning rate"):
+        translate_optimizer(state, "torch", kind="adam")
+    with pytest.raises(UsageError, match="cannot be of the rule 'sgd'"):
+        translate_optimizer(state, "torch", kind="sgd")
+    settled = translate_optimizer(state, "torch", kind="adam", hyperparams={"learning_rate": 0.1})
+    assert settled.hyperparams["lr"] == 0.1
+    assert "optax's defaults for adam: b1=0.9" in settled.notes[0]
+
+
+def test_a_saved_config_names_the_rule(tmp_path):
+    tree = {
+        "state": {"params": PARAMS, "opt_state": optax.adamw(0.1).init(PARAMS)},
+        "metadata": {"config": {"optimizer": "AdamW"}},
+    }
+    (tmp_path / "a.msgpack").write_bytes(flax.serialization.to_bytes(tree))
+    assert open_checkpoint(tmp_path / "a.msgpack").opt_state.kind == ("adamw",)
+
+
+def test_dampened_sgd_before_its_first_step_is_refused(tmp_path):
+    model = net()
+    state = opened(tmp_path, model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, dampening=0.5))
+    with pytest.raises(UnsupportedError, match="leaves the very first gradient undamped"):
+        translate_optimizer(state, "optax")
+
+
+# The tables, compared with both libraries.
+
+
+@pytest.mark.parametrize("kind", TORCH)
+def test_torch_groups_hold_what_the_table_says(kind):
+    rule = TORCH[kind]
+    module, _, name = rule.function.rpartition(".")
+    cls = vars(__import__(module, fromlist=[name]))[name]
+    held = {
+        k: v for k, v in cls([torch.nn.Parameter(torch.ones(2, 2))]).param_groups[0].items() if k != "params"
+    }
+    assert held == dict(rule.defaults)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OPTAX if OPTAX[kind].function.startswith("optax.")])
+def test_optax_defaults_are_what_the_table_says(kind):
+    import inspect
+
+    name = OPTAX[kind].function.removeprefix("optax.")
+    function = optax.contrib.muon if kind == "muon" else vars(optax)[name]
+    defaults = {k: p.default for k, p in inspect.signature(function).parameters.items()}
+    for key, value in OPTAX[kind].defaults.items():
+        assert key in defaults
+        assert value is None or defaults[key] == value
+
+
+def test_every_rule_has_a_family():
+    torch_kinds = {kind for family in FAMILIES for kind in family.torch_kinds}
+    optax_kinds = {kind for family in FAMILIES for kind in family.optax_kinds}
+    assert torch_kinds == set(TORCH) | {"amsgrad"}
+    assert optax_kinds == set(OPTAX)
+
+
+# Schedules.
+
+LR = torch.optim.lr_scheduler
+SCHEDULERS = {
+    "step": lambda o: LR.StepLR(o, 3, 0.5),
+    "multi": lambda o: LR.MultiStepLR(o, [2, 5, 5], 0.5),
+    "exponential": lambda o: LR.ExponentialLR(o, 0.9),
+    "cosine": lambda o: LR.CosineAnnealingLR(o, 30, 0.01),
+    "linear": lambda o: LR.LinearLR(o, 0.2, 0.9, 6),
+    "constant": lambda o: LR.ConstantLR(o, 0.25, 4),
+    "polynomial": lambda o: LR.PolynomialLR(o, 20, 2.0),
+    "sequential": lambda o: LR.SequentialLR(
+        o, [LR.LinearLR(o, 0.1, total_iters=4), LR.CosineAnnealingLR(o, 20)], [4]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("every", [1, 5])
+def test_schedulers_are_the_same_function(name, every):
+    from ckpt_flax.bridge import recipes
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = SCHEDULERS[name](optimizer)
+    for _ in range(2):
+        optimizer.step()
+        scheduler.step()
+    found = schedule_of(scheduler.state_dict(), 2 * every)
+    assert found.position == 2 * every
+    schedule = recipes.build(found.recipes[0])
+    for epoch in range(2, 14):
+        expected = optimizer.param_groups[0]["lr"]
+        got = float(schedule(jnp.asarray(epoch * every)))
+        assert got == pytest.approx(expected, rel=2e-6), epoch
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda o: LR.LambdaLR(o, lambda t: 1.0), lambda o: LR.CyclicLR(o, 0.1, 0.2, cycle_momentum=False)],
+)
+def test_a_schedule_that_the_state_does_not_tell_is_a_position_alone(make):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = make(optimizer)
+    optimizer.step()
+    scheduler.step()
+    found = schedule_of(scheduler.state_dict(), 1)
+    assert (found.position, found.recipes) == (1, ())
+    assert "not in its state; it stands at 1" in found.notes[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -13,11 +12,12 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.claims import Claim, claims_of, paths_besides, unclaimed
 from ckpt_core.config_attribute import written_config
-from ckpt_core.copies import PREFIXES, copy_named, in_place_of
+from ckpt_core.copies import copy_named, in_place_of
 from ckpt_core.errors import UsageError
 from ckpt_core.layouts.base import Roles, node_at
 from ckpt_core.layouts.spelling import CONFIG_KEYS
 from ckpt_core.layouts.values import number
+from ckpt_core.metadata import Metadata, common_prefixes, remarks
 from ckpt_core.optimizers import OptimizerState, parameters_of, read_optimizers
 from ckpt_core.plainly import as_plain, counter, spread
 from ckpt_core.source import Source
@@ -25,25 +25,6 @@ from ckpt_core.tree import KeyPath, flatten, get, render_path
 from ckpt_core.view import Nested, Weights, named_weights, nest
 
 __all__ = ["Checkpoint", "Metadata", "OptimizerState"]
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a checkpoint says besides its weights, optimizer, counters and config.
-
-    Arguments:
-        extra: the entries that no role claims, by rendered path.
-        attributes: the free metadata of the container.
-        notes: what a reader should be told, one sentence each.
-        prefixes: wrapper prefixes that every parameter's name begins with.
-        replicas: the leading dimension that all leaves share, when they look replicated over devices.
-    """
-
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    prefixes: tuple[str, ...] = ()
-    replicas: int | None = None
 
 
 class Checkpoint:
@@ -241,41 +222,25 @@ class Checkpoint:
     @functools.cached_property
     def metadata(self) -> Metadata:
         """Everything else that was saved, with what was noticed."""
-        prefixes = _common_prefixes([segments for segments, _, _ in self.named_weights])
-        step = self._role(self.roles.step)
+        weights, lacking = self._picked
+        prefixes = common_prefixes(weights)
+        count = replicas.count_of(self._role(self.roles.step), [array for _, array, _ in self._own])
+        noticed = remarks(
+            weights,
+            is_recognised=self.layout is not None,
+            copy=self.weights,
+            lacking=lacking,
+            own=self.roles.weights,
+            prefixes=prefixes,
+            replicas=count,
+        )
         return Metadata(
             extra={render_path(path): node for path, node in unclaimed(self.tree, self.roles)},
             attributes=dict(self.stored.attributes),
-            notes=(*self.stored.notes, *self.roles.notes, *self._remarks(prefixes)),
+            notes=(*self.stored.notes, *self.roles.notes, *noticed),
             prefixes=prefixes,
-            replicas=replicas.count_of(step, [array for _, array, _ in self._own]),
+            replicas=count,
         )
-
-    def _remarks(self, prefixes: tuple[str, ...]) -> list[str]:
-        """What is noticed about the weights."""
-        notes = []
-        if self.layout is None:
-            notes.append("no layout recognised; every array counts as a parameter")
-        weights, kept = self._picked
-        if kept:
-            notes.append(
-                f"the copy {self.weights!r} lacks {kept} of the {len(weights)} weights; these are those of "
-                f"{self.roles.weights!r}"
-            )
-        empty = sum(array.size == 0 for _, array, _ in weights)
-        if empty:
-            notes.append(
-                f"{empty} of the {len(weights)} weights are empty arrays, as DeepSpeed's ZeRO stage 3 leaves them "
-                "where it keeps the values in files of the optimizer"
-            )
-        for prefix in prefixes:
-            notes.append(
-                f"every parameter's name begins with {prefix!r} (--strip-prefix {prefix} removes it)"
-            )
-        count = replicas.count_of(self._role(self.roles.step), [array for _, array, _ in self._own])
-        if count:
-            notes.append(f"all leaves have a leading dimension of {count}: they look replicated over devices")
-        return notes
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -338,13 +303,3 @@ class Checkpoint:
         from ckpt_core.notebook import checkpoint_html
 
         return checkpoint_html(self)
-
-
-def _common_prefixes(names: list[tuple[str, ...]]) -> tuple[str, ...]:
-    found: list[str] = []
-    while names and all(len(name) > len(found) + 1 for name in names):
-        first = names[0][len(found)]
-        if first not in PREFIXES or any(name[len(found)] != first for name in names):
-            break
-        found.append(first)
-    return tuple(found)

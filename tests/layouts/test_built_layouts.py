@@ -99,7 +99,7 @@ def test_weights_that_zero_stage_3_left_empty_are_told():
     module = {"a.weight": array(0), "a.bias": array(0)}
     ckpt = opened({"module": module, "param_shapes": [{"a.weight": (2, 3)}], "global_steps": 4})
     assert any(
-        "2 of the 2 weights are empty arrays, as DeepSpeed's ZeRO stage 3" in note
+        "all 2 parameters are empty arrays, as DeepSpeed's ZeRO stage 3" in note
         for note in ckpt.metadata.notes
     )
 

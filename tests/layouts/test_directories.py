@@ -202,6 +202,4 @@ def test_an_adapter_in_a_trainers_checkpoint_is_told(trainer):
     with open_checkpoint(trainer) as ckpt:
         assert ckpt.layout == "hf_trainer"
         assert ckpt.config["peft_type"] == "LORA"
-        assert any(
-            "an adapter (LORA), not a full model" in n for n in ckpt.metadata.notes
-        )
+        assert any("an adapter (LORA), not a full model" in n for n in ckpt.metadata.notes)

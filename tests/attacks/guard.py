@@ -41,8 +41,10 @@ class Guard:
                 self.seen.append(note)
 
     def _note(self, event: str, args: tuple[Any, ...]) -> str:
-        if event.startswith("ctypes.") and (args[0] is None or "'renameat2'" in str(args)):
-            return ""  # how a sink swaps a directory
+        if event.startswith("ctypes.") and (
+            args[0] is None or "'renameat2'" in str(args) or "'syncfs'" in str(args)
+        ):
+            return ""  # how a sink swaps a directory, and flushes one of many files
         if event == "shutil.rmtree" and str(args[0]).endswith(".ckpt-tmp"):
             return ""  # what a conversion that failed had begun
         if event == "open":

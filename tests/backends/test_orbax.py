@@ -798,6 +798,14 @@ def opened_without(path: Path, *blocked: str) -> subprocess.CompletedProcess[str
     )
 
 
+def test_a_list_of_array_metadata_that_is_cut_off(tmp_path: Path) -> None:
+    ocp.PyTreeCheckpointer().save(tmp_path / "c", {"key": jax.random.key(1), "w": jnp.ones(2)})
+    file = tmp_path / "c" / "array_metadatas" / "process_0"
+    file.write_bytes(file.read_bytes()[:30])  # without it, a typed key would open as the plain array below it
+    with pytest.raises(DamagedFileError, match="is no list of array metadata"):
+        open_checkpoint(tmp_path / "c")
+
+
 def test_plain_directories_need_neither_tensorstore_nor_jax(tmp_path: Path) -> None:
     path = save(tmp_path / "c", {"a": {"w": np.arange(3.0)}, "n": 4})
     done = opened_without(path, "tensorstore", "jax", "orbax", "flax", "ml_dtypes", "msgpack")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,9 +26,8 @@ _SETTINGS: Final = 100
 def checkpoint_html(ckpt: Checkpoint) -> str:
     """Return a checkpoint's counters, metrics, config and optimizer, and its weights behind a click."""
     rows: list[tuple[str, Any]] = [("format", ckpt.format), ("layout", ckpt.layout or "not recognised")]
-    rows += [
-        (name, value) for name in ("step", "epoch", "timestamp") if (value := getattr(ckpt, name)) is not None
-    ]
+    counters = (("step", ckpt.step), ("epoch", ckpt.epoch), ("time", _moment(ckpt.timestamp)))
+    rows += [(name, value) for name, value in counters if value is not None]
     rows += [("metrics", _settings(ckpt.metrics)), ("config", _settings(ckpt.config))]
     rows += [
         (name, f"{' or '.join(state.kind[:4])}, step {state.step}") for name, state in ckpt.opt_states.items()
@@ -46,7 +46,7 @@ def checkpoint_html(ckpt: Checkpoint) -> str:
             blocks.append(folded_html(head, table_html(("name", "shape", "dtype", "size"), table)))
     notes = map(note_html, ckpt.metadata.notes)
     return section_html(
-        ckpt.path or "in memory", table_html((), [row for row in rows if row[1]]), *blocks, *notes
+        ckpt.path or "in memory", table_html((), [row for row in rows if row[1] != ""]), *blocks, *notes
     )
 
 
@@ -120,6 +120,13 @@ def config_html(resolved: ResolvedConfig) -> str:
     missing = [note_html(f"missing: {', '.join(resolved.missing)}")] if resolved.missing else []
     table = table_html(("field", "value", "source"), rows)
     return section_html("config", table, *problems, *missing, *map(note_html, resolved.notes))
+
+
+def _moment(timestamp: Any) -> Any:
+    """Seconds since 1970 as a date; anything else as it is."""
+    if isinstance(timestamp, (int, float)) and 1e8 < timestamp < 1e11:
+        return f"{dt.datetime.fromtimestamp(timestamp, dt.timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    return timestamp
 
 
 def _settings(values: Mapping[str, Any]) -> str:

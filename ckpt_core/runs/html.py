@@ -8,6 +8,7 @@ from typing import Any
 from ckpt_core.html import note_html, section_html, table_html
 from ckpt_core.runs.entry import Entry
 from ckpt_core.runs.rows import columns_of, figure, moment, rows_of, running_bests
+from ckpt_core.text import size_text
 
 __all__ = ["run_html"]
 
@@ -29,4 +30,4 @@ def _cells(entry: Entry, copies: Sequence[str], roles: Sequence[str], metrics: S
     name = f"{entry.name} = {', '.join(copies)}" if copies else entry.name
     state = f"{entry.state}: {entry.reason}" if entry.reason else entry.state
     figures = [figure(entry, column) for column in ("epoch", "step", *metrics)]
-    return [name, *figures, f"{entry.size:,} B", moment(entry), ", ".join(roles), state]
+    return [name, *figures, size_text(entry.size), moment(entry), ", ".join(roles), state]

@@ -26,13 +26,13 @@ from ckpt_core.shapes.expression import (
 
 __all__ = ["Equation", "Solutions", "components", "solve"]
 
-_STEPS: Final = 20_000
+_MAX_STEPS: Final = 20_000
 """Steps of one search."""
 
-_ROWS: Final = 1000
+_MAX_ROWS: Final = 1000
 """Solutions of one equation that are followed up."""
 
-_SUM: Final = 4096
+_MAX_SUM: Final = 4096
 """The largest sum, or rest of a division, that is tried part by part."""
 
 _TRIAL: Final = 1 << 18
@@ -97,7 +97,7 @@ class _Open(Exception):  # noqa: N818  # no error: the search puts the equation 
 
 class _Steps:
     def __init__(self) -> None:
-        self.left = _STEPS
+        self.left = _MAX_STEPS
         self.is_complete = True
         self.is_open = False
 
@@ -168,10 +168,10 @@ def _search(equations: list[Equation], known: dict[str, int], steps: _Steps) -> 
     rest.sort(key=lambda equation: sum(name not in known for name in equation.names))
     for equation in rest:
         try:
-            found = list(itertools.islice(_candidates(equation, known, steps), _ROWS))
+            found = list(itertools.islice(_candidates(equation, known, steps), _MAX_ROWS))
         except _Open:
             continue
-        steps.is_complete &= len(found) < _ROWS
+        steps.is_complete &= len(found) < _MAX_ROWS
         others = [other for other in rest if other is not equation]
         for row in found:
             yield from _search(others, row, steps)
@@ -258,7 +258,7 @@ def _sum(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> It
         if value is not None:
             yield from _roots(other, size - value, known, steps)
             return
-    if size > _SUM or _may_be_negative(node):
+    if size > _MAX_SUM or _may_be_negative(node):
         raise _Open
     for part in range(size + 1):
         for row in _roots(node.left, part, known, steps):
@@ -283,7 +283,7 @@ def _quotient(node: Operation, size: int, known: dict[str, int], steps: _Steps) 
         low, high, side = left // (size + 1) + 1, (left // size + 1) if size else 0, node.right
     else:
         raise _Open
-    if high - low > _SUM or (left is not None and not size):
+    if high - low > _MAX_SUM or (left is not None and not size):
         raise _Open
     for value in range(low, high):
         yield from _roots(side, value, known, steps)

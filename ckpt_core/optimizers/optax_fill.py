@@ -112,7 +112,8 @@ class _Fill:
             if member.name == "trace" and self.factor is not None:
                 values = array.read()
                 array = LazyArray.from_numpy(np.asarray(values * self.factor, values.dtype))
-            self.made[(*member.path, *path)] = array
+            place = (*member.path, *path)
+            self.made[place] = array
 
     def _is_beginning(self) -> bool:
         """Whether the state is from before the first step, when there may be no slots yet."""

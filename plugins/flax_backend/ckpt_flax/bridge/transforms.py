@@ -365,7 +365,7 @@ def torch_adafactor(
         if x.ndim < 2:
             return None
         default = (x.ndim - 3, x.ndim - 4) if x.ndim >= 4 else (0, x.ndim - 1)
-        return tuple((axes or {}).get(name, default))  # type: ignore[return-value]
+        return tuple((axes or {}).get(name, default))
 
     def init(params: Any) -> TorchAdafactorState:
         def mean(which: int) -> Any:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ckpt_core.framework import Slot, Template
+from ckpt_core.keypath import split_name
 from ckpt_core.template import template_of
+from ckpt_core.transfer.binding import bind
 from ckpt_core.transfer.matching.compounds import ROLES, layers_in, packs_in
+from ckpt_core.transfer.matching.contradictions import drop_contradictions
 from ckpt_core.transfer.matching.lines import plan_of
 from ckpt_core.transfer.matching.names import usage_of
 from ckpt_core.transfer.matching.rounds import settle
 from ckpt_core.transfer.matching.state import Match, Search
-from ckpt_core.transfer.matching.units import Family, Unit, families_of, split, style_of, units_of
+from ckpt_core.transfer.matching.units import Family, Unit, families_of, split, style_of, unit_path, units_of
 from ckpt_core.transfer.plan import TransferPlan
 
 __all__ = ["plan_transfer"]
@@ -20,29 +25,98 @@ __all__ = ["plan_transfer"]
 _FINEST = 3
 
 
-def plan_transfer(source: Any, like: Any) -> TransferPlan:
-    """Find the plan that takes the weights of one model into another."""
+def plan_transfer(source: Any, like: Any, rules: TransferPlan | None = None) -> TransferPlan:
+    """Find the plan that takes the weights of one model into another.
+
+    Nothing is guessed: a line stands in the plan's rules only where the evidence speaks against every other answer;
+    all others are its unsettled lines, with the candidates and what would settle them.
+
+    Arguments:
+        source: a live model, a checkpoint, a template, or a path; whatever `template_of` takes.
+        like: the same for the model to fill. Live models tell the types of layers, which settles most.
+        rules: what is known; it is taken as it is, and what lies near it is found by it.
+
+    Returns:
+        The given rules and those found, in the target's order, and what is unsettled.
+
+    Raises:
+        CheckpointError: a file cannot be opened, or a value is nothing that holds weights.
+
+    Example:
+        >>> from ckpt_core import ArraySpec
+        >>> wide, tall = ArraySpec((4, 3), "float32"), ArraySpec((3, 4), "float32")
+        >>> source = {"fc1.weight": wide, "fc2.weight": tall}
+        >>> like = {"Dense_0": {"kernel": tall}, "Dense_1": {"kernel": wide}}
+        >>> for rule in plan_transfer(source, like).rules:
+        ...     print(rule.source[0], "->", rule.target[0], *rule.ops)
+        fc1.weight -> Dense_0/kernel transpose(1, 0)
+        fc2.weight -> Dense_1/kernel transpose(1, 0)
+    """
     templates = template_of(source), template_of(like)
-    return plan_of(searched(*templates), *templates)
+    if rules is None:
+        return plan_of(searched(*templates), *templates)
+    specs = {slot.name: slot.spec for slot in templates[0].slots}
+    steps = bind(rules, specs, templates[1].by_name()).steps
+    taken = {name for step in steps for name in step.sources}
+    given = {name for step in steps for name in step.targets}
+    left = _without(templates[0], taken), _without(templates[1], given)
+    known = [
+        (step.sources[0], step.targets[0]) for step in steps if len(step.sources) == len(step.targets) == 1
+    ]
+    found = plan_of(searched(*left, anchors=known), *left)
+    return replace(
+        found,
+        rules=(*rules.rules, *found.rules),
+        conventions={**found.conventions, **rules.conventions},
+        comment=rules.comment,
+    )
 
 
-def searched(source: Template, target: Template) -> Search:
-    """Settle what can be settled between two templates."""
+def _without(template: Template, names: set[str]) -> Template:
+    """The template without some slots; what was tied to one of them is free."""
+    slots = [slot for slot in template.slots if slot.name not in names]
+    return replace(template, slots=tuple(slots))
+
+
+def searched(source: Template, target: Template, anchors: Sequence[tuple[str, str]] = ()) -> Search:
+    """Settle what can be settled between two templates.
+
+    Arguments:
+        source, target: what is left to settle.
+        anchors: the names of arrays that are known to go together.
+    """
     styles = style_of(source), style_of(target)
     slots = [[slot for slot in template.slots if slot.tied is None] for template in (source, target)]
-    cut = _cut_layers(slots, styles)
+    ends = [(unit_path(split_name(one)), unit_path(split_name(other))) for one, other in anchors]
+    cut = _cut_layers(slots, styles, ends)
     gone = {
         slot.path for match in cut for family in (match.source, match.target) for slot in slots_in(family)
     }
     units = [units_of(slot for slot in side if slot.path not in gone) for side in slots]
     families = [families_of(side) for side in units]
     search = Search(styles, families[0], families[1], (usage_of(families[0]), usage_of(families[1])), cut)
+    search.anchors = ends
     if "torch" in styles:
         search.torch_units = units[styles.index("torch")]
     search.same_arrays = _sizes(units[0]) == _sizes(units[1])
     _settle_all(search)
-    _packed(search)
+    if _packed(search):
+        _settle_all(search)
+    _second_names(search, source)
+    drop_contradictions(search)
     return search
+
+
+def _second_names(search: Search, source: Template) -> None:
+    """Match what is left with other names of arrays that the source has tied: an output layer of its own."""
+    again = units_of(slot for slot in source.slots if slot.tied is not None)
+    if not again or not search.targets:
+        return
+    first = search.sources
+    search.sources = families_of(again)
+    search.same_arrays = False
+    _settle_all(search)
+    search.sources = first
 
 
 def _settle_all(search: Search) -> None:
@@ -52,25 +126,33 @@ def _settle_all(search: Search) -> None:
             search.sources, search.targets = split(search.sources, fine), split(search.targets, fine)
         while settle(search):
             pass
+    search.sources, search.targets = split(search.sources, 0), split(search.targets, 0)
 
 
-def _cut_layers(slots: list[list[Slot]], styles: tuple[str, str]) -> list[Match]:
+def _cut_layers(
+    slots: list[list[Slot]], styles: tuple[str, str], anchors: list[tuple[tuple[str, ...], tuple[str, ...]]]
+) -> list[Match]:
     """Match the layers that the frameworks cut up differently."""
     if set(styles) != {"torch", "flax"}:
         return []
     families = [families_of(layers_in(side, style)) for side, style in zip(slots, styles, strict=True)]
     search = Search(styles, families[0], families[1], (usage_of(families[0]), usage_of(families[1])))
+    search.anchors = anchors
     search.same_arrays = [len(f.units) for f in families[0]] == [len(f.units) for f in families[1]]
     _settle_all(search)
     return search.matches
 
 
-def _packed(search: Search) -> None:
-    """Match packed queries, keys and values with separate ones."""
+def _packed(search: Search) -> bool:
+    """Match packed queries, keys and values with separate ones; say whether there were any."""
     left = search.sources, search.targets
     sides = [[*filter(_is_packed, side), *families_of(packs_in(_units(side), _roles(side)))] for side in left]
     inner = Search(search.styles, sides[0], sides[1], search.usages, list(search.matches))
-    inner.torch_units, inner.same_arrays = search.torch_units, search.same_arrays
+    inner.torch_units, inner.same_arrays, inner.anchors = (
+        search.torch_units,
+        search.same_arrays,
+        search.anchors,
+    )
     _settle_all(inner)
     new = inner.matches[len(search.matches) :]
     gone = {
@@ -80,6 +162,7 @@ def _packed(search: Search) -> None:
     search.sources, search.targets = (
         [family for family in side if not gone & {slot.path for slot in slots_in(family)}] for side in left
     )
+    return bool(new)
 
 
 def _is_packed(family: Family) -> bool:

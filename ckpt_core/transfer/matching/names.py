@@ -37,6 +37,7 @@ class Likeness:
         score: the sum, which is compared between candidates.
         telling: the part of it that words of meaning, numbers and equal texts have.
         conflicts: concepts in which they exclude each other.
+        misnumbered: whether their numbers differ.
         common: what they have in common, for people.
         strange: words of their own that the other side lacks, where both have some.
     """
@@ -44,6 +45,7 @@ class Likeness:
     score: float
     telling: float
     conflicts: tuple[tuple[str, str], ...]
+    misnumbered: bool
     common: tuple[str, ...]
     strange: tuple[str, str] | None
 
@@ -82,21 +84,22 @@ def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Lik
     telling = sum(
         weight for mine, other, weight in words.common if not _says_nothing(mine, other, weight, usages)
     )
-    conflicts = words.conflicts
-    pairs = [(source.ordinal, target.ordinal)]
+    misnumbered = False
+    pairs = [(source.ordinal, target.ordinal)] if _counts_alike(source, target) else []
     if len(source.blocks) == len(target.blocks):
         pairs += zip(source.blocks, target.blocks, strict=True)
     for mine_number, other_number in pairs:
         if mine_number is None or other_number is None:
             continue
         if mine_number.count != other_number.count:
-            score += ORDINAL / 2 if mine_number.number == other_number.number else 0.0
+            same = mine_number.number == other_number.number and source.pattern[-1] == target.pattern[-1]
+            score += ORDINAL / 2 if same else 0.0
         elif mine_number.rank == other_number.rank:
             score, telling = score + ORDINAL, telling + ORDINAL
             common.append(f"{mine_number.rank + 1} of {mine_number.count}")
         else:
             score -= ORDINAL
-            conflicts = (*conflicts, (str(mine_number.number), str(other_number.number)))
+            misnumbered = True
     if _letters(source.pattern[-1]) == _letters(target.pattern[-1]) != "":
         score, telling = score + SAME_TEXT, telling + SAME_TEXT
     own = [
@@ -104,7 +107,13 @@ def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Lik
         for left, usage in zip(words.left, usages, strict=True)
     ]
     strange = (own[0], own[1]) if own[0] is not None and own[1] is not None else None
-    return Likeness(score, telling, conflicts, tuple(common), strange)
+    return Likeness(score, telling, words.conflicts, misnumbered, tuple(common), strange)
+
+
+def _counts_alike(source: Family, target: Family) -> bool:
+    """Say whether two numberings may follow the same order: `w1, w2` are names, and `Dense_0, Dense_1` calls."""
+    stems = [_letters(family.pattern[-1]) for family in (source, target)]
+    return stems[0] == stems[1] or all(len(stem) != 1 for stem in stems)
 
 
 def _says_nothing(mine: Token, other: Token, weight: float, usages: tuple[Usage, Usage]) -> bool:

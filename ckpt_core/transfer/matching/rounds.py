@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
 
 from ckpt_core.transfer.matching.assignment import assign, margins
-from ckpt_core.transfer.matching.names import Likeness, likeness
-from ckpt_core.transfer.matching.pairing import Pairing, pairing
+from ckpt_core.transfer.matching.names import Likeness
+from ckpt_core.transfer.matching.pairing import Pairing
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import closeness, linked
 from ckpt_core.transfer.matching.units import Family
@@ -20,6 +21,8 @@ __all__ = ["Component", "components", "settle"]
 
 MARGIN: Final = 0.6
 """By how much the next best assignment has to be worse; a word in common is 1."""
+_CROWD: Final = 10_000
+"""Of more pairs than these in one component, only those with the same name are looked at."""
 TELLING: Final = 0.9
 """How much evidence of its own a line has to have."""
 
@@ -35,7 +38,7 @@ class Component:
 
     def scores(self, search: Search) -> tuple[Any, Any]:
         """Return the score of each pair, -inf where it does not fit; and the part of it that neighbours give."""
-        near = closeness(self.sources, self.targets, search.matches)
+        near = closeness(self.sources, self.targets, search.ends)
         scores = np.full(near.shape, -np.inf)
         for pair, like in self.likes.items():
             scores[pair] = like.score + near[pair]
@@ -48,15 +51,52 @@ def components(search: Search) -> list[Component]:
     found = []
     for size in sources.keys() & targets.keys():
         component = Component(sources[size], targets[size], {}, {})
-        for i, source in enumerate(component.sources):
-            for j, target in enumerate(component.targets):
-                pair = pairing(source, target, search.styles)
-                if pair is not None:
-                    component.fits[i, j] = pair
-                    component.likes[i, j] = likeness(source, target, search.usages)
+        for i, j in _possible(component):
+            known = search.between(component.sources[i], component.targets[j])
+            if known.fits is not None and known.like is not None:
+                component.fits[i, j], component.likes[i, j] = known.fits, known.like
         if component.fits:
             found.append(component)
+    if _is_as_usual(found):
+        for component in found:
+            _drop_unusual(component)
     return found
+
+
+def _possible(component: Component) -> Iterator[tuple[int, int]]:
+    """The pairs to look at: all, or in a crowd those alone whose names say exactly the same."""
+    if len(component.sources) * len(component.targets) <= _CROWD:
+        yield from product(range(len(component.sources)), range(len(component.targets)))
+        return
+    rows, columns = (_by_name(side) for side in (component.sources, component.targets))
+    for name in rows.keys() & columns.keys():
+        yield from product(rows[name], columns[name])
+
+
+def _by_name(families: list[Family]) -> dict[object, list[int]]:
+    found: dict[object, list[int]] = {}
+    for place, family in enumerate(families):
+        said = frozenset(token.concept for _, token in family.tokens)
+        found.setdefault((said, family.ordinal, family.blocks), []).append(place)
+    return found
+
+
+def _is_as_usual(found: list[Component]) -> bool:
+    """Say whether every matrix of a layer can go the way its framework's own layers need."""
+    for component in found:
+        usual = {i for (i, _), pair in component.fits.items() if pair.usual}
+        for i, _ in component.fits:
+            unit = component.sources[i].first
+            if i not in usual and not unit.bare and len(unit.main.spec.shape) == 2:
+                return False
+    return True
+
+
+def _drop_unusual(component: Component) -> None:
+    """Leave out the pairs that would need an unusual way, where a source has others."""
+    usual = {i for (i, _), pair in component.fits.items() if pair.usual}
+    for i, j in [(i, j) for (i, j), pair in component.fits.items() if not pair.usual and i in usual]:
+        del component.fits[i, j], component.likes[i, j]
 
 
 def _by_size(families: Iterable[Family]) -> dict[int, list[Family]]:
@@ -81,7 +121,7 @@ def _beyond_doubt(component: Component, search: Search) -> list[Match]:
     for row, column in enumerate(chosen):
         if column is None or slack[row] < MARGIN:
             continue
-        evidence = _evidence(component, (row, column), search, float(near[row, column]), slack[row])
+        evidence = _evidence(component, (row, column), search, float(near[row, column]))
         if evidence is not None:
             pair = component.fits[row, column]
             found.append(Match(component.sources[row], component.targets[column], pair, evidence))
@@ -89,28 +129,28 @@ def _beyond_doubt(component: Component, search: Search) -> list[Match]:
 
 
 def _evidence(
-    component: Component, place: tuple[int, int], search: Search, near: float, slack: float
+    component: Component, place: tuple[int, int], search: Search, near: float
 ) -> tuple[Evidence, ...] | None:
     """Why a pair is beyond doubt; None where it is not."""
     like = component.likes[place]
     source, target = component.sources[place[0]], component.targets[place[1]]
-    if like.conflicts:
+    alone = not any((i == place[0]) != (j == place[1]) for i, j in component.fits)
+    if like.conflicts or (like.misnumbered and not alone):
         return None
     found = []
     if like.common:
         found.append(Evidence("name", ", ".join(like.common[:6])))
-    alone = not any((i == place[0]) != (j == place[1]) for i, j in component.fits)
     if alone:
         found.append(Evidence("shape", f"the only one with {_shape(source)}"))
     if near:
         found.append(Evidence("structure", "its neighbours go to the neighbours there"))
     strong = like.telling + (near if near >= TELLING else 0.0) >= TELLING
-    sibling = linked(source, target, search.matches)
+    sibling = linked(source, target, search.ends)
     if like.strange and not (search.same_arrays or sibling):
         return None
     if strong or (alone and (search.same_arrays or not like.strange)):
         return tuple(found)
-    if sibling and (alone or slack >= 2 * MARGIN):
+    if sibling:
         return (*found, Evidence("siblings", "all others are settled"))
     return None
 

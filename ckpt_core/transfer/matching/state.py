@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ckpt_core.transfer.matching.names import Usage
-from ckpt_core.transfer.matching.pairing import Pairing
+from ckpt_core.transfer.matching.names import Likeness, Usage, likeness
+from ckpt_core.transfer.matching.pairing import Pairing, pairing
 from ckpt_core.transfer.matching.units import Family, Unit
 from ckpt_core.transfer.plan import Evidence
 
@@ -22,6 +23,15 @@ class Match:
     evidence: tuple[Evidence, ...]
 
 
+class Known(NamedTuple):
+    """What is known of two families; it keeps them, so that no other gets their identity."""
+
+    source: Family
+    target: Family
+    fits: Pairing | None
+    like: Likeness | None
+
+
 @dataclass
 class Search:
     """The state of a search.
@@ -33,6 +43,8 @@ class Search:
         usages: how common each concept is in the names of each side.
         torch_units: the units of the side that has torch's layouts.
         same_arrays: whether both sides have the same arrays but for names and layouts.
+        anchors: the paths of units that rules of the user bring together.
+        known: what was worked out so far.
     """
 
     styles: tuple[str, str]
@@ -42,6 +54,24 @@ class Search:
     matches: list[Match] = field(default_factory=list)
     torch_units: list[Unit] = field(default_factory=list)
     same_arrays: bool = False
+
+    anchors: list[tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=list)
+    known: dict[tuple[int, int], Known] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """From where to where all that is settled goes."""
+        return [*self.anchors, *((match.source.address, match.target.address) for match in self.matches)]
+
+    def between(self, source: Family, target: Family) -> Known:
+        """Return how two families pair and what their names say, worked out once."""
+        key = (id(source), id(target))
+        found = self.known.get(key)
+        if found is None:
+            fits = pairing(source, target, self.styles)
+            like = likeness(source, target, self.usages) if fits else None
+            found = self.known[key] = Known(source, target, fits, like)
+        return found
 
     def settle(self, matches: list[Match]) -> None:
         """Move matches from what is left to what is settled."""

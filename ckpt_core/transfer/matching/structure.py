@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from ckpt_core.transfer.matching.state import Match
 from ckpt_core.transfer.matching.units import Family
 
 __all__ = ["closeness", "linked"]
@@ -18,18 +17,18 @@ WEIGHT: Final = 0.8
 _ENOUGH: Final = 32
 
 Address = tuple[str, ...]
+Ends = tuple[Address, Address]
 
 
-def closeness(sources: Sequence[Family], targets: Sequence[Family], matches: Sequence[Match]) -> Any:
+def closeness(sources: Sequence[Family], targets: Sequence[Family], ends: Sequence[Ends]) -> Any:
     """Return, for each pair, how well it keeps the neighbourhood: 0 to 2 times the weight.
 
     The settled lines that are nearest to a source in its tree went somewhere; a target that is as near to these as
     can be speaks for the pair, and so the other way round.
     """
-    if not matches:
+    if not ends:
         return np.zeros((len(sources), len(targets)))
-    ends = [(match.source.address, match.target.address) for match in matches]
-    forth = _votes([f.address for f in sources], [f.address for f in targets], ends)
+    forth = _votes([f.address for f in sources], [f.address for f in targets], list(ends))
     back = _votes([f.address for f in targets], [f.address for f in sources], [(b, a) for a, b in ends])
     return WEIGHT * (forth + back.T)
 
@@ -94,15 +93,11 @@ def common(a: Address, b: Address) -> int:
     return depth
 
 
-def linked(source: Family, target: Family, matches: Sequence[Match]) -> bool:
+def linked(source: Family, target: Family, ends: Sequence[Ends]) -> bool:
     """Say whether a settled sibling of the source went to a sibling of the target."""
-    return any(
-        common(match.source.address, source.address)
-        == len(source.address) - 1
-        == len(match.source.address) - 1
-        and common(match.target.address, target.address)
-        == len(target.address) - 1
-        == len(match.target.address) - 1
-        for match in matches
-        if len(source.address) > 1 and len(target.address) > 1
+    mine, theirs = len(source.address) - 1, len(target.address) - 1
+    return mine > 0 < theirs and any(
+        len(one) - 1 == mine == common(one, source.address)
+        and len(other) - 1 == theirs == common(other, target.address)
+        for one, other in ends
     )

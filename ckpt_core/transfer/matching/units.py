@@ -17,7 +17,17 @@ from ckpt_core.framework import Slot, Template
 from ckpt_core.transfer.matching.vocabulary import BUFFERS, PARTS
 from ckpt_core.transfer.matching.words import Token, read_segment
 
-__all__ = ["Family", "Ordinal", "Unit", "core_of", "families_of", "split", "style_of", "units_of"]
+__all__ = [
+    "Family",
+    "Ordinal",
+    "Unit",
+    "core_of",
+    "families_of",
+    "split",
+    "style_of",
+    "unit_path",
+    "units_of",
+]
 
 Index = tuple[int, ...]
 
@@ -168,6 +178,12 @@ def units_of(slots: Iterable[Slot]) -> list[Unit]:
         else:
             unit.parts[part] = slot
     return list(found.values())
+
+
+def unit_path(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the path of the unit that the array at a path belongs to."""
+    core = core_of(path)
+    return core[:-1] if len(core) > 1 and (core[-1] in PARTS or core[-1] in _PACKED) else core
 
 
 # Families.

@@ -46,10 +46,10 @@ position: pos position positions positional
 type: segment segments seg
 class: class cls
 head: head heads classifier clf logits
-lmhead: lmhead languagemodelinghead outputembeddings
+language head: lmhead languagemodelinghead outputembeddings
 encoder: enc encoder
 decoder: dec decoder
-text: text txt language lang
+text: text txt lang
 image: image images img vision visual vis pixel
 audio: audio speech sound
 source: src source

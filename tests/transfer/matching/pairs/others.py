@@ -1,0 +1,203 @@
+"""Recurrent layers, object slots, mixers, variational heads, and networks of several parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as fnn
+import jax
+import jax.numpy as jnp
+import torch
+from torch import nn
+from transfer.matching.judge import Pair
+
+# Recurrent layers: one matrix for all gates against one for each.
+
+
+class TorchTagger(nn.Module):
+    def __init__(self, kind: type[nn.Module]) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 6)
+        self.rnn = kind(6, 8, num_layers=2, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.rnn(self.embed(tokens))[0])
+
+
+class FlaxTagger(fnn.Module):
+    kind: type[fnn.RNNCellBase]
+
+    @fnn.compact
+    def __call__(self, tokens: Any) -> Any:
+        x = fnn.Embed(11, 6, name="embed")(tokens)
+        for i in range(2):
+            x = fnn.RNN(self.kind(8, name=f"rnn_{i}"))(x)
+        return fnn.Dense(4, name="out")(x)
+
+
+# Slot attention: a GRU, three projections and norms with names of their own.
+
+
+class SlotAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots_mu = nn.Parameter(torch.zeros(1, 1, 8))
+        self.norm_inputs = nn.LayerNorm(8, eps=1e-6)
+        self.norm_slots = nn.LayerNorm(8, eps=1e-6)
+        self.norm_mlp = nn.LayerNorm(8, eps=1e-6)
+        self.project_q = nn.Linear(8, 8, bias=False)
+        self.project_k = nn.Linear(8, 8, bias=False)
+        self.project_v = nn.Linear(8, 8, bias=False)
+        self.gru = nn.GRUCell(8, 8)
+        self.mlp = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, slots = self.norm_inputs(x), self.slots_mu.expand(len(x), 3, 8)
+        k, v = self.project_k(x), self.project_v(x)
+        for _ in range(2):
+            q = self.project_q(self.norm_slots(slots))
+            weights = torch.softmax(q @ k.transpose(1, 2), 1)
+            slots = self.gru((weights @ v).flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
+            slots = slots + self.mlp(self.norm_mlp(slots))
+        return slots
+
+
+class FlaxSlotAttention(fnn.Module):
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        slots = jnp.tile(self.param("slots_mu", fnn.initializers.zeros, (1, 1, 8)), (len(x), 3, 1))
+        x = fnn.LayerNorm(name="norm_inputs")(x)
+        k, v = (fnn.Dense(8, use_bias=False, name=name)(x) for name in ("k", "v"))
+        norm, to_q = fnn.LayerNorm(name="norm_slots"), fnn.Dense(8, use_bias=False, name="q")
+        gru, norm_mlp = fnn.GRUCell(8, name="gru"), fnn.LayerNorm(name="norm_mlp")
+        one, two = fnn.Dense(8, name="mlp_dense1"), fnn.Dense(8, name="mlp_dense2")
+        for _ in range(2):
+            weights = jax.nn.softmax(to_q(norm(slots)) @ k.swapaxes(1, 2), 1)
+            slots, _ = gru(slots, weights @ v)
+            slots = slots + two(fnn.relu(one(norm_mlp(slots))))
+        return slots
+
+
+# A mixer: two feed-forward layers in each block.
+
+
+class MixerBlock(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        mlp = lambda n: nn.Sequential(nn.Linear(n, 2 * n), nn.GELU("tanh"), nn.Linear(2 * n, n))  # noqa: E731
+        self.norm1, self.norm2 = nn.LayerNorm(8, eps=1e-6), nn.LayerNorm(8, eps=1e-6)
+        self.token_mixer, self.channel_mixer = mlp(8), mlp(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.token_mixer(self.norm1(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.channel_mixer(self.norm2(x))
+
+
+class Mixer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*[MixerBlock() for _ in range(2)])
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.blocks(x))
+
+
+class FlaxMlp(fnn.Module):
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        y = fnn.gelu(fnn.Dense(2 * x.shape[-1])(x))
+        return fnn.Dense(x.shape[-1])(y)
+
+
+class FlaxMixerBlock(fnn.Module):
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        y = fnn.LayerNorm()(x).swapaxes(1, 2)
+        x = x + FlaxMlp(name="token_mixing")(y).swapaxes(1, 2)
+        return x + FlaxMlp(name="channel_mixing")(fnn.LayerNorm()(x))
+
+
+class FlaxMixer(fnn.Module):
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        for _ in range(2):
+            x = FlaxMixerBlock()(x)
+        return fnn.Dense(3)(x)
+
+
+# A variational encoder: two heads of one shape.
+
+
+class Variational(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(6, 12), nn.ReLU())
+        self.fc_mu, self.fc_logvar = nn.Linear(12, 4), nn.Linear(12, 4)
+        self.decoder = nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.encoder(x)
+        return self.decoder(self.fc_mu(h) + torch.exp(self.fc_logvar(h)))
+
+
+class FlaxVariational(fnn.Module):
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        h = fnn.relu(fnn.Dense(12, name="enc")(x))
+        z = fnn.Dense(4, name="mean")(h) + jnp.exp(fnn.Dense(4, name="log_var")(h))
+        return fnn.Dense(6, name="dec_out")(fnn.relu(fnn.Dense(12, name="dec_hidden")(z)))
+
+
+# Two towers of one architecture.
+
+
+def tower(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(6, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4)
+    )
+
+
+class TwoTowers(nn.Module):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__()
+        self.names = first, second
+        self.add_module(first, tower(8))
+        self.add_module(second, tower(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one, two = (getattr(self, name)(x) for name in self.names)
+        return one + two**2
+
+
+class FlaxTower(fnn.Module):
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        x = fnn.relu(fnn.Dense(8)(x))
+        x = fnn.relu(fnn.Dense(8)(x))
+        return fnn.Dense(4)(x)
+
+
+class FlaxTwoTowers(fnn.Module):
+    names: tuple[str, str]
+
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        one, two = (FlaxTower(name=name)(x) for name in self.names)
+        return one + two**2
+
+
+PAIRS = (
+    Pair("lstm", lambda: TorchTagger(nn.LSTM), lambda: FlaxTagger(fnn.OptimizedLSTMCell), (2, 5), tokens=11),
+    Pair("gru", lambda: TorchTagger(nn.GRU), lambda: FlaxTagger(fnn.GRUCell), (2, 5), tokens=11),
+    Pair("slot attention", SlotAttention, FlaxSlotAttention, (2, 5, 8)),
+    Pair("mixer", Mixer, FlaxMixer, (2, 8, 8)),
+    Pair("variational", Variational, FlaxVariational, (3, 6)),
+    Pair(
+        "towers with names",
+        lambda: TwoTowers("image_encoder", "text_encoder"),
+        lambda: FlaxTwoTowers(("visual", "textual")),
+        (3, 6),
+    ),
+)

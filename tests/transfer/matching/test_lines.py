@@ -1,0 +1,164 @@
+"""What a found plan says: rules that fold, evidence, open lines with their candidates, and rules of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ckpt_core.arrays import ArraySpec
+from ckpt_core.framework import Slot, Template
+from ckpt_core.transfer import Rule, TransferPlan
+from ckpt_core.transfer.binding import bind
+from ckpt_core.transfer.matching import plan_transfer
+from ckpt_core.transfer.toml import parse_plan, plan_toml
+
+
+def template(framework: str, shapes: Mapping[str, tuple[int, ...]]) -> Template:
+    slots = (Slot(tuple(name.split("/")), ArraySpec(shape, "float32")) for name, shape in shapes.items())
+    return Template(tuple(slots), framework)
+
+
+def torch_layer(name: str, into: int, out: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}/weight": (out, into), f"{name}/bias": (out,)}
+
+
+def flax_layer(name: str, into: int, out: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}/kernel": (into, out), f"{name}/bias": (out,)}
+
+
+def mapping(plan: TransferPlan, source: Template, target: Template) -> dict[str, str]:
+    specs = {slot.name: slot.spec for slot in source.slots}
+    steps = bind(plan, specs, target.by_name()).steps
+    return {target: step.sources[0] for step in steps for target in step.targets}
+
+
+def blocks(count: int) -> tuple[Template, Template]:
+    torch: dict[str, tuple[int, ...]] = {}
+    flax: dict[str, tuple[int, ...]] = {}
+    for i in range(count):
+        for short, long in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "out")):
+            torch |= torch_layer(f"model/layers/{i}/self_attn/{short}_proj", 8, 8)
+            flax |= flax_layer(f"block_{i + 1}/attention/{long}", 8, 8)
+        torch |= torch_layer(f"model/layers/{i}/mlp/fc1", 8, 32) | torch_layer(
+            f"model/layers/{i}/mlp/fc2", 32, 8
+        )
+        flax |= flax_layer(f"block_{i + 1}/mlp/Dense_0", 8, 32) | flax_layer(
+            f"block_{i + 1}/mlp/Dense_1", 32, 8
+        )
+    return template("torch", torch), template("flax", flax)
+
+
+def test_repeated_blocks_are_one_rule_for_each_array() -> None:
+    source, target = blocks(12)
+    plan = plan_transfer(source, target)
+    assert len(plan.rules) == 12
+    assert not plan.unsettled
+    names = [(rule.source, rule.target) for rule in plan.rules]
+    assert (("model.layers.{i}.mlp.fc1.weight",), ("block_{i+1}/mlp/Dense_0/kernel",)) in names
+    assert parse_plan(plan_toml(plan)) == plan
+
+
+def test_ten_thousand_leaves_are_few_rules() -> None:
+    source, target = blocks(840)
+    assert len(source.slots) > 10_000
+    plan = plan_transfer(source, target)
+    assert len(plan.rules) == 12
+    assert len(mapping(plan, source, target)) == len(target.slots)
+
+
+def test_square_matrices_are_turned_round_as_their_siblings_say() -> None:
+    source, target = blocks(2)
+    rule = next(r for r in plan_transfer(source, target).rules if "q_proj.weight" in r.source[0])
+    assert [str(op) for op in rule.ops] == ["transpose(1, 0)"]
+    assert "siblings: 2 of the same kind are turned round" in map(str, rule.evidence)
+
+
+def test_an_input_first_sibling_tells_about_the_square_one() -> None:
+    source = template(
+        "torch",
+        {"attn/c_attn/weight": (8, 24), "attn/c_attn/bias": (24,), **torch_layer("attn/c_proj", 8, 8)},
+    )
+    target = template("flax", flax_layer("attn/c_attn", 8, 24) | flax_layer("attn/c_proj", 8, 8))
+    rule = next(r for r in plan_transfer(source, target).rules if r.target == ("attn/c_proj/kernel",))
+    assert rule.ops == ()
+
+
+def test_an_open_line_names_its_candidates_and_what_would_settle_it() -> None:
+    source = template("torch", torch_layer("left", 8, 8) | torch_layer("right", 8, 8))
+    target = template("flax", flax_layer("a", 8, 8) | flax_layer("b", 8, 8))
+    plan = plan_transfer(source, target)
+    assert not plan.rules
+    first = plan.unsettled[0]
+    assert first.target == ("a/kernel", "a/bias")
+    assert "2 sources fit 8x8, and nothing tells which is meant" in first.reason
+    assert [candidate.text for candidate in first.candidates] == ["left", "right"]
+    assert first.candidates[1].rules[0].source == ("right.weight",)
+    assert "rule" in first.settled_by
+
+
+def test_a_rule_for_one_tower_settles_the_other() -> None:
+    torch: dict[str, tuple[int, ...]] = {}
+    flax: dict[str, tuple[int, ...]] = {}
+    for one, other in (("first", "alpha"), ("second", "omega")):
+        for layer in ("query", "key", "value"):
+            torch |= torch_layer(f"{one}/{layer}", 8, 8)
+            flax |= flax_layer(f"{other}/{layer}", 8, 8)
+    source, target = template("torch", torch), template("flax", flax)
+    assert not mapping(plan_transfer(source, target), source, target)
+    known = TransferPlan((Rule(("first.query.bias",), ("omega/query/bias",)),))
+    plan = plan_transfer(source, target, known)
+    found = mapping(plan, source, target)
+    assert plan.rules[0] == known.rules[0]
+    assert found["omega/key/kernel"] == "first/key/weight"
+    assert found["alpha/value/bias"] == "second/value/bias"
+
+
+def test_a_norm_named_after_what_comes_before_it_is_not_the_one_named_after_what_comes_behind() -> None:
+    source = template(
+        "torch", {"layers/0/input_layernorm/weight": (8,), "layers/0/post_attention_layernorm/weight": (8,)}
+    )
+    target = template("flax", {"layers_0/attention_norm/scale": (8,), "layers_0/ffn_norm/scale": (8,)})
+    assert not plan_transfer(source, target).rules
+
+
+def test_a_head_of_its_own_gets_no_other_head() -> None:
+    source = template(
+        "torch",
+        torch_layer("encoder/fc1", 8, 16)
+        | torch_layer("encoder/fc2", 16, 8)
+        | torch_layer("pooler/dense", 8, 8),
+    )
+    target = template(
+        "flax",
+        flax_layer("encoder/fc1", 8, 16)
+        | flax_layer("encoder/fc2", 16, 8)
+        | flax_layer("predictions/transform", 8, 8)
+        | flax_layer("predictions/out", 8, 11),
+    )
+    plan = plan_transfer(source, target)
+    assert set(mapping(plan, source, target)) == {
+        "encoder/fc1/kernel",
+        "encoder/fc1/bias",
+        "encoder/fc2/kernel",
+        "encoder/fc2/bias",
+    }
+
+
+def test_bookkeeping_goes_nowhere() -> None:
+    bn = {
+        "bn/weight": (8,),
+        "bn/bias": (8,),
+        "bn/running_mean": (8,),
+        "bn/running_var": (8,),
+        "bn/num_batches_tracked": (),
+    }
+    source = template("torch", bn)
+    target = template(
+        "flax", {"bn/scale": (8,), "bn/bias": (8,), "bn/mean": (8,), "bn/var": (8,), "count": ()}
+    )
+    found = mapping(plan_transfer(source, target), source, target)
+    assert found == {
+        "bn/scale": "bn/weight",
+        "bn/bias": "bn/bias",
+        "bn/mean": "bn/running_mean",
+        "bn/var": "bn/running_var",
+    }

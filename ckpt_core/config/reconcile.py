@@ -226,7 +226,7 @@ def _no_single_field(equations: list[Equation], values: Values, repairs: Mapping
 
 def _options(values: tuple[int, ...]) -> str:
     shown = " or ".join(map(str, values[:6]))
-    return f"{shown} or {len(values) - 6} others" if len(values) > 6 else shown
+    return f"{shown} or one of {len(values) - 6} others" if len(values) > 6 else shown
 
 
 # Small steps.

@@ -8,12 +8,12 @@ stays open where none does.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ckpt_core.shapes.divisors import divisors, whole_root
 from ckpt_core.shapes.expression import (
     Expression,
     Name,
@@ -34,9 +34,6 @@ _MAX_ROWS: Final = 1000
 
 _MAX_SUM: Final = 4096
 """The largest sum, or rest of a division, that is tried part by part."""
-
-_TRIAL: Final = 1 << 18
-"""Divisors are found up to here; what is left over counts as prime."""
 
 Known = Mapping[str, int]
 
@@ -244,10 +241,10 @@ def _product(node: Operation, size: int, known: dict[str, int], steps: _Steps) -
             return
     if size <= 0:
         raise _Open
-    divisors, are_all = _divisors(size)
+    parts, are_all = divisors(size)
     steps.is_complete &= are_all
-    negative = [-divisor for divisor in divisors] if _may_be_negative(node) else []
-    for divisor in [*divisors, *negative]:
+    negative = [-divisor for divisor in parts] if _may_be_negative(node) else []
+    for divisor in [*parts, *negative]:
         for row in _roots(node.left, divisor, known, steps):
             yield from _roots(node.right, size // divisor, row, steps)
 
@@ -296,7 +293,7 @@ def _power(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> 
     if size <= 0 or (size == 1 and exponent in (None, 0)):
         raise _Open
     for power in exponents:
-        root = base if base is not None else _root(size, power)
+        root = base if base is not None else whole_root(size, power)
         roots = {root, -root} if root is not None and _may_be_negative(node.left) else {root}
         for value in sorted(value for value in roots if value is not None):
             if calculate("**", value, power) == size:
@@ -305,34 +302,3 @@ def _power(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> 
 
 
 _BY_SIGN: Final = {"*": _product, "+": _sum, "-": _difference, "//": _quotient, "**": _power}
-
-
-def _root(size: int, power: int) -> int | None:
-    if power < 1:
-        return None
-    low, high = 1, 1 << (size.bit_length() // power + 1)
-    while low < high:
-        middle = (low + high) // 2
-        if middle**power < size:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low**power == size else None
-
-
-@functools.lru_cache(512)
-def _divisors(size: int) -> tuple[tuple[int, ...], bool]:
-    """The divisors of a number in ascending order, and whether they are all there are."""
-    rest, found = size, [1]
-    for factor in itertools.chain((2,), range(3, _TRIAL, 2)):
-        if factor * factor > rest:
-            break
-        powers = [1]
-        while rest % factor == 0:
-            rest //= factor
-            powers.append(powers[-1] * factor)
-        if len(powers) > 1:
-            found = [divisor * power for divisor in found for power in powers]
-    if rest > 1:
-        found += [divisor * rest for divisor in found]
-    return tuple(sorted(found)), rest < _TRIAL * _TRIAL

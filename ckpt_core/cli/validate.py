@@ -11,7 +11,7 @@ from ckpt_core.cli.options import json_option, opening_options
 from ckpt_core.cli.render import emit, emit_json
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.validation import validate as compare
-from ckpt_core.validation.validating import DTYPES
+from ckpt_core.validation.asked import DTYPES
 
 __all__ = ["validate"]
 

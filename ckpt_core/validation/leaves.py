@@ -13,7 +13,7 @@ from ckpt_core.schema import Checkpoint
 from ckpt_core.validation.names import near_names
 from ckpt_core.validation.report import Problem
 
-__all__ = ["Comparison", "compared", "expected_by_key", "found_by_key"]
+__all__ = ["Comparison", "compared", "expected_by_key", "found_by_key", "optional_names"]
 
 Value = TypeVar("Value")
 
@@ -101,3 +101,13 @@ def _through_ties(found: Mapping[str, ArraySpec], expected: Mapping[str, Slot]) 
         if there is not None:
             through.update({name: there for name in names if name not in found})
     return through
+
+
+def optional_names(template: Template, found: Mapping[str, ArraySpec]) -> dict[str, str]:
+    """Return what a checkpoint holds of what it may lack: the name in the model, and the one that it has there.
+
+    The words of a random key stand below the key, or in its place where a file keeps them as a plain array.
+    """
+    names = [join_name(path) for path in template.optional]
+    pairs = [(name, there) for name in names for there in (name, name.removesuffix("/data"))]
+    return {name: there for name, there in reversed(pairs) if there in found}

@@ -25,7 +25,7 @@ class Restored:
         with_optimizer: whether an optimizer's state was restored, that of a TrainState included.
         path: the checkpoint.
         chosen: how it was chosen, as a clause.
-        step, epoch, time, metrics: as the checkpoint has them.
+        step, epoch, time, metrics: as the checkpoint has them; the time of the file where none is saved.
         learning_rate: of the restored optimizer, or of the saved one; None where nothing says so.
         total: parameters in the model, counted by element.
         trainable, frozen: those that training changes, and those that it does not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -9,19 +10,16 @@ from typing import Any
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.config.rules import Rules
-from ckpt_core.errors import UsageError
-from ckpt_core.framework import Filled, Filling, Framework, Template
-from ckpt_core.registry import registry
+from ckpt_core.framework import Filled, Filling, Template
 from ckpt_core.schema import Checkpoint
-from ckpt_core.tree import flatten
+from ckpt_core.validation.asked import Asked
 from ckpt_core.validation.choosing import opened
-from ckpt_core.validation.optimizers import OptimizerMatch, match_optimizer
+from ckpt_core.validation.matching import Match, match_all
+from ckpt_core.validation.owners import framework_for
 from ckpt_core.validation.receipt import Restored
 from ckpt_core.validation.siblings import fitting_siblings
-from ckpt_core.validation.ties import tied_problems
-from ckpt_core.validation.validating import Asked, Match, match
 
-__all__ = ["framework_for", "restore"]
+__all__ = ["restore"]
 
 _FIRST = 8
 
@@ -84,57 +82,16 @@ def restore(
     framework = framework_for(model)
     template = framework.template(model)
     with opened(ckpt, weights) as (own, chosen):
-        found, loaded = _matched(own, framework, template, model, optimizer, asked, optimizer_name)
+        wanted = framework.optimizer_template(model, optimizer)
+        found, loaded = match_all(
+            own, template, wanted, asked, optimizer_name=optimizer_name, reads_ties=True
+        )
         if not found.report.ok:
             siblings = fitting_siblings(own.path, template)
             replace(found.report, siblings=siblings).raise_if_failed()
         filling = Filling(model, found.sources, optimizer, loaded and loaded.state, device, sharding, mode)
         filled = framework.fill(filling)
         return _receipt(own, chosen, template, found, filling, filled)
-
-
-def framework_for(model: Any) -> Framework:
-    """Return the framework that a live model is of.
-
-    Raises:
-        UsageError: it is none of any; says how to make one.
-    """
-    frameworks = [framework for _, framework in registry().frameworks]
-    for framework in frameworks:
-        if framework.owns(model):
-            return framework
-    if isinstance(model, (dict, list, tuple)):  # variables: what their leaves are
-        for framework in frameworks:
-            if any(framework.spec(leaf) is not None for _, leaf in flatten(model)):
-                return framework
-    kind = "None" if model is None else f"a {type(model).__module__}.{type(model).__qualname__}"
-    raise UsageError(
-        f"{kind} is no live model of a framework",
-        remedy="Make one first: torch: model = Net(...); NNX: model = Net(..., rngs=nnx.Rngs(0)); linen: "
-        "variables = Net(...).init(jax.random.key(0), INPUTS). Arrays alone: open_checkpoint(PATH).params.load().",
-    )
-
-
-def _matched(
-    ckpt: Checkpoint,
-    framework: Framework,
-    template: Template,
-    model: Any,
-    optimizer: Any,
-    asked: Asked,
-    name: str | None,
-) -> tuple[Match, OptimizerMatch | None]:
-    wanted = framework.optimizer_template(model, optimizer)
-    found = match(ckpt, template, asked)
-    loaded = None
-    if wanted is not None:
-        left_out = [problem.name for problem in found.report.waived if problem.kind != "dtype"]
-        order = [slot.name for slot in template.slots if slot.role == "param"]
-        loaded = match_optimizer(ckpt, wanted, order, left_out, name)
-    more = (*tied_problems(template, found.sources), *(loaded.problems if loaded else ()))
-    found = match(ckpt, template, asked, more) if more else found
-    found.check_patterns(asked.partial)
-    return found, loaded
 
 
 def _receipt(
@@ -152,7 +109,7 @@ def _receipt(
         chosen,
         ckpt.step,
         ckpt.epoch,
-        ckpt.timestamp,
+        _time(ckpt),
         ckpt.metrics,
         _learning_rate(ckpt),
         total,
@@ -166,6 +123,14 @@ def _receipt(
         found.report,
         tuple(_next_steps(ckpt, filled, has_optimizer)),
     )
+
+
+def _time(ckpt: Checkpoint) -> Any:
+    """When it was saved, as saved; else when its file was written."""
+    if ckpt.timestamp is not None or not os.path.exists(ckpt.path):
+        return ckpt.timestamp
+    written = dt.datetime.fromtimestamp(os.path.getmtime(ckpt.path), dt.timezone.utc)
+    return f"{written:%Y-%m-%d %H:%M:%S} UTC (of the file)"
 
 
 def _bytes_of(arrays: Iterable[LazyArray]) -> int:

@@ -18,7 +18,15 @@ __all__ = ["problem_lines", "report_lines", "spec_text", "summary", "values_text
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _LINES: Final = 40
 _WAIVED_LINES: Final = 5
-_KINDS: Final = ("shape", "dtype", "missing", "unexpected", "tied", "optimizer")
+_KINDS: Final = {
+    "shape": "of another shape",
+    "dtype": "of another dtype",
+    "missing": "missing",
+    "unexpected": "unexpected",
+    "tied": "tied in the model alone",
+    "optimizer": "in the optimizer",
+}
+"""The kinds of problems in the order in which they are shown, and how they are counted."""
 
 
 def summary(report: ValidationReport) -> str:
@@ -27,7 +35,7 @@ def summary(report: ValidationReport) -> str:
         waived = f", {len(report.waived):,} differences let through" if report.waived else ""
         return f"fits {clean(report.model, 500)}: {_arrays(report.matched)} agree{waived}"
     counts = {kind: sum(problem.kind == kind for problem in report.problems) for kind in _KINDS}
-    said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    said = ", ".join(f"{count:,} {_KINDS[kind]}" for kind, count in counts.items() if count)
     return f"does not fit {clean(report.model, 500)}: {said}; {_arrays(report.matched)} agree"
 
 
@@ -52,8 +60,9 @@ def report_lines(report: ValidationReport) -> list[str]:
 
 def problem_lines(problems: Sequence[Problem], most: int, indent: str = "  ") -> list[str]:
     """Return problems as `problem @ path` lines; those that differ in numbers alone share one."""
+    order = {kind: place for place, kind in enumerate(_KINDS)}
     groups: dict[tuple[str, ...], list[Problem]] = {}
-    for problem in sorted(problems, key=lambda problem: _KINDS.index(problem.kind)):
+    for problem in sorted(problems, key=lambda problem: order[problem.kind]):
         key = (_said(problem), _NUMBER.sub("#", problem.name), _NUMBER.sub("#", problem.near or ""))
         groups.setdefault(key, []).append(problem)
     lines = []

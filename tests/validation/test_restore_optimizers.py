@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from ckpt_core import restore
+from ckpt_core import restore, validate
 from ckpt_core.errors import MismatchError, UsageError
 
 
@@ -185,3 +185,16 @@ def test_one_of_several_optimizers_is_chosen_by_name(tmp_path):
         restore(tmp_path / "a.pth", model, other)
     restore(tmp_path / "a.pth", model, other, optimizer_name="optimizer_G")
     assert other.param_groups[0]["lr"] == 0.1
+
+
+def test_validate_compares_the_optimizer_too(tmp_path):
+    model = net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    train(model, optimizer)
+    save(tmp_path / "a.pth", model, optimizer)
+    assert validate(tmp_path / "a.pth", model, torch.optim.AdamW(model.parameters())).ok
+    report = validate(tmp_path / "a.pth", model, decayed(model))
+    assert [(p.kind, p.name) for p in report.problems] == [("optimizer", "optimizer/groups")]
+    assert validate(tmp_path / "a.pth", model, decayed(model), partial="optimizer/**").ok
+    with pytest.raises(UsageError, match="together with its live model"):
+        validate(tmp_path / "a.pth", tmp_path / "a.pth", optimizer)

@@ -40,7 +40,10 @@ def test_every_difference_is_in_the_report_with_both_sides(tmp_path):
     assert [p.name for p in report.unexpected] == ["layers/3/kernel", "layers/4/kernel"]
     assert report.missing == report.dtype_mismatches == ()
     lines = str(report).splitlines()
-    assert lines[0] == f"{tmp_path}/a.pth does not fit the model: 2 shape, 2 unexpected; 3 arrays agree"
+    assert (
+        lines[0]
+        == f"{tmp_path}/a.pth does not fit the model: 2 of another shape, 2 unexpected; 3 arrays agree"
+    )
     assert "  shape: float32[32, 4] in the checkpoint, float32[7, 4] in the model @ slots_mu" in lines
     folded = "float32[4, 4] in the checkpoint, nothing in the model @ layers/{3,4}/kernel (2 leaves)"
     assert f"  unexpected: {folded}" in lines
@@ -50,7 +53,7 @@ def test_every_difference_is_in_the_report_with_both_sides(tmp_path):
 def test_the_exception_carries_the_report(tmp_path):
     write_torch(tmp_path / "a.pth", arrays(slots=32))
     report = validate(tmp_path / "a.pth", TorchModel())
-    with pytest.raises(MismatchError, match=r"a\.pth: does not fit the model: 2 shape") as caught:
+    with pytest.raises(MismatchError, match=r"a\.pth: does not fit the model: 2 of another shape") as caught:
         report.raise_if_failed()
     assert caught.value.report is report
     assert "float32[32, 4] in the checkpoint, float32[7, 4] in the model @ slots_mu" in str(caught.value)

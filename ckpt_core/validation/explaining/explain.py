@@ -19,13 +19,14 @@ from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import split_name
 from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import Global, Record, walk
+from ckpt_core.validation.asked import Asked
 from ckpt_core.validation.choosing import opened
 from ckpt_core.validation.explaining import file_errors, flax_errors, torch_errors
 from ckpt_core.validation.explaining.explanation import Explanation
 from ckpt_core.validation.explaining.facts import FileFault, Mismatch
 from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key
+from ckpt_core.validation.reasons import explained
 from ckpt_core.validation.report import Problem, ValidationReport
-from ckpt_core.validation.validating import Asked, explained
 
 __all__ = ["ExplanationWarning", "explain", "explain_errors"]
 

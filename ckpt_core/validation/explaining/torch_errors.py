@@ -44,8 +44,7 @@ def _load_state_dict(text: str) -> Mismatch | None:
     )
     if not shapes and not missing and not unexpected:
         return None
-    is_whole = "Error(s) in loading state_dict" in text
-    return Mismatch("torch: load_state_dict", missing, unexpected, shapes, is_whole=is_whole)
+    return Mismatch("torch: load_state_dict", missing, unexpected, shapes, is_whole=True)
 
 
 def _optimizer(text: str) -> Mismatch | None:

@@ -1,0 +1,124 @@
+"""The weights of a checkpoint compared with a template: the report, and what fills each slot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import UsageError
+from ckpt_core.framework import OptimizerTemplate, Template
+from ckpt_core.schema import Checkpoint
+from ckpt_core.select import matches
+from ckpt_core.validation.asked import Asked
+from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key, optional_names
+from ckpt_core.validation.names import without_prefix
+from ckpt_core.validation.optimizers import OptimizerMatch, match_optimizer
+from ckpt_core.validation.reasons import explained
+from ckpt_core.validation.report import Problem, ValidationReport
+from ckpt_core.validation.ties import tied_problems
+
+__all__ = ["Match", "match", "match_all"]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A report, and what fills each slot of the model.
+
+    Arguments:
+        report: what agrees and what not.
+        sources: the array of the checkpoint for each slot that one fits, by the slot's name.
+        names: every name that patterns can mean.
+    """
+
+    report: ValidationReport
+    sources: Mapping[str, LazyArray]
+    names: Collection[str]
+
+    def check_patterns(self, patterns: Sequence[str]) -> None:
+        """Raise UsageError for a pattern that fits no name at all."""
+        for pattern in patterns:
+            if not any(matches(name, (pattern,)) for name in self.names):
+                examples = ", ".join(list(self.names)[:5])
+                raise UsageError(
+                    f"the pattern {pattern!r} fits no name of either side",
+                    remedy=f"There is, for example: {examples}.",
+                )
+
+
+def match_all(
+    ckpt: Checkpoint,
+    template: Template,
+    wanted: OptimizerTemplate | None,
+    asked: Asked,
+    *,
+    optimizer_name: str | None = None,
+    reads_ties: bool = False,
+) -> tuple[Match, OptimizerMatch | None]:
+    """Compare the weights, and the state of the optimizer where one is wanted, in one report.
+
+    Arguments:
+        ckpt: the checkpoint.
+        template: what the model expects.
+        wanted: what its optimizer expects, or None.
+        asked: what to let through.
+        optimizer_name: which of several saved optimizers is meant.
+        reads_ties: whether to read arrays that are tied in the model and two in the checkpoint, and compare them.
+    """
+    found = match(ckpt, template, asked)
+    loaded = None
+    if wanted is not None:
+        left_out = [problem.name for problem in found.report.waived if problem.kind != "dtype"]
+        order = [slot.name for slot in template.slots if slot.role == "param"]
+        loaded = match_optimizer(ckpt, wanted, order, left_out, optimizer_name)
+    more = (
+        *(tied_problems(template, found.sources) if reads_ties else ()),
+        *(loaded.problems if loaded else ()),
+    )
+    found = match(ckpt, template, asked, more) if more else found
+    found.check_patterns(asked.partial)
+    return found, loaded
+
+
+def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Problem] = ()) -> Match:
+    """Compare the weights of a checkpoint with a template.
+
+    Arguments:
+        ckpt: the checkpoint.
+        template: what the model expects.
+        asked: what to let through.
+        more: problems that were found elsewhere (the optimizer's), for the same report.
+    """
+    held = found_by_key(ckpt)
+    arrays = {name: array for name, (array, _) in held.items()}
+    if asked.strip_prefix:
+        arrays = _stripped(arrays, asked.strip_prefix)
+    found = {name: array.spec for name, array in arrays.items()}
+    expected = expected_by_key(template)
+    optional = optional_names(template, found)
+    roles = {name: role for name, (_, role) in held.items()}
+    comparison = compared(found, expected, optional.values(), roles)
+    differences = (*comparison.problems, *more)
+    waived = tuple(p for p in differences if asked.lets_through(p))
+    problems = tuple(p for p in differences if not asked.lets_through(p)) if waived else differences
+    report = ValidationReport(
+        ckpt.path or "the checkpoint", template.title, len(comparison.matched), problems, waived
+    )
+    sources = {
+        name: arrays[comparison.through.get(name, name)]
+        for name in (*comparison.matched, *(p.name for p in waived if p.kind == "dtype"))
+    }
+    for problem in waived:
+        if problem.kind == "tied":  # the other name fills both
+            sources.pop(problem.name, None)
+    sources |= {name: arrays[there] for name, there in optional.items()}
+    if problems:
+        report = explained(report, ckpt, template, found, expected, asked)
+    return Match(report, sources, {**expected, **found, **{problem.name: None for problem in more}})
+
+
+def _stripped(arrays: Mapping[str, LazyArray], prefix: str) -> dict[str, LazyArray]:
+    renamed = without_prefix(arrays, prefix.replace(".", "/").strip("/"))
+    if not renamed:
+        raise UsageError(f"no name in the checkpoint begins with {prefix!r}")
+    return {renamed.get(name, name): array for name, array in arrays.items()}

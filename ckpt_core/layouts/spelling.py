@@ -62,7 +62,7 @@ def _words(text: str) -> dict[str, int]:
 
 
 def _is_settings(value: Any) -> bool:
-    return isinstance(value, Mapping) and not has_array(value)
+    return isinstance(value, Mapping) and (not has_array(value) or is_plain(value))
 
 
 def _is_schedule(value: Any) -> bool:

@@ -35,12 +35,13 @@ def list_checkpoints(path: str, comment: str | None = None) -> Listing:
         path: an absolute path.
         comment: only those whose names have these words.
     """
+    notes: list[str] = []
     if os.path.isdir(path):
-        found = list(scan(path))
+        found = list(scan(path, notes=notes))
     else:
         found = [Found(path, os.path.basename(path))] if is_one_checkpoint(path) else []
     if comment:
         found = [one for one in found if has_words(comment, one.name)]
     entries = [entry for entry in map(read_entry, found) if entry is not None]
-    joined, notes = with_duplicates(sorted_entries(entries))
-    return Listing(tuple(joined), tuple(notes))
+    joined, alike = with_duplicates(sorted_entries(entries))
+    return Listing(tuple(joined), (*notes, *alike))

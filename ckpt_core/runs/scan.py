@@ -24,7 +24,7 @@ from ckpt_core.source import Source
 __all__ = ["Found", "has_checkpoint_name", "is_one_checkpoint", "scan", "unfinished_reason"]
 
 _DEPTH: Final = 6
-_MAX_ENTRIES: Final = 200_000
+_MAX_ENTRIES: Final = 100_000
 
 _OWN: Final = (".pt", ".pth", ".ckpt", ".safetensors", ".msgpack", ".eqx", ".pth.tar", ".pt.tar", ".ckpt.tar")
 """Suffixes of checkpoints: a file of such a name that nothing can read is shown as damaged."""
@@ -64,7 +64,7 @@ class Found:
     unfinished: str = ""
 
 
-def scan(folder: str, limit: int = _MAX_ENTRIES) -> Iterator[Found]:
+def scan(folder: str, limit: int = _MAX_ENTRIES, notes: list[str] | None = None) -> Iterator[Found]:
     """Yield the checkpoints below a directory, those of a directory in the order of their names; "." is itself.
 
     Links to directories are followed once; names that begin with a dot are passed over, but for the leftovers of
@@ -73,7 +73,9 @@ def scan(folder: str, limit: int = _MAX_ENTRIES) -> Iterator[Found]:
     Arguments:
         folder: an absolute path.
         limit: how many names are looked at.
+        notes: gets a sentence when there are more.
     """
+    asked = limit
     seen: set[str] = set()
     stack = [("", 0)]
     while stack and limit > 0:
@@ -96,6 +98,8 @@ def scan(folder: str, limit: int = _MAX_ENTRIES) -> Iterator[Found]:
         below = [name for name in names if _is_gone_through(os.path.join(here, name))]
         if depth < _DEPTH:
             stack += [(os.path.join(inside, name), depth + 1) for name in reversed(below)]
+    if limit <= 0 and notes is not None:
+        notes.append(f"only the first {asked:,} names were looked at; name a directory further down")
 
 
 def _found(path: str, name: str) -> Iterator[Found]:
@@ -110,7 +114,7 @@ def _found(path: str, name: str) -> Iterator[Found]:
         if _is_candidate(path):
             yield Found(path, name)
     elif os.path.islink(path) and has_checkpoint_name(base):
-        yield Found(path, name, "a link to nothing")
+        yield Found(path, name, "a link to a device" if os.path.exists(path) else "a link to nothing")
 
 
 def _is_gone_through(path: str) -> bool:

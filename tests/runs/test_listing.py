@@ -120,6 +120,8 @@ def test_damaged_and_unfinished_ones_are_shown_and_never_chosen(save, tmp_path) 
     (tmp_path / f".epoch_5.pth.{'0' * 12}.ckpt-tmp").write_bytes(data)
     (tmp_path / "6.orbax-checkpoint-tmp-123").mkdir()
     (tmp_path / "gone.pth").symlink_to(tmp_path / "nowhere.pth")
+    (tmp_path / "zero.pth").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.pth")
     (tmp_path / "notes.txt").write_text("no checkpoint")
     (tmp_path / "history.pkl").write_bytes(pickle.dumps({"loss": [1.0, 2.0]}))
     run = Run(tmp_path)
@@ -132,6 +134,7 @@ def test_damaged_and_unfinished_ones_are_shown_and_never_chosen(save, tmp_path) 
         f".epoch_5.pth.{'0' * 12}.ckpt-tmp": "unfinished",
         "6.orbax-checkpoint-tmp-123": "unfinished",
         "gone.pth": "unfinished",
+        "zero.pth": "unfinished",
     }
     assert all(entry.reason for entry in run if entry.state != "complete")
     assert run.latest().path == str(whole)
@@ -176,6 +179,11 @@ def test_best_knows_the_direction_or_is_told(save, tmp_path) -> None:
         run.best("val_err")
     assert [entry.running_bests for entry in run] == [{"best_val_eer": 0.1}] * 3
     assert "best_val_eer" not in run.latest().metrics
+
+
+def test_metrics_that_are_tensors(save, tmp_path) -> None:
+    save("epoch_1.pth", epoch=1, metrics={"val": {"acc": torch.tensor(0.5)}, "name": "x", "flag": True})
+    assert Run(tmp_path).latest().metrics == {"val/acc": 0.5}
 
 
 def test_metrics_as_a_table(save, tmp_path) -> None:
@@ -302,7 +310,9 @@ def test_links_that_lead_round_end(save, tmp_path) -> None:
     save("a/epoch_1.pth", epoch=1)
     (tmp_path / "a" / "again").symlink_to(tmp_path)
     assert names(Run(tmp_path)) == ["a/epoch_1.pth"]
-    assert len(list(scan(str(tmp_path), limit=1))) <= 1
+    notes: list[str] = []
+    assert list(scan(str(tmp_path), limit=1, notes=notes)) == []
+    assert notes == ["only the first 1 names were looked at; name a directory further down"]
 
 
 # Notebooks.

@@ -38,10 +38,10 @@ class Holds:
     Arguments:
         dtypes: the dtypes of arrays, by neutral name.
         values: the kinds of leaves besides arrays: "None", "bool", "int", "float", "complex", "str", "bytes",
-            and "scalar" for numpy scalars.
+            "scalar" for numpy scalars, and "surrogates" for texts that are no valid Unicode.
         containers: "dict", "list", "tuple", "OrderedDict"; none of them means a flat table of named arrays, in
             which paths are joined by ".".
-        keys: the kinds of dictionary keys: "str", "int", "float", "bool", "None", "bytes", "tuple".
+        keys: the kinds of dictionary keys: "str", "surrogates", "int", "float", "bool", "None", "bytes", "tuple".
         int_bits: the width of integers (signed), None where they have no limit.
         sharing: tied arrays can share their bytes.
         overlapping: arrays that share a part of their bytes can, too.

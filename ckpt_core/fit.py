@@ -21,7 +21,16 @@ from ckpt_core.backend import Holds, Stored
 from ckpt_core.bytewise import as_bytes
 from ckpt_core.construction import OMITTED, StateOf, UnfinishedTuple, close_tuples
 from ckpt_core.errors import CheckpointError
-from ckpt_core.kinds import describe, describe_key, kind_name, kind_of, kind_of_key, span_of, word_of
+from ckpt_core.kinds import (
+    SURROGATES,
+    describe,
+    describe_key,
+    kind_name,
+    kind_of,
+    kind_of_key,
+    span_of,
+    word_of,
+)
 from ckpt_core.named_keys import name_keys
 from ckpt_core.tree import (
     Alias,
@@ -142,7 +151,7 @@ class _Fitting:
         return table
 
     def _flat_name(self, path: KeyPath, table: Mapping[str, LazyArray]) -> str:
-        name = ".".join([key if type(key) is str else word_of(key) for key in path]) if path else _BARE
+        name = ".".join(map(word_of, path)) if path else _BARE
         if name in table or name in self.holds.reserved:
             name = render_path(path)
             while name in table or name in self.holds.reserved:
@@ -150,6 +159,9 @@ class _Fitting:
             self.carry(path, f"a name that is taken already, written as {name!r}")
         elif len(path) == 1 and type(path[0]) is not str:
             self.carry(path, describe_key(path[0]))
+        for key in path:
+            if kind_of_key(key) == SURROGATES:
+                self.carry(path, describe_key(key))
         return name
 
     # Nested containers.
@@ -288,6 +300,8 @@ class _Fitting:
         """The native value that comes closest, for readers that know no neutral document."""
         if isinstance(value, np.generic):
             value = value.item()
+        elif kind_of(value) == SURROGATES:
+            value = word_of(value)
         elif type(value) is int or not isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
             value = value.name if isinstance(value, Global) else str(value)
         return value if kind_of(value) in self.holds.values and not self._is_too_wide(value) else OMITTED

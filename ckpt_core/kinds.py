@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -10,12 +10,37 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.dtypes import itemsize
 from ckpt_core.tree import Global, Index, Part, Record
 
-__all__ = ["describe", "describe_key", "kind_name", "kind_of", "kind_of_key", "span_of", "word_of"]
+__all__ = [
+    "SURROGATES",
+    "describe",
+    "describe_key",
+    "is_text",
+    "kind_name",
+    "kind_of",
+    "kind_of_key",
+    "span_of",
+    "word_of",
+]
+
+
+SURROGATES: Final = "surrogates"
+"""The kind of a text with lone surrogates, which UTF-8 has no form for; Python's pickles hold them."""
+
+
+def is_text(value: str) -> bool:
+    """Say whether a text has a form in UTF-8."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def word_of(key: Any) -> str:
     if type(key) is str:
-        return key
+        return key if is_text(key) else key.encode(errors="backslashreplace").decode()
     if isinstance(key, Index):
         return str(int(key))
     return f"<{key.name}>" if isinstance(key, Part) else str(key)
@@ -26,10 +51,14 @@ def kind_of(value: Any) -> str:
         return "None"
     if isinstance(value, np.generic):
         return "scalar"
+    if type(value) is str and not is_text(value):
+        return SURROGATES
     return type(value).__name__
 
 
 def kind_of_key(key: Any) -> str:
+    if type(key) is str and not is_text(key):
+        return SURROGATES
     return "None" if key is None else type(key).__name__
 
 
@@ -44,11 +73,17 @@ def describe(value: Any) -> str:
         return f"an empty {kind_name(value)}"
     if isinstance(value, Global):
         return f"a reference to {value.name}"
+    if kind_of(value) == SURROGATES:
+        return "a text that is no valid Unicode"
     return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
 def describe_key(key: Any) -> str:
-    return f"a key of type {type(key).__name__}"
+    return (
+        "a key that is no valid Unicode"
+        if kind_of_key(key) == SURROGATES
+        else f"a key of type {type(key).__name__}"
+    )
 
 
 def span_of(array: LazyArray) -> tuple[int, int]:

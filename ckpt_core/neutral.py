@@ -24,6 +24,7 @@ import numpy as np
 from ckpt_core.arrays import LazyArray
 from ckpt_core.dtypes import name_of, to_numpy
 from ckpt_core.errors import DamagedFileError, UnsupportedError, UsageError
+from ckpt_core.kinds import is_text
 from ckpt_core.tree import Alias, Global, Index, KeyPath, Part, Record, children, parse_path, render_path
 
 __all__ = ["DOCUMENT", "VERSION", "decode", "encode", "encode_value", "parse"]
@@ -90,7 +91,7 @@ def _open_container(path: KeyPath, node: Any, pairs: list[tuple[Any, Any]], stac
 
 
 def _mapping(path: KeyPath, pairs: list[tuple[Any, Any]], stack: list[Any]) -> Any:
-    if all(type(key) is str and key[:1] != "$" for key, _ in pairs):
+    if all(type(key) is str and key[:1] != "$" and is_text(key) for key, _ in pairs):
         shell: dict[str, Any] = dict.fromkeys([key for key, _ in pairs])
         stack.extend([((*path, key), child, shell, key) for key, child in pairs])
         return shell
@@ -106,7 +107,7 @@ def encode_value(value: Any) -> Any:
         UnsupportedError: no JSON form is defined for its type.
     """
     if value is None or (isinstance(value, (bool, str)) and type(value) in (bool, str)):
-        return value if not isinstance(value, str) or _is_text(value) else {"$str": _hex(value)}
+        return value if not isinstance(value, str) or is_text(value) else {"$str": _hex(value)}
     if type(value) is int:
         return value if -_EXACT <= value <= _EXACT else {"$int": hex(value)}
     if type(value) is float:
@@ -117,14 +118,6 @@ def encode_value(value: Any) -> Any:
         if isinstance(value, kind):
             return encoder(value)
     raise UnsupportedError(f"a {type(value).__name__} has no neutral form")
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _hex(value: str) -> str:
@@ -159,7 +152,7 @@ def _encode_keys(path: KeyPath) -> Any:
     """A key path as text, or as a list of its keys where one of them has a text that is not read back."""
     text = render_path(path)
     try:
-        if parse_path(text) == path:
+        if is_text(text) and parse_path(text) == path:
             return text
     except UsageError:
         pass

@@ -35,9 +35,9 @@ class PickleBackend(Backend):
         "a pickle: 0x80 and a protocol from 2 to 5, or the opcodes of protocol 0 or 1 up to the final '.'"
     )
     holds: ClassVar[Holds] = Holds(
-        values=frozenset({"None", "bool", "int", "float", "complex", "str", "bytes", "scalar"}),
+        values=frozenset({"None", "bool", "int", "float", "complex", "str", "surrogates", "bytes", "scalar"}),
         containers=frozenset({"dict", "list", "tuple", "OrderedDict"}),
-        keys=frozenset({"str", "int", "float", "bool", "None", "bytes", "tuple"}),
+        keys=frozenset({"str", "surrogates", "int", "float", "bool", "None", "bytes", "tuple"}),
         int_bits=None,
         sharing=True,
         attributes="json",

@@ -27,9 +27,9 @@ class TorchBackend(Backend):
     )
     holds: ClassVar[Holds] = Holds(
         dtypes=frozenset(CLASSES) | frozenset(UNTYPED),
-        values=frozenset({"None", "bool", "int", "float", "complex", "str", "bytes"}),
+        values=frozenset({"None", "bool", "int", "float", "complex", "str", "surrogates", "bytes"}),
         containers=frozenset({"dict", "list", "tuple", "OrderedDict"}),
-        keys=frozenset({"str", "int", "float", "bool", "None", "tuple", "bytes"}),
+        keys=frozenset({"str", "surrogates", "int", "float", "bool", "None", "tuple", "bytes"}),
         int_bits=2040,  # the loader of weights_only=True takes 255 bytes
         sharing=True,
         overlapping=True,

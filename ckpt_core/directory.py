@@ -34,6 +34,7 @@ JSON: Final = "json"
 
 _MAX_MEMBERS: Final = 100_000
 _MAX_JSON: Final = 16 << 20
+_MAX_CONTAINERS: Final = 200_000
 _MAX_VALUES: Final = 500_000
 _SHOWN: Final = 5
 _NUMBERED: Final = re.compile(r"(.*?)(\d{1,18})((?:\.[A-Za-z]\w*)*)\Z", re.DOTALL)
@@ -193,8 +194,11 @@ def _read_json(member: Source) -> Any:
         raise LimitError(
             f"is JSON of {member.size} bytes, beyond the {_MAX_JSON} that are read", path=member.path
         )
+    text = member.read(0, member.size)
+    if text.count(b"[") + text.count(b"{") > _MAX_CONTAINERS:  # told before they are built
+        raise LimitError(f"is JSON of more than {_MAX_CONTAINERS} lists and objects", path=member.path)
     try:
-        value = json.loads(member.read(0, member.size))
+        value = json.loads(text)
         for count, _ in enumerate(walk(value)):  # nesting that is too deep for a tree is too deep here
             if count == _MAX_VALUES:
                 raise LimitError(f"is JSON of more than {_MAX_VALUES} values", path=member.path)

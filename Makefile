@@ -7,12 +7,14 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 SOURCES := ckpt_core plugins tests examples benchmarks
 
-.PHONY: help venv test lint types imports pytest demo bench format clean
+.PHONY: help venv test lint types imports pytest demo bench architectures format clean
 
 help:
 	@echo "make test    set up, then lint, types, import rules, tests with coverage, and the docs' examples"
-	@echo "make demo    train a digits classifier in PyTorch and Flax; inspect, convert and compare the checkpoints"
+	@echo "make demo    train a digits classifier in PyTorch and Flax; inspect, convert and compare the checkpoints;"
+	@echo "             then stop a run in PyTorch, go on in JAX and back, and draw its loss"
 	@echo "make bench   the benchmarks, side by side with what one would write by hand"
+	@echo "make architectures  plans found for every architecture of a library that has both frameworks, against its own conversion"
 	@echo "make format  apply ruff's formatting and its safe fixes"
 	@echo "make clean   remove what the above made, the virtual environment included"
 
@@ -45,9 +47,22 @@ pytest: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/session.py
+	$(BIN)/python examples/resume_across/session.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.run
+
+# An environment of its own: the library still has both frameworks, and works with older ones. CI does not run it.
+ARCHITECTURES := benchmarks/out/architectures
+
+architectures: $(STAMP)
+	test -x $(ARCHITECTURES)/venv/bin/python || $(PYTHON) -m venv $(ARCHITECTURES)/venv
+	$(ARCHITECTURES)/venv/bin/python -m pip install --quiet torch==2.13.0
+	$(ARCHITECTURES)/venv/bin/python -m pip install --quiet --requirement benchmarks/architectures/requirements.txt
+	$(ARCHITECTURES)/venv/bin/python benchmarks/architectures/dump.py $(ARCHITECTURES)/models 3
+	$(BIN)/python -m benchmarks.architectures.evaluate $(ARCHITECTURES)/models --results $(ARCHITECTURES)/results.json -v
+	$(BIN)/python -m benchmarks.architectures.evaluate $(ARCHITECTURES)/models --crossed -v
+	$(BIN)/python -m benchmarks.architectures.table $(ARCHITECTURES)/results.json
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)

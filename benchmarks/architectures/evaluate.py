@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--types", choices=["yes", "no", "both"], default="both")
     parser.add_argument("--only", default="")
     parser.add_argument("-v", action="store_true")
+    parser.add_argument("--results", type=Path, help="a JSON file that the counts are added to")
     parser.add_argument("--crossed", action="store_true")
     args = parser.parse_args()
     if args.crossed:
@@ -150,6 +151,17 @@ def main() -> None:
                 results = run(args.dumps, variant, direction, types, args.only)
                 report(f"to {direction:5} {variant:11} {'types' if types else 'names':5}", results, args.v)
                 print(f"    {time.perf_counter() - start:.1f} s", flush=True)
+                if args.results:
+                    remember(
+                        args.results, f"{direction}, {variant}{'' if types else ', names alone'}", results
+                    )
+
+
+def remember(path: Path, title: str, results: dict[str, dict[str, list[str]]]) -> None:
+    """Add counts to a file of results."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known[title] = {name: {kind: len(found) for kind, found in r.items()} for name, r in results.items()}
+    path.write_text(json.dumps(known, indent=1))
 
 
 def report(title: str, results: dict[str, dict[str, list[str]]], verbose: bool) -> None:

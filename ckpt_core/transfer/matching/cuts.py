@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -150,12 +151,13 @@ def _cut(packed: Unit, pieces: tuple[Unit, ...], style: str) -> list[Unit] | Non
     """The parts of a packed unit, each as a unit of its own; None where the sizes do not add up."""
     if len(packed.main.spec.shape) != 2 or packed.parts.keys() != pieces[0].parts.keys():
         return None
-    found = _out_axis(packed, pieces, style)
-    outs = [_out(piece) for piece in pieces]
-    if found is None or ("bias" in packed.parts and packed.parts["bias"].spec.shape != (sum(outs),)):
-        return None
-    axis, turned = found
+    axis, turned = _out_axis(packed, pieces, style)
     shape = packed.main.spec.shape[::-1] if turned else packed.main.spec.shape
+    outs = [_out(piece) for piece in pieces]
+    if shape[axis] != sum(outs) or (
+        "bias" in packed.parts and packed.parts["bias"].spec.shape != (sum(outs),)
+    ):
+        return None
     cut = []
     for out in outs:
         sized = tuple(out if i == axis else size for i, size in enumerate(shape))
@@ -180,10 +182,7 @@ def _out(piece: Unit) -> int:
     shape = piece.main.spec.shape
     bias = piece.parts.get("bias")
     if bias is not None:
-        size = 1
-        for axis in bias.spec.shape:
-            size *= axis
-        return size
+        return math.prod(bias.spec.shape)
     if len(shape) == 3:
         return shape[1] * shape[2]
     return shape[0] if piece.main.path[-1] == "weight" else shape[1]

@@ -171,7 +171,7 @@ def _is_packed(family: Family) -> bool:
 
 def _roles(families: list[Family]) -> dict[int, str]:
     """Which of query, key and value a unit is, by its last segment."""
-    found = {}
+    found: dict[int, str] = {}
     for family in families:
         last = len(family.pattern) - 1
         said = {token.concept for depth, token in family.tokens if depth == last}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ckpt_core.framework import Slot, Template
@@ -97,10 +97,23 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
     return TransferPlan(
         tuple(rule for _, rule in sorted(settled, key=lambda line: line[0])),
         tuple(line for _, line in sorted(unsettled, key=lambda line: line[0])),
-        {},
+        _conventions(search.matches),
         source.framework,
         target.framework,
     )
+
+
+def _conventions(matches: Iterable[Match]) -> dict[str, str]:
+    """What neither names nor shapes show, and is assumed because everybody does it so."""
+    forms = {match.pairing.form for match in matches}
+    known = {
+        "pack": ("packed query, key and value", "one block each, in this order"),
+        "cut": (
+            "layers that the frameworks cut up differently",
+            "gates and projections in the order of the table of layers",
+        ),
+    }
+    return dict(text for form, text in known.items() if form in forms)
 
 
 def _confidence(match: Match) -> str:

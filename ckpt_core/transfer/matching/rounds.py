@@ -150,9 +150,14 @@ def _evidence(
         return None
     if strong or (alone and (search.same_arrays or not like.strange)):
         return tuple(found)
-    if sibling:
+    if sibling and not (like.strange and not search.same_arrays and _is_vector(source)):
         return (*found, Evidence("siblings", "all others are settled"))
     return None
+
+
+def _is_vector(family: Family) -> bool:
+    """Say whether it is one vector alone, of which blocks have many that mean different things."""
+    return len(family.first.parts) == 1 and len(family.first.main.spec.shape) < 2
 
 
 def _shape(family: Family) -> str:

@@ -51,8 +51,10 @@ def ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
     a, b = source.main.spec, target.main.spec
     if math.prod(a.shape) != math.prod(b.shape):
         return []
-    if styles[0] == styles[1] or "" in styles:
+    if styles[0] == styles[1]:
         return [Way("same", True)] if a.shape == b.shape else _reshaped(a.shape, b.shape)
+    if "" in styles:
+        return _unknown(a.shape, b.shape)
     if styles == ("torch", "flax"):
         return _across(source, target)
     back = []
@@ -93,6 +95,17 @@ def _parts_fit(source: Unit, target: Unit) -> bool:
 def _reshaped(a: Shape, b: Shape) -> list[Way]:
     squeezed = [tuple(size for size in shape if size != 1) for shape in (a, b)]
     return [Way("reshape", False, (Reshape(b),))] if squeezed[0] == squeezed[1] else []
+
+
+def _unknown(a: Shape, b: Shape) -> list[Way]:
+    """The ways where one side does not say whose layouts it has: as it is, or turned round."""
+    found = [Way("same", len(a) < 2)] if a == b else []
+    if len(a) == 2 and a[::-1] == b:
+        found.append(Way("transpose", False, (Transpose((1, 0)),)))
+    if len(a) == len(b) > 2:
+        to, back = (*range(2, len(a)), 1, 0), (len(a) - 1, len(a) - 2, *range(len(a) - 2))
+        found += [Way("conv", False, (Transpose(axes),)) for axes in (to, back) if _moved(a, axes) == b][:1]
+    return found or _reshaped(a, b)
 
 
 def _across(torch: Unit, flax: Unit) -> list[Way]:

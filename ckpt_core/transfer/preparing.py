@@ -24,6 +24,9 @@ from ckpt_core.transfer.toml import read_plan
 __all__ = ["Prepared", "Request", "found_plan", "prepared", "request_of"]
 
 
+Anchors = list[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Request:
     """What a transfer is asked for besides its source and its target; see `transfer`."""
@@ -100,7 +103,7 @@ def prepared(request: Request, source: Template, target: Template) -> Prepared:
         ),
         *_resizes(request.resize, slots),
     )
-    known: list[tuple[Template, TransferPlan]] = []
+    known: list[tuple[Template, Anchors, TransferPlan]] = []
     for below in parts:
         plan = _completed(plan, source, target, part, below, known)
     plan = plan.with_rules(*_unlearned(plan, source, target, set(outside), set(kept)))
@@ -122,7 +125,7 @@ def _completed(
     target: Template,
     part: Path,
     below: Path,
-    known: list[tuple[Template, TransferPlan]],
+    known: list[tuple[Template, Anchors, TransferPlan]],
 ) -> TransferPlan:
     """A plan with what is found for one part of the target, beside what its own rules have.
 
@@ -141,12 +144,26 @@ def _completed(
         )
         if not some_left:
             break
-        found = next((found for template, found in known if template == theirs), None)
+        anchors = _anchors(plan, source, target, part, below)
+        found = next((found for *seen_by, found in known if seen_by == [theirs, anchors]), None)
         if found is None:
-            found = found_plan(ours, theirs)
-            known.append((theirs, found))
+            found = found_plan(ours, theirs, anchors)
+            known.append((theirs, anchors, found))
         plan = _merged(plan, _beside(placed(found, part, below), source, target, open_sources, open_slots))
     return plan
+
+
+def _anchors(plan: TransferPlan, source: Template, target: Template, part: Path, below: Path) -> Anchors:
+    """What the rules of a plan bring together one to one, by names within the parts."""
+    from ckpt_core.transfer.matching import anchors_of
+
+    steps = bind(plan, {slot.name: slot.spec for slot in source.slots}, target.by_name()).steps
+    ends = [(split_name(one), split_name(other)) for one, other in anchors_of(steps)]
+    return [
+        (join_name(one[len(part) :]), join_name(other[len(below) :]))
+        for one, other in ends
+        if one[: len(part)] == part and other[: len(below)] == below
+    ]
 
 
 def _beside(
@@ -267,14 +284,14 @@ def _is_unlearned(slot: Slot) -> bool:
     return not is_number or (slot.role == "buffer" and not is_statistic)
 
 
-def found_plan(source: Template, target: Template) -> TransferPlan:
+def found_plan(source: Template, target: Template, anchors: Anchors | None = None) -> TransferPlan:
     """Return a plan between two templates: the identity where both have the same names, else what matching finds."""
     same = _identity(source, target)
     if same is not None:
         return same
-    from ckpt_core.transfer.matching import plan_transfer
+    from ckpt_core.transfer.matching import find_plan
 
-    return plan_transfer(source, target)
+    return find_plan(source, target, anchors or [])
 
 
 def _identity(source: Template, target: Template) -> TransferPlan | None:

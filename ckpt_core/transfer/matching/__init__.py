@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ckpt_core.transfer.matching.find import plan_transfer
+from ckpt_core.transfer.matching.find import anchors_of, find_plan, plan_transfer
 
-__all__ = ["plan_transfer"]
+__all__ = ["anchors_of", "find_plan", "plan_transfer"]

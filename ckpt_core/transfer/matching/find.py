@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import split_name
 from ckpt_core.template import template_of
-from ckpt_core.transfer.binding import bind
+from ckpt_core.transfer.binding import Step, bind
 from ckpt_core.transfer.matching.compounds import ROLES, layers_in, packs_in
 from ckpt_core.transfer.matching.contradictions import drop_contradictions
 from ckpt_core.transfer.matching.lines import plan_of
@@ -20,7 +20,7 @@ from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.units import Family, Unit, families_of, split, style_of, unit_path, units_of
 from ckpt_core.transfer.plan import TransferPlan
 
-__all__ = ["plan_transfer"]
+__all__ = ["anchors_of", "find_plan", "plan_transfer"]
 
 _FINEST = 3
 
@@ -54,22 +54,36 @@ def plan_transfer(source: Any, like: Any, rules: TransferPlan | None = None) -> 
     """
     templates = template_of(source), template_of(like)
     if rules is None:
-        return plan_of(searched(*templates), *templates)
+        return find_plan(*templates)
     specs = {slot.name: slot.spec for slot in templates[0].slots}
     steps = bind(rules, specs, templates[1].by_name()).steps
     taken = {name for step in steps for name in step.sources}
     given = {name for step in steps for name in step.targets}
     left = _without(templates[0], taken), _without(templates[1], given)
-    known = [
-        (step.sources[0], step.targets[0]) for step in steps if len(step.sources) == len(step.targets) == 1
-    ]
-    found = plan_of(searched(*left, anchors=known), *left)
+    found = find_plan(*left, anchors=anchors_of(steps))
     return replace(
         found,
         rules=(*rules.rules, *found.rules),
         conventions={**found.conventions, **rules.conventions},
         comment=rules.comment,
     )
+
+
+def find_plan(source: Template, target: Template, anchors: Sequence[tuple[str, str]] = ()) -> TransferPlan:
+    """Find the plan between two templates.
+
+    Arguments:
+        source, target: the templates.
+        anchors: names of arrays that are known to go together, and need no rule; what lies near them is found by it.
+    """
+    ours, theirs = ({pair[side] for pair in anchors} for side in (0, 1))
+    left = _without(source, ours), _without(target, theirs)
+    return plan_of(searched(*left, anchors), *left)
+
+
+def anchors_of(steps: Iterable[Step]) -> list[tuple[str, str]]:
+    """Return the names that bound rules bring together one to one."""
+    return [(s.sources[0], s.targets[0]) for s in steps if len(s.sources) == len(s.targets) == 1]
 
 
 def _without(template: Template, names: set[str]) -> Template:

@@ -53,12 +53,14 @@ class Template:
         title: what reports call it: "the model", or the path of a file.
         optional: the paths of what a checkpoint may hold as well as lack: the states of random streams, and
             what a module sowed to be looked at.
+        extra: the names of free-form states that torch modules keep among their weights.
     """
 
     slots: tuple[Slot, ...]
     framework: str = ""
     title: str = "the model"
     optional: tuple[tuple[str, ...], ...] = ()
+    extra: tuple[str, ...] = ()
 
     def by_name(self) -> dict[str, Slot]:
         """Return the slots by name, in order."""
@@ -93,6 +95,7 @@ class Filling:
         optimizer: the live optimizer or its state, or None.
         state: torch: the state dict to load, with LazyArrays; Flax: the array or number for each slot of the
             optimizer's template; None where there is nothing to load.
+        extra: the free-form states of torch modules as they were saved, by name.
         device: where the filled model goes: a device of the framework or its name, "auto", or None to stay.
         sharding: a sharding of the framework, or a tree of them, instead.
         mode: "eval" or "train", for models that have modes; None for the default.
@@ -102,6 +105,7 @@ class Filling:
     weights: Mapping[str, LazyArray]
     optimizer: Any = None
     state: Any = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
     device: Any = None
     sharding: Any = None
     mode: str | None = None

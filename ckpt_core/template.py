@@ -15,6 +15,7 @@ from ckpt_core.arrays import ArraySpec, LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.dtypes import ITEMSIZE, name_of
 from ckpt_core.errors import DamagedFileError, UsageError
+from ckpt_core.extra_state import extra_states, is_in_extra_state
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
 from ckpt_core.layouts.base import paths_of
@@ -67,14 +68,17 @@ def template_of(like: Any) -> Template:
 
 def _of_checkpoint(ckpt: Checkpoint, title: str) -> Template:
     sections = (("param", ckpt.params), ("buffer", ckpt.buffers))
+    extra = extra_states(ckpt)
     first: dict[Any, tuple[str, ...]] = {}
     slots = []
     for role, section in sections:
         for name, array in section.leaves():
+            if is_in_extra_state(name):
+                continue
             path = split_name(name)
             tied = None if array.identity is None else first.setdefault(array.identity, path)
             slots.append(Slot(path, array.spec, role, tied=None if tied == path else tied))
-    return Template(tuple(slots), framework_of(ckpt), title)
+    return Template(tuple(slots), framework_of(ckpt), title, extra=tuple(extra))
 
 
 def framework_of(ckpt: Checkpoint) -> str:
@@ -172,7 +176,8 @@ def template_json(template: Template) -> dict[str, Any]:
     """Return a template as one JSON object.
 
     Its members: `kind` ("ckpt-template"), `version` (1), `framework`, and `slots`, a list of objects with `path`
-    (the name, segments joined by `/`), `shape`, `dtype`, `role`, and, where known, `layer` and `tied`.
+    (the name, segments joined by `/`), `shape`, `dtype`, `role`, and, where known, `layer` and `tied`; and, where
+    there is any, `extra`, the names of free-form states.
     """
     rows = []
     for slot in template.slots:
@@ -187,7 +192,8 @@ def template_json(template: Template) -> dict[str, Any]:
         if slot.tied is not None:
             row["tied"] = join_name(slot.tied)
         rows.append(row)
-    return {"kind": KIND, "version": VERSION, "framework": template.framework, "slots": rows}
+    extra = {"extra": list(template.extra)} if template.extra else {}
+    return {"kind": KIND, "version": VERSION, "framework": template.framework, **extra, "slots": rows}
 
 
 def read_template(path: str | os.PathLike[str]) -> Template:
@@ -211,8 +217,11 @@ def read_template(path: str | os.PathLike[str]) -> Template:
     rows = data.get("slots")
     if not isinstance(rows, list):
         raise DamagedFileError("has no list of slots", path=path)
+    extra = data.get("extra") or []
+    if not isinstance(extra, list) or not all(isinstance(name, str) for name in extra):
+        raise DamagedFileError("has names of free-form states that are no texts", path=path)
     slots = tuple(_slot(row, f"slots[{i}]", path) for i, row in enumerate(rows))
-    return Template(slots, str(data.get("framework") or ""), os.fspath(path))
+    return Template(slots, str(data.get("framework") or ""), os.fspath(path), extra=tuple(extra))
 
 
 def _slot(row: Any, place: str, path: str | os.PathLike[str]) -> Slot:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ckpt_core.arrays import ArraySpec, LazyArray
+from ckpt_core.extra_state import is_in_extra_state
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name
 from ckpt_core.schema import Checkpoint
@@ -36,7 +37,7 @@ class Comparison:
 def found_by_key(ckpt: Checkpoint) -> dict[str, tuple[LazyArray, str]]:
     """Return the weights of a checkpoint and their roles by name; a buffer that has a parameter's name says so."""
     return _keyed(
-        [(name, (array, "param")) for name, array in ckpt.params.leaves()]
+        [(name, (array, "param")) for name, array in ckpt.params.leaves() if not is_in_extra_state(name)]
         + [(name, (array, "buffer")) for name, array in ckpt.buffers.leaves()]
     )
 

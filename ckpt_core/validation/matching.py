@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
+from ckpt_core.extra_state import extra_states
 from ckpt_core.framework import OptimizerTemplate, Template
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import matches
+from ckpt_core.tree import Record, walk
 from ckpt_core.validation.asked import Asked
 from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key, optional_names
 from ckpt_core.validation.names import without_prefix
@@ -29,11 +32,13 @@ class Match:
         report: what agrees and what not.
         sources: the array of the checkpoint for each slot that one fits, by the slot's name.
         names: every name that patterns can mean.
+        extra: the free-form states to put back, by name.
     """
 
     report: ValidationReport
     sources: Mapping[str, LazyArray]
     names: Collection[str]
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def check_patterns(self, patterns: Sequence[str]) -> None:
         """Raise UsageError for a pattern that fits no name at all."""
@@ -71,13 +76,36 @@ def match_all(
         left_out = [problem.name for problem in found.report.waived if problem.kind != "dtype"]
         order = [slot.name for slot in template.slots if slot.role == "param"]
         loaded = match_optimizer(ckpt, wanted, order, left_out, optimizer_name)
+    extra = extra_states(ckpt)
+    if asked.strip_prefix:
+        renamed = without_prefix(extra, _prefix(asked.strip_prefix))
+        extra = {renamed.get(name, name): state for name, state in extra.items()}
     more = (
+        *_extra_problems(template, extra),
         *(tied_problems(template, found.sources) if reads_ties else ()),
         *(loaded.problems if loaded else ()),
     )
     found = match(ckpt, template, asked, more) if more else found
     found.check_patterns(asked.partial)
-    return found, loaded
+    kept = {name: extra[name] for name in template.extra if name in extra and not _class_in(extra[name])}
+    return replace(found, extra=kept), loaded
+
+
+def _extra_problems(template: Template, extra: Mapping[str, Any]) -> list[Problem]:
+    said = "free-form state"
+    problems = []
+    for name in template.extra:
+        held = _class_in(extra[name]) if name in extra else ""
+        if name not in extra or held:
+            there = f"an object of {held}, which is not made again" if held else None
+            problems.append(Problem("missing", name, there, said, "buffer"))
+    unexpected = [name for name in extra if name not in template.extra]
+    return problems + [Problem("unexpected", name, said, None, "buffer") for name in unexpected]
+
+
+def _class_in(state: Any) -> str:
+    """The class of an object in a free-form state, which is data here and cannot be one again; "" for none."""
+    return next((node.type_name for _, node in walk(state) if isinstance(node, Record)), "")
 
 
 def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Problem] = ()) -> Match:
@@ -118,7 +146,11 @@ def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Pro
 
 
 def _stripped(arrays: Mapping[str, LazyArray], prefix: str) -> dict[str, LazyArray]:
-    renamed = without_prefix(arrays, prefix.replace(".", "/").strip("/"))
+    renamed = without_prefix(arrays, _prefix(prefix))
     if not renamed:
         raise UsageError(f"no name in the checkpoint begins with {prefix!r}")
     return {renamed.get(name, name): array for name, array in arrays.items()}
+
+
+def _prefix(text: str) -> str:
+    return text.replace(".", "/").strip("/")

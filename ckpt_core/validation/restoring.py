@@ -89,7 +89,8 @@ def restore(
         if not found.report.ok:
             siblings = fitting_siblings(own.path, template)
             replace(found.report, siblings=siblings).raise_if_failed()
-        filling = Filling(model, found.sources, optimizer, loaded and loaded.state, device, sharding, mode)
+        state = None if loaded is None else loaded.state
+        filling = Filling(model, found.sources, optimizer, state, found.extra, device, sharding, mode)
         filled = framework.fill(filling)
         return _receipt(own, chosen, template, found, filling, filled)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import copy
 import warnings
 import zipfile
@@ -266,6 +267,49 @@ def test_tied_weights_that_differ_in_the_checkpoint_are_refused(trained):
     assert same(values(fresh), before)
     restore(path, fresh, partial="head/weight")
     assert torch.equal(fresh.head.weight, state["embed.weight"])
+
+
+class Keeper(torch.nn.Linear):
+    """A module with state that is no tensor."""
+
+    seen: object = 0
+
+    def get_extra_state(self):
+        return {"seen": self.seen}
+
+    def set_extra_state(self, state):
+        self.seen = state["seen"]
+
+
+def test_free_form_state_comes_along(tmp_path):
+    model = torch.nn.Sequential(Keeper(2, 2), Keeper(2, 2))
+    model[0].seen, model[1].seen = 3, torch.tensor([1.5])
+    torch.save(model.state_dict(), tmp_path / "a.pth")
+    fresh = torch.nn.Sequential(Keeper(2, 2), Keeper(2, 2))
+    restore(tmp_path / "a.pth", fresh)
+    assert fresh[0].seen == 3
+    assert torch.equal(fresh[1].seen, torch.tensor([1.5]))
+    assert same(
+        {name: value for name, value in fresh.state_dict().items() if "extra" not in name},
+        {name: value for name, value in model.state_dict().items() if "extra" not in name},
+    )
+
+
+def test_free_form_state_that_is_not_there_or_an_object_is_reported(tmp_path):
+    model = Keeper(2, 2)
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(
+        MismatchError, match="missing: nothing in the checkpoint, free-form state in the model"
+    ):
+        restore(tmp_path / "a.pth", model)
+    restore(tmp_path / "a.pth", model, partial="_extra_state")
+    other = Keeper(2, 2)
+    other.seen = argparse.Namespace(a=1)
+    torch.save(other.state_dict(), tmp_path / "b.pth")
+    with pytest.raises(MismatchError, match=r"an object of argparse\.Namespace, which is not made again"):
+        restore(tmp_path / "b.pth", model)
+    with pytest.raises(MismatchError, match="unexpected: free-form state in the checkpoint"):
+        restore(tmp_path / "b.pth", torch.nn.Linear(2, 2))
 
 
 # What is let through.

@@ -93,7 +93,9 @@ def test_free_form_state_is_no_array():
         def set_extra_state(self, state):
             self.seen = state["seen"]
 
-    assert names(template_of(Keeper(2, 2))) == {"weight", "bias"}
+    template = template_of(Keeper(2, 2))
+    assert names(template) == {"weight", "bias"}
+    assert template.extra == ("_extra_state",)
 
 
 def test_wrappers_keep_their_prefix():

@@ -8,6 +8,7 @@ changes its own state dict, or how one is loaded, costs them twice.
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Filled, Filling
+from ckpt_core.keypath import split_name
+from ckpt_core.tree import plain
 from ckpt_torch.bridge.arrays import to_torch, to_torch_tree
 from ckpt_torch.bridge.devices import device_named, moved, where_is
 from ckpt_torch.bridge.models import entries_of, module_of, named_slots
@@ -40,18 +43,21 @@ def fill(filling: Filling) -> Filled:
     if any(tensor.is_meta for tensor in live.values()):
         _check_meta(module, live, wanted, filling)
     state = None if filling.state is None else to_torch_tree(filling.state)
-    kind: type[_Change] = _Loading if _loads_itself(module, live) else _Exchange
+    kind: type[_Exchange | _Loading | _Assignment]
+    kind = _Loading if _loads_itself(module, live) else _Exchange
     if any(live[name].is_meta for name in wanted):
         kind = _Assignment
-    change = kind(module, live, _staged(live, wanted))
+    changes = [kind(module, live, _staged(live, wanted)), _ExtraStates(module, filling.extra)]
     try:
-        change.apply()
+        for change in changes:
+            change.apply()
         if device is not None:
             moved(module, device)
         if state is not None:
             filling.optimizer.load_state_dict(state)  # replaces its state at the end, or not at all
     except BaseException:
-        change.undo()
+        for change in reversed(changes):
+            change.undo()
         raise
     module.train(mode == "train")
     trainable = frozenset(names[name] for name, tensor in entries_of(module).items() if tensor.requires_grad)
@@ -78,21 +84,11 @@ def _staged(live: Tensors, wanted: Mapping[str, LazyArray]) -> dict[str, torch.T
     return staged
 
 
-# Three ways to put tensors in place; each can be undone.
+# Ways to put tensors in place, staged on the CPU; each can be undone.
 
 
 class _Change(abc.ABC):
-    """Puts staged tensors in place of a module's, and takes them back.
-
-    Arguments:
-        module: the module.
-        live: the tensors of its state dict.
-        staged: what goes in their places, on the CPU; nobody else holds these.
-    """
-
-    @abc.abstractmethod
-    def __init__(self, module: torch.nn.Module, live: Tensors, staged: Tensors) -> None:
-        raise NotImplementedError
+    """Puts something in place in a module, and takes it back."""
 
     @abc.abstractmethod
     def apply(self) -> None:
@@ -162,6 +158,27 @@ class _Assignment(_Change):
 
     def undo(self) -> None:
         self._module.load_state_dict(self._old, strict=False, assign=True)
+
+
+class _ExtraStates(_Change):
+    """What modules keep besides their tensors, put back by `set_extra_state`."""
+
+    def __init__(self, module: torch.nn.Module, states: Mapping[str, Any]) -> None:
+        parts = dict(module.named_modules(remove_duplicate=False))
+        self._new = {
+            parts[".".join(split_name(name)[:-1])]: to_torch_tree(plain(state))
+            for name, state in states.items()
+        }
+        self._old: dict[torch.nn.Module, Any] = {}
+
+    def apply(self) -> None:
+        for part, state in self._new.items():
+            self._old[part] = copy.deepcopy(part.get_extra_state())
+            part.set_extra_state(state)
+
+    def undo(self) -> None:
+        for part, state in self._old.items():
+            part.set_extra_state(state)
 
 
 def _loads_itself(module: torch.nn.Module, live: Tensors) -> bool:

@@ -11,7 +11,9 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.errors import UnsupportedError, UsageError
+from ckpt_core.extra_state import is_extra_state
 from ckpt_core.framework import Slot, Template
+from ckpt_core.keypath import join_name
 from ckpt_core.live import tree_of
 from ckpt_core.slots import abstract, slots_of
 from ckpt_core.storage import AbstractStorage
@@ -19,7 +21,6 @@ from ckpt_torch.bridge.arrays import neutral_dtype
 from ckpt_torch.bridge.layers import layers_of
 
 __all__ = [
-    "EXTRA_STATE",
     "described",
     "entries_of",
     "model_state",
@@ -30,10 +31,6 @@ __all__ = [
     "spec",
     "template",
 ]
-
-EXTRA_STATE = "_extra_state"
-"""The last part of a state dict's keys under which a module keeps what it likes
-(`torch/nn/modules/module.py`, `_EXTRA_STATE_KEY_SUFFIX`)."""
 
 _KINDS = (torch.nn.Module, torch.optim.Optimizer, torch.Tensor)
 
@@ -63,12 +60,14 @@ def spec(value: object) -> ArraySpec | None:
 def template(model: object) -> Template:
     """Return what a module's state dict has: names, shapes, dtypes, ties, and the layers that hold them.
 
-    Buffers that are not persistent, and the free-form `_extra_state` of a module, are no part of it.
+    Buffers that are not persistent are no part of it. The free-form states of modules are known by name alone.
 
     Raises:
         UsageError: it is no module, or has lazy layers that were never run; says what to do.
     """
-    return Template(tuple(named_slots(module_of(model)).values()), "torch")
+    module = module_of(model)
+    extra = tuple(join_name(tuple(name.split("."))) for name in module.state_dict() if is_extra_state(name))
+    return Template(tuple(named_slots(module).values()), "torch", extra=extra)
 
 
 def named_slots(module: torch.nn.Module) -> dict[str, Slot]:
@@ -96,7 +95,7 @@ def entries_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {
         name: value
         for name, value in state.items()
-        if isinstance(value, torch.Tensor) and name.rpartition(".")[2] != EXTRA_STATE
+        if isinstance(value, torch.Tensor) and not is_extra_state(name)
     }
 
 

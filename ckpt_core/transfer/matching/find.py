@@ -78,7 +78,12 @@ def find_plan(source: Template, target: Template, anchors: Sequence[tuple[str, s
     """
     ours, theirs = ({pair[side] for pair in anchors} for side in (0, 1))
     left = _without(source, ours), _without(target, theirs)
-    return plan_of(searched(*left, anchors), *left)
+    search = searched(*left, anchors)
+    if "torch" in search.styles:  # what is known makes and takes features, too
+        whole, names = ((source, ours), (target, theirs))[search.styles.index("torch")]
+        known = units_of(slot for slot in whole.slots if slot.name in names and slot.tied is None)
+        search.torch_units = [*search.torch_units, *known]
+    return plan_of(search, *left)
 
 
 def anchors_of(steps: Iterable[Step]) -> list[tuple[str, str]]:

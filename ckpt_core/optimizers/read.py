@@ -91,7 +91,7 @@ def described(state: OptimizerState, description: Any) -> OptimizerState:
     if not rows or len(rows) < len(groups):
         return state
     found = tuple({**_tupled(row), "params": tuple(row["params"])} for row in rows)
-    first = {key: value for key, value in found[0].items() if key not in ("params", "label")}
+    first = {key: value for key, value in found[0].items() if key not in ("params", "label", "kind")}
     return dataclasses.replace(
         state,
         kind=tuple(str(name) for name in kind),

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.errors import UnsupportedError, UsageError
+from ckpt_core.errors import UnsupportedError
 from ckpt_core.framework import Template
 from ckpt_core.keypath import split_name
 from ckpt_core.optimizers import OptimizerState
+from ckpt_core.optimizers.translate import FROZEN
 from ckpt_core.transfer.binding import Step, bind
 from ckpt_core.transfer.ops import Cast, Filling, Op, Resize, Spread, Sum, Transpose
 from ckpt_core.transfer.plan import TransferPlan
@@ -81,7 +82,7 @@ def moved_state(
     return dataclasses.replace(
         state,
         slots={name: nest(pairs) for name, pairs in moved.items()},
-        groups=_moved_groups(state, places, notes),
+        groups=_moved_groups(state, template, places, notes),
         steps={new: count for name, count in state.steps.items() for new in places.get(name, [])},
         notes=tuple(dict.fromkeys([*state.notes, *notes])),
         native=None,
@@ -200,6 +201,7 @@ def _unchanged(slot: str, step: Step, arrays: tuple[LazyArray, ...]) -> tuple[La
 
 def _moved_groups(
     state: OptimizerState,
+    template: Template,
     places: Mapping[str, Sequence[str]],
     notes: list[str],
 ) -> tuple[Mapping[str, Any], ...]:
@@ -222,6 +224,16 @@ def _moved_groups(
                 f"{len(lost):,} parameters of the optimizer have no place in the target: {', '.join(lost[:4])}"
             )
         groups.append({**group, "params": tuple(names)})
-    if not state.is_named:
-        raise UsageError("the optimizer's parameters are known by position only")
+    learned = {slot.name for slot in template.slots if slot.role != "buffer" and slot.tied is None}
+    orphans = [new for news in places.values() for new in news if new in learned and new not in owner]
+    if orphans and groups and state.framework == "optax":
+        # What torch's optimizer was not given it does not update; an optax rule would.
+        notes.append(
+            f"{len(orphans):,} parameters are in no group of the optimizer, and are not updated on the other side: "
+            + ", ".join(orphans[:4])
+        )
+        held = [group for group in groups if group.get("kind") == FROZEN]
+        frozen = {**held[0], "params": (*held[0]["params"], *orphans)} if held else None
+        groups = [group for group in groups if group.get("kind") != FROZEN]
+        groups.append(frozen or {"kind": FROZEN, "label": FROZEN, "params": tuple(orphans)})
     return tuple(groups)

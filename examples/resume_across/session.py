@@ -29,7 +29,8 @@ TOLERANCE = 0.02
 def run(*words: str) -> None:
     """Run one program and print it with its output."""
     done = subprocess.run(
-        [sys.executable, str(HERE / words[0]), *words[1:]],
+        [sys.executable, *words],
+        cwd=HERE,
         env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -118,6 +119,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE / "out")
     args = parser.parse_args()
     shutil.rmtree(args.out, ignore_errors=True)
+    args.out = args.out.resolve()
     args.out.mkdir(parents=True)
     train(args.out)
     image = args.out / "resume_across.png"

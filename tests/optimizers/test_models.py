@@ -226,6 +226,24 @@ def test_groups_of_different_rates_and_frozen_weights(tmp_path):
         assert [len(group["params"]) for group in back.optimizer.param_groups] == [2, 2]
 
 
+def test_muon_updates_matrices_and_nothing_else(tmp_path):
+    """torch's Muon takes matrices alone; the biases, which it was not given, stay on the other side too."""
+    with precision("float32"):
+        world = mlp()
+        model = world.torch_model()
+        matrices = [(name, p) for name, p in model.named_parameters() if p.ndim == 2]
+        optimizer = torch.optim.Muon(matrices, lr=0.01, weight_decay=0.1)
+        train_torch(world, model, optimizer, 0, 5)
+        run = to_flax(world, tmp_path, model, optimizer)
+        assert "optax.set_to_zero()" in run.carried.suggestion.code
+        assert any(
+            "3 parameters are in no group of the optimizer" in note for note in run.carried.state.notes
+        )
+        there = train_flax(world, stepper(world, run.tx), run.state, 5, 5)
+        train_torch(world, model, optimizer, 5, 5)
+        assert deviation(there[0], as_flax(world, model)) < 1e-3
+
+
 def test_parameters_updated_a_different_number_of_times(tmp_path):
     """torch counts for each parameter; optax for each group, so that one group becomes two."""
     with precision("float64"):

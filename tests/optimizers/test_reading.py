@@ -217,9 +217,7 @@ def test_an_nnx_optimizer(tmp_path):
     optimizer = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
     optimizer.update(model, nnx.state(model, nnx.Param))
     checkpointer = ocp.StandardCheckpointer()
-    checkpointer.save(
-        tmp_path / "state", {"model": nnx.state(model), "optimizer": nnx.state(optimizer)}
-    )
+    checkpointer.save(tmp_path / "state", {"model": nnx.state(model), "optimizer": nnx.state(optimizer)})
     checkpointer.wait_until_finished()
     from ckpt_core.optimizers import read_optimizer
 

@@ -107,9 +107,15 @@ def _torch(values: np.ndarray) -> torch.Tensor:
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
-def _wide(variables: Any) -> Any:
-    """In the precision that the test runs in: linen's own is float32."""
-    return jax.tree.map(lambda x: x.astype(jnp.result_type(float)), variables)
+_INITIAL: dict[tuple[str, Any], Any] = {}
+
+
+def _wide(name: str, init: Callable[[], Any]) -> Any:
+    """Initial variables in the precision that the test runs in: linen's own is float32. Made once, as they are slow."""
+    key = (name, jnp.result_type(float))
+    if key not in _INITIAL:
+        _INITIAL[key] = jax.tree.map(lambda x: x.astype(key[1]), init())
+    return _INITIAL[key]
 
 
 def mlp() -> World:
@@ -121,7 +127,7 @@ def mlp() -> World:
             ((module.apply({"params": params}, batch[0]) - batch[1]) ** 2).mean(),
             rest,
         ),
-        lambda: _wide(module.init(jax.random.key(0), jnp.zeros((1, 6)))),
+        lambda: _wide("mlp", lambda: module.init(jax.random.key(0), jnp.zeros((1, 6)))),
         _regression,
         TransferPlan(_DENSE, source_framework="torch", target_framework="flax"),
     )
@@ -184,7 +190,7 @@ def conv() -> World:
         _seeded(TorchConv),
         torch_loss,
         loss,
-        lambda: _wide(module.init(jax.random.key(0), jnp.zeros((1, 6, 4, 1)))),
+        lambda: _wide("conv", lambda: module.init(jax.random.key(0), jnp.zeros((1, 6, 4, 1)))),
         _images,
         TransferPlan(rules, source_framework="torch", target_framework="flax"),
     )
@@ -265,7 +271,9 @@ def transformer() -> World:
         _seeded(TorchTransformer),
         torch_loss,
         loss,
-        lambda: _wide(module.init(jax.random.key(0), jnp.zeros((1, _LENGTH), jnp.int32))),
+        lambda: _wide(
+            "transformer", lambda: module.init(jax.random.key(0), jnp.zeros((1, _LENGTH), jnp.int32))
+        ),
         _sentences,
         TransferPlan(rules, source_framework="torch", target_framework="flax"),
     )

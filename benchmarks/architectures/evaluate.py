@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.architectures.table import architecture
 from benchmarks.architectures.variants import VARIANTS, seed_of, untyped
 from ckpt_core.framework import Template
 from ckpt_core.live import tree_of
@@ -92,7 +93,7 @@ def run(
 
 
 def crossed(folder: Path, variant: str, only: str) -> dict[str, dict[str, list[str]]]:
-    """From each architecture into the others that share its beginning: what only one of the two has goes nowhere."""
+    """From each model into the others of its architecture: what only one of the two has goes nowhere."""
     cases = [
         Case(path) for path in sorted(folder.iterdir()) if only in path.name and (path / "back.json").exists()
     ]
@@ -100,7 +101,11 @@ def crossed(folder: Path, variant: str, only: str) -> dict[str, dict[str, list[s
     for one in cases:
         for other in cases:
             shared = _shared(one.flax_values, other.flax_values)
-            if one is other or len(shared) < 0.6 * min(len(one.flax_values), len(other.flax_values)):
+            if (
+                one is other
+                or architecture(one.name) != architecture(other.name)
+                or len(shared) < 0.6 * min(len(one.flax_values), len(other.flax_values))
+            ):
                 continue
             target, back = VARIANTS[variant](other.flax, seed_of(one.name + other.name))
             new = {old: name for name, old in back.items()}

@@ -127,6 +127,22 @@ def wrapped(template: Template, seed: int) -> tuple[Template, dict[str, str]]:
     return renamed(template, rename)
 
 
+def opaque(template: Template, seed: int) -> tuple[Template, dict[str, str]]:
+    """Names that say nothing, the same one for the same one throughout; only numbers and the last segment stay."""
+    rng = random.Random(seed)
+    chosen: dict[str, str] = {}
+
+    def rename(path: tuple[str, ...]) -> tuple[str, ...]:
+        for segment in path:
+            if not segment.isdigit():
+                chosen.setdefault(
+                    segment, "".join(rng.choices("bdfgjlmnprstvz", k=2)) + "".join(rng.choices("aeiou", k=2))
+                )
+        return tuple(chosen.get(segment, segment) for segment in path)
+
+    return renamed(template, rename)
+
+
 def everything(template: Template, seed: int) -> tuple[Template, dict[str, str]]:
     """All of it."""
     back = {slot.name: slot.name for slot in template.slots}
@@ -141,7 +157,9 @@ def untyped(template: Template) -> Template:
     return replace(template, slots=tuple(replace(slot, layer={}) for slot in template.slots))
 
 
-VARIANTS = {f.__name__: f for f in (plain, synonyms, numbering, shuffled, abbreviated, wrapped, everything)}
+VARIANTS = {
+    f.__name__: f for f in (plain, synonyms, numbering, shuffled, abbreviated, wrapped, everything, opaque)
+}
 
 
 def seed_of(name: str) -> int:

@@ -3,9 +3,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.examples.sessions import EXAMPLES, run_session
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_run_that_crosses_stays_on_its_trajectory(tmp_path: Path) -> None:
     printed = run_session("resume_across", tmp_path / "out")
     readme = (EXAMPLES / "resume_across" / "README.md").read_text(encoding="utf-8")

@@ -47,11 +47,17 @@ def _by_row(row: Layer, torch: Unit, flax: Unit) -> list[Step] | None:
         rules = layer_rules(row, set(torch.members), settings=_settings(row, flax.members))
     except UsageError:
         return None
-    lines = [line for line in row.lines if all(name in torch.members for name in line.source)]
+    lines = [
+        line
+        for line in row.lines
+        if line.without not in torch.members and all(name in torch.members for name in line.source)
+    ]
     steps = []
     placed: set[str] = set()
     for line, rule in zip(lines, rules, strict=True):
         names = [name.replace("\\/", "/") for name in line.target]
+        if not line.source:
+            return None  # values that the table makes up are for a person to ask for
         if not all(name in flax.members for name in names):
             return None
         placed.update(names)

@@ -76,7 +76,7 @@ def live(pair: Pair) -> Live:
         moved = np.moveaxis(data, 1, -1) if pair.channels else data
         inputs = torch.from_numpy(data), jnp.asarray(moved)
     linen = pair.flax()
-    variables = linen.init(jax.random.key(0), inputs[1])
+    variables = jax.eval_shape(linen.init, jax.random.key(0), inputs[1])
     flat = traverse_util.flatten_dict(variables)
     filled = {
         path: jnp.asarray(

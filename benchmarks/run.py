@@ -40,13 +40,28 @@ CONVERT_ROWS = {
     ("orbax_plain", "safetensors"): [],
 }
 
+MANY_ROWS = [
+    ("torch", "safetensors"), ("safetensors", "torch"), ("pickle", "safetensors"), ("msgpack", "torch"),
+    ("orbax", "safetensors"), ("orbax", "torch"), ("safetensors", "orbax"), ("orbax", "orbax"),
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Figures:
-    """The median of the seconds, and the highest private memory in MiB."""
+    """The median of the seconds, the least and the most of them, and the highest private memory in MiB."""
 
     seconds: float
     mib: float
+    low: float
+    high: float
+
+    def milliseconds(self) -> str:
+        """The median, and the range in brackets."""
+        return f"{self.seconds * 1e3:,.1f} ({self.low * 1e3:,.1f}-{self.high * 1e3:,.1f})"
+
+    def text(self) -> str:
+        """The same in seconds."""
+        return f"{self.seconds:.2f} ({self.low:.2f}-{self.high:.2f})"
 
 
 def measure(tasks: list[str], folder: Path, runs: int, repeats: int) -> list[Figures]:
@@ -71,13 +86,17 @@ def measure(tasks: list[str], folder: Path, runs: int, repeats: int) -> list[Fig
             result = json.loads(done.stdout.splitlines()[-1])
             seconds[task] += result["seconds"][1:] or result["seconds"]
             mib[task] = max(mib[task], result["mib"])
-    return [Figures(statistics.median(seconds[task]), mib[task]) for task in tasks]
+    return [
+        Figures(statistics.median(times), mib[task], min(times), max(times))
+        for task, times in seconds.items()
+    ]
 
 
 def opening(folder: Path, runs: int, only: str) -> None:
     """Print how fast structure is read, against every peer."""
     print(
-        f"| open, {folder.name} | ckpt ms | peer | peer ms | peer / ckpt |\n| --- | ---: | --- | ---: | ---: |"
+        f"| open, {folder.name} | ckpt ms | private MiB | peer | peer ms | peer / ckpt |\n"
+        "| --- | ---: | ---: | --- | ---: | ---: |"
     )
     for name, all_peers in OPEN_ROWS.items():
         peers = [peer for peer in all_peers if (folder.name, peer) != ("many", "orbax restore")]  # minutes
@@ -87,7 +106,7 @@ def opening(folder: Path, runs: int, only: str) -> None:
         for peer, figures in zip(peers, theirs, strict=True):
             ratio = figures.seconds / ours.seconds
             print(
-                f"| {name} | {ours.seconds * 1e3:.1f} | {peer} | {figures.seconds * 1e3:.1f} | {ratio:.1f} x |",
+                f"| {name} | {ours.milliseconds()} | {ours.mib:.0f} | {peer} | {figures.milliseconds()} | {ratio:.1f} x |",
                 flush=True,
             )
     print()
@@ -96,8 +115,8 @@ def opening(folder: Path, runs: int, only: str) -> None:
 def converting(folder: Path, runs: int, only: str) -> None:
     """Print how fast a conversion is, against `cp` and `sync` of the source and against every peer."""
     print(
-        f"| convert, {folder.name} | s | private MiB | / (cp + sync) | no-verify / (cp + sync) | peer | s | MiB | peer / ckpt |\n"
-        "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |"
+        f"| convert, {folder.name} | s | private MiB | cp + sync | / (cp + sync) | no-verify / (cp + sync) | peer | s | MiB | peer / ckpt |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |"
     )
     for (name, to), peers in CONVERT_ROWS.items():
         if only not in f"convert {name} {to}" or not (folder / NAMES[name]).exists():
@@ -107,17 +126,44 @@ def converting(folder: Path, runs: int, only: str) -> None:
             [f"cp + sync {name}", row, f"{row}, --no-verify", *peers], folder, runs, 1
         )
         start = (
-            f"| {name} -> {to} | {ours.seconds:.2f} | {ours.mib:.0f} | {ours.seconds / cp.seconds:.2f} "
+            f"| {name} -> {to} | {ours.text()} | {ours.mib:.0f} | {cp.text()} | {ours.seconds / cp.seconds:.2f} "
             f"| {quick.seconds / cp.seconds:.2f}"
         )
         for peer, figures in zip(peers or [""], theirs or [None], strict=True):
             end = (
-                f"| {peer} | {figures.seconds:.2f} | {figures.mib:.0f} | {figures.seconds / ours.seconds:.1f} x |"
+                f"| {peer} | {figures.text()} | {figures.mib:.0f} | {figures.seconds / ours.seconds:.1f} x |"
                 if figures
                 else "| | | | |"
             )
             print(start, end, flush=True)
     print()
+
+
+def memory(folder: Path, only: str) -> None:
+    """Print the private memory that converting very many leaves takes, per format, and the limit for it."""
+    count = 1000 if (folder / NAMES["safetensors"]).stat().st_size < 1 << 20 else 100_000
+    limit = 64 + count * 2048 / (1 << 20)
+    print(f"| convert, {folder.name} | s | private MiB (limit {limit:.0f}) |\n| --- | ---: | ---: |")
+    for name, to in MANY_ROWS:
+        if only in f"memory {name} {to}" and (folder / NAMES[name]).exists():
+            (ours,) = measure([f"ckpt {name} -> {to}"], folder, 1, 1)
+            print(f"| {name} -> {to} | {ours.seconds:.1f} | {ours.mib:.0f} |", flush=True)
+    print()
+
+
+def transferring(folder: Path, runs: int) -> None:
+    """Print how fast a transfer is that transposes every matrix, against `cp` and `sync`, and the script by hand."""
+    print(
+        f"| transfer, {folder.name}, every matrix transposed | s | private MiB | / (cp + sync) | by hand / (cp + sync) | by hand MiB |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: |"
+    )
+    names = ["cp + sync safetensors", "ckpt transfer", "load_file + .T.contiguous() + save_file"]
+    cp, ours, hand = measure(names, folder, runs, 1)
+    print(
+        f"| safetensors, with SHA-256 of every leaf | {ours.seconds:.2f} | {ours.mib:.0f} "
+        f"| {ours.seconds / cp.seconds:.2f} | {hand.seconds / cp.seconds:.2f} | {hand.mib:.0f} |\n",
+        flush=True,
+    )
 
 
 def inspecting(folder: Path, runs: int) -> None:
@@ -152,7 +198,10 @@ def main() -> None:
             write_all(folder / name, make())
     opening(folder / "big", arguments.runs, arguments.only)
     opening(folder / "many", max(arguments.runs // 2, 1), arguments.only)
+    memory(folder / "many", arguments.only)
     converting(folder / "big", arguments.runs, arguments.only)
+    if not arguments.only or arguments.only in "transfer":
+        transferring(folder / "big", arguments.runs)
     if not arguments.only or arguments.only in "inspect":
         inspecting(folder / "big", arguments.runs)
 

@@ -99,6 +99,8 @@ def ckpt_convert(name: str, to: str, verify: bool = True) -> Task:
     from ckpt_core.registry import registry
 
     registry()
+    if "orbax" in (name, to):
+        import tensorstore  # noqa: F401  # counts among the imports
     return lambda folder: convert(folder / NAMES[name], folder / "out", to=to, verify=verify)
 
 
@@ -205,6 +207,47 @@ def cp_and_sync(name: str) -> Task:
     return task
 
 
+# Transferring: every matrix transposed, every leaf under its own name.
+
+
+def ckpt_transfer(name: str) -> Task:
+    from ckpt_core import open_checkpoint, transfer
+    from ckpt_core.arrays import ArraySpec
+    from ckpt_core.framework import Slot, Template
+    from ckpt_core.keypath import split_name
+    from ckpt_core.registry import registry
+    from ckpt_core.transfer import Rule, TransferPlan
+    from ckpt_core.transfer.ops import Transpose
+    from ckpt_core.transfer.patterns import literal
+
+    registry()
+
+    def task(folder: Path) -> object:
+        with open_checkpoint(folder / NAMES[name]) as ckpt:
+            slots, rules = [], []
+            for leaf, array in ckpt.params.leaves():
+                turned = array.ndim == 2
+                path = split_name(leaf)
+                shape = array.shape[::-1] if turned else array.shape
+                slots.append(Slot(path, ArraySpec(shape, array.dtype)))
+                rules.append(Rule((literal(path),), (literal(path),), (Transpose(),) if turned else ()))
+            with transfer(ckpt, Template(tuple(slots)), rules=TransferPlan(tuple(rules))) as result:
+                return result.save(folder / "out", to="safetensors")
+
+    return task
+
+
+def transpose_by_hand() -> Task:
+    from safetensors.torch import load_file, save_file
+
+    def task(folder: Path) -> object:
+        state = load_file(folder / NAMES["safetensors"])
+        save_file({k: v.T.contiguous() if v.ndim == 2 else v for k, v in state.items()}, folder / "out")
+        return sync(folder / "out")
+
+    return task
+
+
 def flat(tree: object) -> dict[str, object]:
     """Nested dicts as one flat dict, names joined by dots."""
     table: dict[str, object] = {}
@@ -245,6 +288,8 @@ TASKS: dict[str, Callable[[], Task]] = {
     "load_file + pickle.dump": safetensors_to_pickle,
     "orbax restore + save_file": lambda: orbax_to_safetensors("orbax"),
     "torch.load + orbax save": torch_to_orbax,
+    "ckpt transfer": lambda: ckpt_transfer("safetensors"),
+    "load_file + .T.contiguous() + save_file": transpose_by_hand,
 }
 for _name in NAMES:
     TASKS[f"ckpt open {_name}"] = lambda name=_name: ckpt_open(name)

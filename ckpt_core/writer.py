@@ -22,6 +22,10 @@ _KERNEL_COPY: Final = 4 << 20
 
 _CHUNK: Final = 64 << 20
 """Bytes that the kernel copies in one call, and after which the disk may begin with them."""
+
+_BEHIND: Final = 1 << 20
+"""From this length on a tile is written while the next one is made."""
+
 _NOT_BY_KERNEL: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EIO}
 
 Progress = Callable[[int], None]
@@ -47,6 +51,7 @@ class FileWriter:
         except OSError as error:
             raise _cannot_write(path, error) from error
         self._position = 0
+        self._behind: _Writing | None = None
 
     def tell(self) -> int:
         """Return the number of bytes written so far."""
@@ -58,7 +63,7 @@ class FileWriter:
         done = 0
         try:
             while done < len(view):
-                done += os.write(self.fd, view[done : done + _CHUNK])
+                done += os.pwrite(self.fd, view[done : done + _CHUNK], self._position + done)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
         self._advance(done)
@@ -104,9 +109,26 @@ class FileWriter:
         for tile in array.tiles():
             if checksum:
                 crc = zlib.crc32(tile, crc)
-            self.write(tile)
+            self._write_behind(tile)
         forget_decoded()
         return crc
+
+    def _write_behind(self, tile: memoryview) -> None:
+        """Append a tile while the caller makes the next one; an error is raised by what comes after."""
+        if len(tile) < _BEHIND:
+            self.write(tile)
+            return
+        self._catch_up()
+        self._behind = _Writing(self.fd, tile, self._position)
+        self._advance(len(tile))
+
+    def _catch_up(self) -> None:
+        """Wait for the tile that is being written; raises TargetError when the system refused it."""
+        writing, self._behind = self._behind, None
+        if writing is not None:
+            writing.join()
+            if writing.error is not None:
+                raise _cannot_write(self.path, writing.error) from writing.error
 
     def copy(self, storage: FileStorage, offset: int, length: int, *, checksum: bool = False) -> int:
         """Append `length` bytes of a file from `offset` of the storage on; returns their CRC-32 if asked."""
@@ -173,6 +195,12 @@ class FileWriter:
         """Flush to disk and close; raises TargetError when the disk reports an error."""
         if self.fd < 0:
             return
+        try:
+            self._catch_up()
+        except TargetError:
+            os.close(self.fd)
+            self.fd = -1
+            raise
         fd, self.fd = self.fd, -1
         try:
             if complete and self._sync:
@@ -193,6 +221,26 @@ class FileWriter:
         else:
             with contextlib.suppress(TargetError):
                 self.close(complete=False)
+
+
+class _Writing(threading.Thread):
+    """Bytes on their way into a file."""
+
+    def __init__(self, fd: int, data: memoryview, position: int) -> None:
+        super().__init__(daemon=True)
+        self._fd, self._data, self._at = fd, data, position
+        self.error: OSError | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            done = 0
+            while done < len(self._data):
+                done += os.pwrite(self._fd, self._data[done : done + _CHUNK], self._at + done)
+        except OSError as error:
+            self.error = error
+        finally:
+            self._data = memoryview(b"")
 
 
 class _Summing(threading.Thread):

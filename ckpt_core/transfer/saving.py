@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,6 +15,7 @@ from ckpt_core.backend import Backend, Stored
 from ckpt_core.errors import UnknownFormatError, UsageError
 from ckpt_core.framework import Template
 from ckpt_core.hashing import hash_array
+from ckpt_core.storage import BLOCK
 from ckpt_core.transfer.receipt import Receipt
 from ckpt_core.transfer.sides import arranged
 from ckpt_core.tree import map_with_path
@@ -96,7 +98,34 @@ class _Hashed(LazyArray):
 
     def tiles(self, nbytes: int | None = None) -> Iterator[memoryview]:
         digest = hashlib.sha256(f"{self.dtype}{list(self.shape)}\n".encode())
-        for tile in super().tiles(nbytes):
-            digest.update(tile)
-            yield tile
+        with _Beside() as beside:
+            for tile in super().tiles(nbytes):
+                beside.run(digest.update, tile)
+                yield tile
         self.digest = digest.hexdigest()
+
+
+class _Beside:
+    """One thread that does one thing while the caller goes on; small things are done at once."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def run(self, function: Callable[[memoryview], None], data: memoryview) -> None:
+        self._wait()
+        if len(data) < BLOCK:
+            function(data)
+            return
+        self._thread = threading.Thread(target=function, args=(data,), daemon=True)
+        self._thread.start()
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def __enter__(self) -> _Beside:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait()

@@ -1,0 +1,44 @@
+"""FileWriter: tiles that are written while the next one is made arrive in order, and their errors are not lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.errors import TargetError
+from ckpt_core.transfer.views import transposed
+from ckpt_core.writer import FileWriter
+
+BIG = np.arange(1 << 20, dtype=np.float32).reshape(1 << 9, 1 << 11)
+
+
+def test_what_is_written_behind_stands_between_what_comes_before_and_after(tmp_path: Path) -> None:
+    array = transposed(LazyArray.from_numpy(BIG), (1, 0))
+    with FileWriter(str(tmp_path / "file")) as file:
+        file.write(b"head")
+        file.write_array(array)
+        file.write_array(array)
+        file.write(b"tail")
+        file.overwrite(0, b"HEAD")
+        assert file.tell() == 8 + 2 * BIG.nbytes
+    assert (tmp_path / "file").read_bytes() == b"HEAD" + 2 * BIG.T.tobytes() + b"tail"
+
+
+def test_an_error_of_a_tile_is_raised_at_the_latest_on_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    file = FileWriter(str(tmp_path / "file"))
+    file.write_array(transposed(LazyArray.from_numpy(BIG), (1, 0)))
+    with pytest.raises(TargetError, match="No space left on device"):
+        file.close()
+    file.close()

@@ -84,8 +84,6 @@ settled_by = "A forward pass."
         ("claimed twice", "x"),
         ("shape", "v"),
         ("unsettled", "w"),
-        ("unexpected", "e"),
-        ("missing", "w"),
     ]
     text = str(error.value)
     assert "claimed twice: claimed by a and by b @ x" in text

@@ -113,7 +113,7 @@ def test_check_says_what_is_missing_and_writes_nothing(folder: Path) -> None:
     result = run("net.pth", "--like", "more.msgpack", "--check")
     assert result.exit_code == 1
     assert "does not hold what" in result.output
-    assert "missing: float32[9, 9] has no source @ extra/kernel" in result.output
+    assert "@ extra/kernel" in result.output
     good = run("net.pth", "--like", "flax.msgpack", "--check", "--json")
     assert (good.exit_code, json.loads(good.output)["fits"]) == (0, True)
 

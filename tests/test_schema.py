@@ -464,3 +464,23 @@ def test_a_plain_value_beside_nested_weights_is_config():
     assert ckpt.layout == "training_dict"
     assert ckpt.config == {"num_heads": 4}
     assert [name for name, _ in ckpt.params.leaves()] == ["wte/weight", "h/0/weight"]
+
+
+@pytest.mark.parametrize("name", ["key", "rng", "net", "model", "module", "student"])
+def test_a_module_may_have_the_name_of_a_role(name):
+    tree = {name: {"kernel": array(3, 3)}, "query": {"kernel": array(3, 3)}, "out": {"bias": array(3)}}
+    ckpt = opened(tree)
+    assert [leaf for leaf, _ in ckpt.params.leaves()] == [f"{name}/kernel", "query/kernel", "out/bias"]
+    assert (ckpt.layout, ckpt.rng, ckpt.metadata.extra) == ("state_dict", {}, {})
+
+
+def test_random_states_are_integers():
+    words = array(2, dtype="uint32")
+    ckpt = opened({"model": state_dict(), "rng": {"torch": words, "python": (3, (1, 2), None)}, "key": words})
+    assert list(ckpt.rng) == ["rng", "key"]
+
+
+def test_arrays_beside_the_models_are_named():
+    ckpt = opened({"model": state_dict(), "epoch": 3, "centers": {"means": array(3, 4)}})
+    assert ckpt.metadata.notes == ("arrays beside the model's, under keys that say nothing: centers",)
+    assert list(ckpt.metadata.extra) == ["centers"]

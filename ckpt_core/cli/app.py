@@ -94,7 +94,19 @@ def ckpt(traceback: bool) -> None:
     """Open any checkpoint without running it, and convert it into any other format."""
 
 
-for command in (inspect, config, convert, diff, validate, explain, hash_command, ls, prune, backends, transfer):
+for command in (
+    inspect,
+    config,
+    convert,
+    diff,
+    validate,
+    explain,
+    hash_command,
+    ls,
+    prune,
+    backends,
+    transfer,
+):
     ckpt.add_command(command)
 
 

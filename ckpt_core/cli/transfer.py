@@ -125,7 +125,7 @@ def transfer(
     absent = optional and not os.path.exists(source)
     ckpt = None if absent else open_checkpoint(source, **opening)
     try:
-        if (plan_only or check or save_plan) and not out:
+        if plan_only or check or not out:  # these write no checkpoint, whatever else is given
             result = verify(ckpt, target, **asked)
             if save_plan:
                 write_plan(result.plan, save_plan)

@@ -11,6 +11,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Roles
 from ckpt_core.layouts.values import (
     has_array,
+    is_float_array,
     is_numeric,
     is_optimizer,
     is_plain,
@@ -19,7 +20,7 @@ from ckpt_core.layouts.values import (
 )
 from ckpt_core.tree import KeyPath, Record
 
-__all__ = ["COLLECTIONS", "CONFIG_KEYS", "claim_by_spelling", "claim_by_value", "is_spelled"]
+__all__ = ["COLLECTIONS", "CONFIG_KEYS", "claim_by_spelling", "claim_by_value", "spelled_role"]
 
 COLLECTIONS: Final = frozenset(
     {"batch_stats", "cache", "buffers", "intermediates", "spectral_stats", "ema_stats"}
@@ -84,6 +85,11 @@ def _is_counter(value: Any) -> bool:
     return is_scalar(value) or (isinstance(value, LazyArray) and value.ndim == 1)
 
 
+def _is_random_state(value: Any) -> bool:
+    """Random generators keep integers; floating-point arrays are a module that has such a name (query, key, value)."""
+    return value is not None and not isinstance(value, (bool, str)) and not has_array(value, is_float_array)
+
+
 def _is_moment(value: Any) -> bool:
     return isinstance(value, (int, float, str)) or is_scalar(value) or hasattr(value, "isoformat")
 
@@ -140,7 +146,7 @@ _ROWS: Final = (
         _words(
             "rng rng_state rng_states torch_rng_state cuda_rng_state numpy_rng_state python_rng_state key prng_key rngs"
         ),
-        lambda value: value is not None and not isinstance(value, (bool, str)),
+        _is_random_state,
     ),
     _Row(
         "step",
@@ -213,15 +219,15 @@ def claim_by_value(tree: Mapping[Any, Any], roles: Roles) -> tuple[KeyPath, ...]
     return tuple([(key,) for key, value in tree.items() if (key,) not in taken and is_weights(value)])
 
 
-def is_spelled(key: str, value: Any) -> bool:
-    """Say whether a key proposes a role that the value confirms, whatever else the value may be."""
-    return any(key in row.keys and row.fits(value) for row in _ROWS)
+def spelled_role(key: str, value: Any) -> str | None:
+    """Return the role that a key proposes and the value confirms, whatever else the value may be."""
+    return next((row.role for row in _ROWS if key in row.keys and row.fits(value)), None)
 
 
 def _role_of(key: str, value: Any) -> str | None:
-    for row in _ROWS:
-        if key in row.keys and row.fits(value):
-            return row.role
+    spelled = spelled_role(key, value)
+    if spelled is not None:
+        return spelled
     if is_optimizer(value):
         return "opt_states"
     if _METRIC.search(key) and is_numeric(value):

@@ -58,7 +58,7 @@ class TrainingDict(Layout):
             inner = [claim_by_spelling(value, (key,)) for key, value in described.items()]
             roles = merged(roles, *inner)
         if roles.params:
-            return roles
+            return _noting_others(tree, roles)
         by_value = claim_by_value(tree, roles)
         if by_value:
             keys = ", ".join(str(path[0]) for path in by_value)
@@ -84,6 +84,15 @@ class TrainingDict(Layout):
         )
         names = "params buffers opt_states schedulers scaler step epoch config metrics timestamp"
         return {**tree, **parts.metrics}, without(parts, names)
+
+
+def _noting_others(tree: Mapping[Any, Any], roles: Roles) -> Roles:
+    """Say which entries look like weights too, and are under no key that says so."""
+    others = [str(place[0]) for place in claim_by_value(tree, roles) if place not in roles.params]
+    if not others:
+        return roles
+    note = f"arrays beside the model's, under keys that say nothing: {', '.join(others)}"
+    return dataclasses.replace(roles, notes=(*roles.notes, note))
 
 
 def averaged_alone(roles: Roles) -> Roles:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from ckpt_core.arrays import LazyArray
+from ckpt_core.dtypes import is_complex, is_float
 from ckpt_core.tree import Alias, Record, children
 
 __all__ = [
     "array_of",
     "has_array",
     "has_value",
+    "is_float_array",
     "is_module",
     "is_numeric",
     "is_optimizer",
@@ -42,13 +44,18 @@ def array_of(node: Any) -> LazyArray | None:
     return None
 
 
-def has_array(node: Any) -> bool:
-    """Say whether there is an array anywhere inside, looking at the first ten thousand nodes."""
+def is_float_array(array: LazyArray) -> bool:
+    """Say whether an array is of floating-point or complex numbers, as weights are."""
+    return is_float(array.dtype) or is_complex(array.dtype)
+
+
+def has_array(node: Any, fits: Callable[[LazyArray], bool] = lambda _: True) -> bool:
+    """Say whether there is an array that fits anywhere inside, looking at the first ten thousand nodes."""
     stack, looked = [node], 0
     while stack and looked < _LOOK:
         item = stack.pop()
         looked += 1
-        if isinstance(item, LazyArray):
+        if isinstance(item, LazyArray) and fits(item):
             return True
         pairs = children(item)
         if pairs:

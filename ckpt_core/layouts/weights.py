@@ -7,7 +7,7 @@ from typing import Any
 
 from ckpt_core.layouts.base import Layout, Parts, Roles
 from ckpt_core.layouts.parts import joined_names, without
-from ckpt_core.layouts.spelling import is_spelled
+from ckpt_core.layouts.spelling import spelled_role
 from ckpt_core.layouts.values import (
     has_array,
     has_value,
@@ -62,6 +62,9 @@ def _is_weights_alone(tree: Any) -> bool:
     """Say whether it is a model's nested weights: arrays under names of its own, and no value beside them."""
     if not isinstance(tree, Mapping) or not has_array(tree) or not all(isinstance(key, str) for key in tree):
         return False
-    if any(is_spelled(key, value) for key, value in tree.items()):
+    roles = {key: spelled_role(key, value) for key, value in tree.items()}
+    if any(role not in (None, "params") for role in roles.values()):
         return False
+    if any(roles.values()) and all(roles[key] or not has_array(value) for key, value in tree.items()):
+        return False  # every array lies under a key for a model's weights: `{'model': ...}`
     return not has_value(tree)

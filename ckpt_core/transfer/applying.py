@@ -55,12 +55,17 @@ def check_plan(
     optional = {join_name(path) for path in template.optional}
     bound.unused = [name for name in bound.unused if sources[name].identity not in going]
     bound.unfilled = [name for name in bound.unfilled if name not in optional and ties[name] not in tied]
-    for name in bound.unused:
+    for name in _not_open(bound, bound.unused):
         text = f"{_text(sources[name].spec)} has no slot in the target"
         bound.problems.append(Problem("unexpected", name, text))
-    for name in bound.unfilled:
+    for name in _not_open(bound, bound.unfilled):
         bound.problems.append(Problem("missing", name, f"{_text(slots[name].spec)} has no source"))
     return bound
+
+
+def _not_open(bound: Bound, names: list[str]) -> list[str]:
+    """Leave out what an unsettled line is about: it is reported once, there."""
+    return [name for name in names if name not in bound.open]
 
 
 def _ties(template: Template) -> dict[str, str]:

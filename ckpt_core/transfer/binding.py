@@ -61,12 +61,14 @@ class Bound:
         problems: what does not fit.
         unused: sources that no step takes.
         unfilled: slots that no step fills.
+        open: names on either side that an unsettled line is about.
     """
 
     steps: list[Step] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     unfilled: list[str] = field(default_factory=list)
+    open: set[str] = field(default_factory=set)
 
 
 def bind(plan: TransferPlan, sources: Mapping[str, ArraySpec], slots: Mapping[str, Slot]) -> Bound:
@@ -99,6 +101,8 @@ def bind(plan: TransferPlan, sources: Mapping[str, ArraySpec], slots: Mapping[st
     for line in open_lines(plan, taken, given):
         place = ", ".join(line.target or line.source)
         bound.problems.append(Problem("unsettled", place, line.reason, line.settled_by))
+        bound.open.update(name for text in line.source for name in names_like(text, bound.unused))
+        bound.open.update(name for text in line.target for name in names_like(text, bound.unfilled))
     return bound
 
 

@@ -93,6 +93,10 @@ def look_and_compare(session: Session) -> None:
     session.run("ckpt", "inspect", "digits_epoch_8.pth")
     session.run("ckpt", "inspect", "digits_orbax", "--depth", "1")
     session.run("ckpt", "inspect", "digits.pkl", "--filter", "conv1/**", "--stats")
+    session.run("ckpt", "ls", ".", "--best", "test_accuracy")
+    session.run("ckpt", "config", "digits_epoch_8.pth", "--set", "lr=0.001")
+    session.run("ckpt", "inspect", "digits_orbax", "--template", "flax.json")
+    session.run("ckpt", "validate", "digits_epoch_8.pth", "--like", "flax.json", exit_code=1)
     session.run(
         "ckpt", "diff", "digits_epoch_4.pth", "digits_epoch_8.pth", "--stats", "--weights-only", exit_code=1
     )

@@ -1,6 +1,6 @@
 """EquinoxBackend: what `equinox.tree_serialise_leaves` writes (`equinox/_serialisation.py`).
 
-    {"width": 64, "depth": 2}\\n        optional: hyperparameters as one line of JSON, as Equinox's guide puts them there
+    {"width": 64, "depth": 2}\\n        optional: hyperparameters as one line of JSON, as its guide puts them
     \\x93NUMPY...                       a `.npy` record for each leaf, in the order of the model
 
 The file names no leaf. numpy's headers have no name for JAX's own dtypes: an element of two bytes of no known kind is

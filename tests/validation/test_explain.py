@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import gzip
 import io
 import json
@@ -306,6 +307,9 @@ def test_from_bytes(variables):
     assert "the file is cut off" in explain(raised(load, {}, data[:-9])).cause
 
 
+# A restore that fails leaves tasks behind in Orbax whose errors nobody fetched; they are collected here, not in the
+# test that happens to come next.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_orbax(variables, tmp_path):
     made, _ = variables
     path = tmp_path / "orbax"
@@ -325,6 +329,7 @@ def test_orbax(variables, tmp_path):
     assert {p.name for p in found.report.missing} == {"other"}
     assert {p.name for p in found.report.unexpected} == {"dense/kernel", "dense/bias"}
     saver.close()
+    gc.collect()
 
 
 def test_nnx(tmp_path):

@@ -58,18 +58,27 @@ def test_output_that_cannot_be_written_is_an_error(files):
     assert "Traceback" not in done.stderr
 
 
-def _heeding_interrupts() -> None:
-    """Tests that run in the background of a shell inherit that interrupts are ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+# Tests that run in the background of a shell inherit that interrupts are ignored.
+HEEDING_INTERRUPTS = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from ckpt_core.cli import main; main()"
+)
 
 
 def test_an_interrupted_conversion_leaves_nothing(sparse, tmp_path):
     target = tmp_path / "out" / "t.pth"
     target.parent.mkdir()
-    command = [sys.executable, "-m", "ckpt_core.cli", "convert", str(sparse), str(target), "--cast", "bf16"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heeding_interrupts
-    ) as running:
+    command = [
+        sys.executable,
+        "-c",
+        HEEDING_INTERRUPTS,
+        "convert",
+        str(sparse),
+        str(target),
+        "--cast",
+        "bf16",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         while not list(target.parent.iterdir()):
             assert running.poll() is None, running.stderr.read()
             time.sleep(0.005)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_core.layouts.base import Layout, Leaves, Parts, Place, Roles
+from ckpt_core.layouts.base import Layout, Leaves, Parts, Place, Progress, Roles
 from ckpt_core.layouts.table import BUILTIN, recognise
 
-__all__ = ["BUILTIN", "Layout", "Leaves", "Parts", "Place", "Roles", "recognise"]
+__all__ = ["BUILTIN", "Layout", "Leaves", "Parts", "Place", "Progress", "Roles", "recognise"]

@@ -17,6 +17,7 @@ __all__ = [
     "Leaves",
     "Parts",
     "Place",
+    "Progress",
     "Roles",
     "below",
     "merged",
@@ -47,6 +48,23 @@ Place: TypeAlias = "KeyPath | Leaves"
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far training was, where a trainer keeps counters that say it better than the epoch and step it saves.
+
+    Arguments:
+        epochs: how many epochs are complete; None where the trainer counts steps alone.
+        batches: how many batches of the next epoch are done.
+        first: the number of the first epoch, 0 or 1.
+        steps: how many optimizer steps are done; None where the saved step says just that.
+    """
+
+    epochs: int | None = None
+    batches: int = 0
+    first: int = 1
+    steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Roles:
     """Which part of a tree plays which role, as key paths; nothing is copied.
 
@@ -60,6 +78,7 @@ class Roles:
         weights: what `params` is: "raw", or the name of an averaged copy.
         reads: for the paths of settings and metrics that are no plain data, how to read what stands there.
         rows: which row of the table claimed what stands below a path, where rows are composed.
+        progress: how far training was, where the trainer's own counters tell.
         notes: what a reader should be told, one sentence each.
     """
 
@@ -78,6 +97,7 @@ class Roles:
     weights: str = RAW
     reads: Mapping[KeyPath, Callable[[Any], Any]] = field(default_factory=dict)
     rows: Mapping[KeyPath, str] = field(default_factory=dict)
+    progress: Progress | None = None
     notes: tuple[str, ...] = ()
 
 

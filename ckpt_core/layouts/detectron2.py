@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt_core.layouts.base import Layout, Roles
+from ckpt_core.layouts.base import Layout, Progress, Roles
 from ckpt_core.layouts.spelling import claim_by_spelling
 from ckpt_core.layouts.values import is_optimizer, is_scalar, is_weights
 
@@ -26,10 +26,13 @@ class Detectron2(Layout):
             or not is_scalar(tree.get("iteration"))
         ):
             return None
+        # The iteration is the index of the last one (`PeriodicCheckpointer.step`).
+        last = tree["iteration"]
+        progress = Progress(steps=last + 1) if type(last) is int else None
         trainer = tree.get("trainer")
         if not isinstance(trainer, Mapping):
             is_whole = {"optimizer", "scheduler"} <= tree.keys()
-            return claim_by_spelling(tree) if is_whole else None
+            return dataclasses.replace(claim_by_spelling(tree), progress=progress) if is_whole else None
         inner = trainer.get("_trainer")
         prefix, state = (
             (("trainer", "_trainer"), inner) if isinstance(inner, Mapping) else (("trainer",), trainer)
@@ -44,4 +47,5 @@ class Detectron2(Layout):
             opt_states={"optimizer": (*prefix, "optimizer")} if is_optimizer(state.get("optimizer")) else {},
             scaler=(*prefix, "grad_scaler") if isinstance(state.get("grad_scaler"), Mapping) else None,
             schedulers=schedulers,
+            progress=progress,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ckpt_core.layouts.base import Layout, Roles
+from ckpt_core.layouts.base import Layout, Progress, Roles
 from ckpt_core.layouts.values import is_optimizer, is_scalar, is_weights
 from ckpt_core.tree import Index, KeyPath
 
@@ -41,8 +41,15 @@ class Fairseq(Layout):
             epoch=("extra_state", "train_iterator", "epoch") if is_scalar(iterator.get("epoch")) else None,
             metrics={key: ("extra_state", key) for key in _METRICS if is_scalar(extra.get(key))},
             config={key: (key,) for key in ("args", "cfg") if isinstance(tree.get(key), Mapping)},
+            progress=_progress(iterator),
         )
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _progress(iterator: Mapping[Any, Any]) -> Progress | None:
+    """The iterator's epoch is the one to go on with, counted from one (`fairseq/data/iterators.py`, `state_dict`)."""
+    epoch, batch = iterator.get("epoch"), iterator.get("iterations_in_epoch", 0)
+    return Progress(epoch - 1, batch) if type(epoch) is int and type(batch) is int else None

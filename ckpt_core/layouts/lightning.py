@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ckpt_core.layouts.base import RAW, Layout, Roles
+from ckpt_core.layouts.base import RAW, Layout, Progress, Roles
 from ckpt_core.layouts.spelling import claim_by_spelling
 from ckpt_core.layouts.values import is_scalar, is_weights
 from ckpt_core.tree import KeyPath
@@ -38,6 +38,7 @@ class Lightning(Layout):
             scaler=next(((key,) for key in _SCALERS if isinstance(tree.get(key), Mapping)), None),
             metrics=dict(_scores(tree.get("callbacks"))),
             config={name: (key,) for key, name in _CONFIGS.items() if isinstance(tree.get(key), Mapping)},
+            progress=_progress(tree),
         )
         if not is_weights(tree.get(_ACTIVE)):
             return roles
@@ -58,3 +59,28 @@ def _scores(callbacks: Any) -> Iterator[tuple[str, KeyPath]]:
             for name, field in ((monitor, "current_score"), (f"best_{monitor}", "best_model_score")):
                 if is_scalar(state.get(field)):
                     yield name, ("callbacks", key, field)
+
+
+def _progress(tree: Mapping[Any, Any]) -> Progress | None:
+    """How far the fit loop was (`lightning/pytorch/loops/fit_loop.py`, `training_epoch_loop.py`).
+
+    `epoch` says which one was in progress, or, in a file that was written after training, how many there were. The
+    loop counts epochs as processed before it calls the hooks that end one; a file that is written at the validation
+    before that has its last batch done. Before version 1.5, without these counters, `epoch` is how many are done.
+    """
+    loop = _at(tree, "loops", "fit_loop")
+    epochs, batches = (_at(loop, key, "current") for key in ("epoch_progress", "epoch_loop.batch_progress"))
+    ready, done, batch = epochs.get("ready"), epochs.get("processed"), batches.get("processed")
+    if type(ready) is int and type(done) is int and type(batch) is int:
+        if ready <= done:
+            return Progress(done, 0, first=0)
+        is_last = bool(_at(loop, "epoch_loop.batch_progress").get("is_last_batch"))
+        return Progress(done + 1, 0, first=0) if is_last else Progress(done, batch, first=0)
+    epoch = tree.get("epoch")
+    return Progress(epoch, first=0) if type(epoch) is int and "loops" not in tree else None
+
+
+def _at(node: Any, *keys: str) -> Mapping[Any, Any]:
+    for key in keys:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node if isinstance(node, Mapping) else {}

@@ -1,10 +1,11 @@
 """Counting epochs: how many are complete, told from a saved number that may count from zero or from one.
 
 The next epoch is one more than the saved one either way. How many are done, and so how many remain, is not: after a
-saved epoch of 9 it is ten where counting starts at zero. What tells them apart, in this order: the caller; a number
-in the file's name beside the one inside; the step beside the epoch, over the steps per epoch that two checkpoints of
-the run give; the trainer that wrote the file; a checkpoint of epoch 0; the saved target of a final one. Steps also
-tell a save in the middle of an epoch.
+saved epoch of 9 it is ten where counting starts at zero. A trainer that keeps counters of its own for that is taken
+at its word. Otherwise what tells them apart is, in this order: the caller; a number in the file's name beside the one
+inside; the step beside the epoch, over the steps per epoch that two checkpoints of the run give; the trainer that
+wrote the file; a checkpoint of epoch 0; the saved target of a final one. Steps also tell a save in the middle of an
+epoch.
 """
 
 from __future__ import annotations
@@ -85,21 +86,26 @@ def counting_of(
         first_epoch: the number of the first epoch, where the caller knows it.
         steps_per_epoch: optimizer steps per epoch, likewise.
     """
+    told = entry.progress
+    if told is not None and told.epochs is not None:
+        first = told.first if first_epoch is None else first_epoch
+        return Counting(first, told.epochs, told.batches, f"{entry.layout} counts what is done")
     steps = steps_per_epoch or steps_per_epoch_of([entry, *others])
     first, reason = _first(entry, others, first_epoch, steps)
     is_assumed = first is None
     if first is None:
         first, reason = FIRST, f"nothing tells whether epochs count from 0 or 1; counted from {FIRST}"
     if entry.epoch is None:
-        done = entry.step // steps if entry.step is not None and steps else None
-        batch = entry.step % steps if entry.step is not None and steps else 0
+        taken = entry.steps_done
+        done = taken // steps if taken is not None and steps else None
+        batch = taken % steps if taken is not None and steps else 0
         return Counting(first, done, batch, reason, is_assumed)
     done = entry.epoch - first + 1
     if entry.part:
         return Counting(first, done, _batch_of_part(entry, steps), reason, is_assumed)
     for name, more in _BATCHES.items():
         value = entry.config.get(name)
-        if type(value) is int and value >= 0:
+        if type(value) is int and value >= 0 and not (steps and value + more >= steps):
             return Counting(first, done - 1, value + more, f"{reason}; {name} = {value}", is_assumed)
     if (
         steps

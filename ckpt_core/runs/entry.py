@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ckpt_core.layouts import Progress
 from ckpt_core.runs.names import NameFacts
 
 __all__ = ["COMPLETE", "DAMAGED", "UNFINISHED", "UNREADABLE", "Entry"]
@@ -31,6 +32,7 @@ class Entry:
         layout: the name of the layout that was recognised, or None.
         step, epoch: the counters, from inside the file, or else from its name.
         part: how much of the epoch after `epoch` is done, where a file counts epochs in fractions.
+        progress: how far training was, where the trainer's own counters tell.
         number: a number of the name that may be either counter.
         metrics: the numbers that this checkpoint reached, as saved.
         running_bests: the best numbers so far, which say nothing about this checkpoint (`best_val_eer`).
@@ -55,6 +57,7 @@ class Entry:
     step: int | None = None
     epoch: int | None = None
     part: float = 0.0
+    progress: Progress | None = None
     number: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     running_bests: Mapping[str, float] = field(default_factory=dict)
@@ -74,6 +77,11 @@ class Entry:
     def is_whole(self) -> bool:
         """Whether it can be chosen: complete, and with weights."""
         return self.state == COMPLETE and self.has_weights
+
+    @property
+    def steps_done(self) -> int | None:
+        """How many optimizer steps are done: the saved step, unless its trainer counts otherwise."""
+        return self.step if self.progress is None or self.progress.steps is None else self.progress.steps
 
     def metric(self, name: str) -> float | None:
         """Return a metric that counts: finite, and of a whole checkpoint; else None."""

@@ -74,6 +74,7 @@ def _inside(basis: Entry, ckpt: Checkpoint) -> Entry:
         format=ckpt.format,
         layout=ckpt.layout,
         part=_part(ckpt),
+        progress=ckpt.roles.progress,
         metrics=metrics,
         running_bests=bests,
         config=ckpt.config,

@@ -140,7 +140,7 @@ def _resumed(
         entry,
         epoch=counting.next_epoch,
         batch=counting.batch,
-        step=entry.step or _steps_done(counting, entry, others, aim),
+        step=entry.steps_done or _steps_done(counting, entry, others, aim),
         first_epoch=counting.first,
         epochs_done=counting.done,
         target=aim.target,

@@ -15,15 +15,20 @@ import orbax.checkpoint as ocp
 import pytest
 import torch
 from flax.training.train_state import TrainState
+from layouts import trees
 
-from ckpt_core import Run, plan_resume
+from ckpt_core import Run, plan_resume, save_checkpoint
 from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, UsageError
 from ckpt_core.runs.truth import TRUTH_TABLE, truth_table_text
 
 from .conftest import trained
 
 FLAGS = ("resume", "fresh_start", "auto_resume", "model_path")
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "runs.md"
+TESTS = Path(__file__).resolve().parents[1]
+DOCS = TESTS.parent / "docs" / "runs.md"
+GOLDEN = TESTS / "golden" / "lightning" / "progress"
+LIGHTNING = json.loads((GOLDEN / "resumes.json").read_text())
+"""The epoch and the batch with which Lightning itself goes on from a file of its own."""
 
 
 @pytest.fixture
@@ -248,6 +253,53 @@ def test_a_fraction_of_an_epoch(save) -> None:
 def test_a_batch_in_the_file(save) -> None:
     plan = planned(save("a/x.pth", epoch=3, step=99, batch_idx=14), epochs=5, first_epoch=1)
     assert (plan.epochs_done, plan.epoch, plan.batch) == (2, 3, 15)
+
+
+def test_the_last_batch_of_an_epoch_ends_it(save) -> None:
+    path = save("a/x.pth", epoch=3, step=120, batch_idx=39)
+    plan = planned(path, epochs=5, first_epoch=1, steps_per_epoch=40)
+    assert (plan.epochs_done, plan.epoch, plan.batch) == (3, 4, 0)
+
+
+@pytest.mark.parametrize("name", LIGHTNING)
+def test_lightning_goes_on_where_the_plan_says(name) -> None:
+    plan = planned(GOLDEN / f"{name}.ckpt", epochs=6)
+    assert [plan.epoch, plan.batch] == LIGHTNING[name]
+    assert plan.remaining == 6 - LIGHTNING[name][0]
+    assert planned(GOLDEN / f"{name}.ckpt", first_epoch=1).epoch == plan.epoch + 1, (
+        "the caller counts from one"
+    )
+
+
+@pytest.mark.parametrize(("loops", "version"), [({}, "1.4.9"), ({"loops": {"fit_loop": {}}}, "2.6.6")])
+def test_lightning_without_its_counters(loops, version, tmp_path) -> None:
+    model, optimizer = trained(1)
+    state = {
+        "epoch": 3, "global_step": 12, "pytorch-lightning_version": version, "state_dict": model.state_dict(),
+        "optimizer_states": [optimizer.state_dict()], "callbacks": {}, **loops,
+    }  # fmt: skip
+    torch.save(state, tmp_path / "last.ckpt")
+    plan = planned(tmp_path / "last.ckpt", epochs=10)
+    # Before version 1.5 the epoch was the number of those that are done; later it is that of the one in progress.
+    assert plan.epochs_done == (3 if version == "1.4.9" else 4)
+
+
+def test_fairseq_saves_the_epoch_to_go_on_with(tmp_path) -> None:
+    tree = trees.fairseq()
+    save_checkpoint(tmp_path / "checkpoint2.pt", tree)
+    plan = planned(tmp_path / "checkpoint2.pt", epochs=10)
+    assert (plan.epochs_done, plan.epoch, plan.batch, plan.step) == (2, 3, 0, 300)
+    tree["extra_state"]["train_iterator"]["iterations_in_epoch"] = 40
+    save_checkpoint(tmp_path / "checkpoint_3_340.pt", tree)
+    plan = planned(tmp_path / "checkpoint_3_340.pt", epochs=10)
+    assert (plan.epochs_done, plan.epoch, plan.batch, plan.remaining) == (2, 3, 40, 8)
+
+
+@pytest.mark.parametrize("tree", [trees.detectron2, trees.detectron2_of_old])
+def test_detectron2_saves_the_index_of_the_last_iteration(tree, tmp_path) -> None:
+    save_checkpoint(tmp_path / "model_0000999.pth", tree())
+    plan = planned(tmp_path / "model_0000999.pth", steps_per_epoch=100)
+    assert (plan.step, plan.epochs_done, plan.batch) == (1000, 10, 0)
 
 
 def test_steps_that_fit_no_epoch_say_nothing(save) -> None:

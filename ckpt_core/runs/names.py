@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Final
 
@@ -31,6 +31,9 @@ class NameFacts:
         time: seconds since 1970; a name has no time zone, and is read in the local one.
         role: "best", "final", "last" or "periodic".
         comment: the words that say none of this, after the counters: `checkpoint_epoch_10_COMMENT.pth`.
+        series: what is left without counters, metrics and times: names that differ in these alone have one.
+        is_sure: whether a number that stands alone is a counter for sure (`model_0100`, and not `resnet_50`).
+        is_part: whether it is one file of several that are a checkpoint together (a shard, a rank).
     """
 
     epoch: int | None = None
@@ -40,6 +43,9 @@ class NameFacts:
     time: float | None = None
     role: str = "periodic"
     comment: str = ""
+    series: str = ""
+    is_sure: bool = True
+    is_part: bool = False
 
 
 _SUFFIXES: Final = re.compile(r"(\.[A-Za-z][A-Za-z0-9]{0,14})+$")
@@ -49,7 +55,20 @@ _TAKEN: Final = "|"
 _NUMBER: Final = r"(\d+(?:\.\d+)?)([kKmM]?)(?![A-Za-z0-9])"
 _STEPS: Final = r"global[_\-]?steps?|train[_\-]?steps?|steps?|iterations?|iters?|it|updates?|gs"
 _EPOCHS: Final = r"epochs?|ep"
-_CONTAINERS: Final = r"checkpoints?|ckpts?|chkpt|cp|models?|weights|snapshots?|states?|saved?|params"
+_CONTAINERS: Final = r"checkpoints?|ckpts?|chkpt|cp|models?|nets?|weights|snapshots?|states?|saved?|params"
+_PARTS: Final = re.compile(
+    r"(?<![A-Za-z])(?:ranks?|shards?|parts?|consolidated)[_\-. ]*\d+(?![A-Za-z0-9])|\d+[_\-. ]*of[_\-. ]*\d+"
+    r"|(?:model|optim)_states\Z",
+    re.IGNORECASE,
+)
+"""How the files are numbered that are one checkpoint together (the last of these by DeepSpeed)."""
+
+_NO_COUNTERS: Final = re.compile(
+    r"(?<![A-Za-z])(?:folds?|seeds?|runs?|exp|experiments?|versions?|v|trials?|splits?|tasks?|stages?|gpus?|workers?|"
+    r"process|proc|nodes?|replicas?|members?|experts?|layers?|levels?)[_\-. ]*$",
+    re.IGNORECASE,
+)
+"""Ends in a word after which a number says which one of several it is, and not how far training was."""
 
 _TIME: Final = re.compile(
     r"(?<!\d)(?P<Y>(?:19|20)\d\d)(?P<a>[-_.]?)(?P<m>\d\d)(?P=a)(?P<d>\d\d)"
@@ -63,6 +82,12 @@ _ALONE: Final = re.compile(
     rf"(?:(?<![A-Za-z])(?:{_CONTAINERS})[_\-. ]*|(?:^|(?<=[|_\-. ])(?<!\d\.)))(\d{{1,18}})(?!\.\d)(?=$|[|_\-. ])",
     re.IGNORECASE,
 )
+_STEP_FOLDER: Final = re.compile(
+    rf"(?:(?:{_CONTAINERS}|{_EPOCHS}|{_STEPS})[_\-=. ]*)*\d{{1,18}}", re.IGNORECASE
+)
+"""A directory that is named after how far training was."""
+
+_BETWEEN: Final = re.compile(r"[|_\-. ]*\|[|_\-. ]*")
 _ROLES: Final = {
     "best": "best",
     "final": "final",
@@ -88,11 +113,15 @@ def facts_of_name(name: str) -> NameFacts:
         {'val_loss': 0.25}
     """
     parts = PurePath(name.replace(_TAKEN, "_")).parts
-    facts = _facts(parts[-1]) if parts else NameFacts()
-    if len(parts) > 1 and (facts.epoch, facts.step, facts.number) == (None, None, None):
-        above = re.fullmatch(rf"(?:(?:{_CONTAINERS})[_\-. ]*)?(\d{{1,18}})", parts[-2], re.IGNORECASE)
-        if above is not None:
-            return NameFacts(None, int(above[1]), None, facts.metrics, facts.time, facts.role, facts.comment)
+    if not parts:
+        return NameFacts()
+    facts = _facts(parts[-1])
+    above = [_TAKEN if _STEP_FOLDER.fullmatch(_stem(part)) else part for part in parts[:-1]]
+    facts = replace(facts, series="/".join([*above, facts.series]))
+    if above and (facts.epoch, facts.step, facts.number) == (None, None, None):
+        folder = re.fullmatch(rf"(?:(?:{_CONTAINERS})[_\-. ]*)?(\d{{1,18}})", parts[-2], re.IGNORECASE)
+        if folder is not None:
+            return replace(facts, step=int(folder[1]))
     return facts
 
 
@@ -113,13 +142,14 @@ def _facts(name: str) -> NameFacts:
     text, epoch = _take_counter(text, _EPOCHS)
     text, step = _take_counter(text, _STEPS)
     text, metrics = _take_metrics(text)
-    number = None
-    if epoch is None and step is None:
-        text, number = _take_alone(text)
+    number, is_sure, is_part = None, True, _PARTS.search(text) is not None
+    if epoch is None and step is None and not is_part:
+        text, number, is_sure = _take_alone(text)
         if name == _stem(name):  # without a suffix: a directory by its step, or Flax's file
             step, number = number, None
     role = next((_ROLES[word] for word in words_of(text) if word in _ROLES), "periodic")
-    return NameFacts(epoch, step, number, metrics, time, role, _comment(text))
+    series = _BETWEEN.sub(_TAKEN, text).strip("_-. ")
+    return NameFacts(epoch, step, number, metrics, time, role, _comment(text), series, is_sure, is_part)
 
 
 def _stem(name: str) -> str:
@@ -193,17 +223,19 @@ def _metric_at_end(text: str) -> str:
     return "".join(words[start:])
 
 
-def _take_alone(text: str) -> tuple[str, int | None]:
-    matches = list(_ALONE.finditer(text))
+def _take_alone(text: str) -> tuple[str, int | None, bool]:
+    """Take the last number that stands alone; and say whether what it stands after makes it a counter for sure."""
+    matches = [match for match in _ALONE.finditer(text) if not _NO_COUNTERS.search(text[: match.start(1)])]
     if not matches:
-        return text, None
+        return text, None, True
     last = matches[-1]
-    return f"{text[: last.start()]}{_TAKEN}{text[last.end() :]}", int(last[1])
+    is_sure = last.start() < last.start(1) or not re.search("[A-Za-z]", text[: last.start()])
+    return f"{text[: last.start(1)]}{_TAKEN}{text[last.end() :]}", int(last[1]), is_sure
 
 
 def _comment(text: str) -> str:
     _, mark, after = text.partition(_TAKEN)
     if not mark:
         return ""
-    after = re.sub(r"[|_\-. ]*\|[|_\-. ]*", "_", after)
+    after = _BETWEEN.sub("_", after)
     return after.strip("_-. ")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from ckpt_core.errors import TargetError, UsageError
 from ckpt_core.html import note_html, section_html, table_html
@@ -52,8 +53,12 @@ def plan_pruning(
 ) -> Pruning:
     """Decide what stays: whatever any rule keeps.
 
-    The latest whole checkpoint, the best one by each metric whose direction is known (or by `metric` alone, when it
-    is named), and everything but whole, numbered, periodic checkpoints always stay.
+    Rules hold for each series by itself: the checkpoints of one directory whose names differ in nothing but counters,
+    metrics and times. A generator's are one and a discriminator's another, and so are those of two runs.
+
+    Of each series the latest whole checkpoint, the latest that can be resumed from, and the best one by each metric
+    whose direction is known (or by `metric` alone, when it is named) stay; and so does everything but whole, numbered,
+    periodic checkpoints.
 
     Arguments:
         entries: those of a run.
@@ -66,25 +71,48 @@ def plan_pruning(
         UsageError: no rule was given, a number is negative, or `keep_best` has no metric to go by.
     """
     _check(keep_last, keep_best, every)
-    targets = {os.path.realpath(entry.path) for entry in entries if os.path.islink(entry.path)}
-    reasons = {entry.name: reason for entry in entries if (reason := _protection(entry, targets))}
+    reasons = _protected(entries)
     whole = [entry for entry in entries if entry.is_whole]
-    periodic = sorted_entries([entry for entry in whole if not _protection(entry, set())])
-    if whole:
-        reasons.setdefault(latest_of(whole).name, "the latest")
-    for name, count in _metrics_to_keep(whole, keep_best, metric).items():
-        for rank, entry in enumerate(ranked(whole, name, mode if name == metric else None)[:count], 1):
-            reasons.setdefault(entry.name, f"the best by {name}" if rank == 1 else f"number {rank} by {name}")
-    for entry in periodic[max(len(periodic) - (keep_last or 0), 0) :]:
-        reasons.setdefault(entry.name, f"one of the last {keep_last}")
-    measure = "epoch" if all(entry.epoch is not None for entry in periodic) else measure_of(periodic)
-    for entry in periodic if every and measure != "time" else ():
-        if getattr(entry, measure) % every == 0:
-            reasons.setdefault(entry.name, f"each {every}th {measure}")
+    metrics = _metrics_to_keep(whole, keep_best, metric)
+    series: dict[str, list[Entry]] = {}
+    for entry in whole:
+        series.setdefault(_series(entry), []).append(entry)
+    for members in series.values():
+        _keep_latest(members, reasons)
+        for name, count in metrics.items():
+            _keep_best(members, name, count, mode if name == metric else None, reasons)
+        periodic = sorted_entries([entry for entry in members if not _protection(entry)])
+        for entry in periodic[max(len(periodic) - (keep_last or 0), 0) :]:
+            reasons.setdefault(entry.name, f"one of the last {keep_last}")
+        _keep_every(periodic, every, reasons)
     ordered = sorted_entries(entries)
     removed = tuple(entry for entry in ordered if entry.name not in reasons)
     kept = tuple((entry, reasons[entry.name]) for entry in ordered if entry.name in reasons)
     return Pruning(kept, removed, _freed(removed))
+
+
+def _keep_latest(members: Sequence[Entry], reasons: dict[str, str]) -> None:
+    reasons.setdefault(latest_of(members).name, "the latest")
+    resumable = [entry for entry in members if entry.has_optimizer]
+    if resumable:
+        reasons.setdefault(latest_of(resumable).name, "the latest that can be resumed from")
+
+
+def _keep_best(
+    members: Sequence[Entry], metric: str, count: int, mode: str | None, reasons: dict[str, str]
+) -> None:
+    if any(entry.metric(metric) is not None for entry in members):
+        for rank, entry in enumerate(ranked(members, metric, mode)[:count], 1):
+            reasons.setdefault(
+                entry.name, f"the best by {metric}" if rank == 1 else f"number {rank} by {metric}"
+            )
+
+
+def _keep_every(periodic: Sequence[Entry], every: int | None, reasons: dict[str, str]) -> None:
+    measure = "epoch" if all(entry.epoch is not None for entry in periodic) else measure_of(periodic)
+    for entry in periodic if every and measure != "time" else ():
+        if getattr(entry, measure) % every == 0:
+            reasons.setdefault(entry.name, f"each {every}th {measure}")
 
 
 def remove(pruning: Pruning, folder: str) -> Pruning:
@@ -104,8 +132,33 @@ def remove(pruning: Pruning, folder: str) -> Pruning:
     return Pruning(pruning.kept, pruning.removed, pruning.freed, done=True)
 
 
-def _protection(entry: Entry, targets: Collection[str]) -> str:
-    """Why a checkpoint stays whatever the rules say; "" for one that they decide on."""
+def _series(entry: Entry) -> str:
+    """What checkpoints have in common that replace one another; a number that may be no counter tells them apart."""
+    named = entry.named
+    inside = [getattr(entry, name) for name in ("step", "epoch") if entry.sources.get(name) == "inside"]
+    number = named.step if named.number is None else named.number
+    is_counter = named.is_sure or number in inside or number in [value + 1 for value in inside]
+    return named.series if is_counter else entry.name
+
+
+def _protected(entries: Sequence[Entry]) -> dict[str, str]:
+    """Why checkpoints stay whatever the rules say, by name."""
+    targets = {os.path.realpath(entry.path) for entry in entries if os.path.islink(entry.path)}
+    folders = {str(above) for entry in entries for above in PurePath(entry.name).parents}  # "." among them
+    reasons = {}
+    for entry in entries:
+        reason = _protection(entry)
+        if not reason and os.path.realpath(entry.path) in targets:
+            reason = "a link leads to it"
+        if not reason and entry.name in folders:
+            reason = "other checkpoints lie in it"
+        if reason:
+            reasons[entry.name] = reason
+    return reasons
+
+
+def _protection(entry: Entry) -> str:
+    """Why a checkpoint stays whatever the rules say, as far as it tells itself; "" for one that they decide on."""
     if entry.state != "complete":
         return f"{entry.state}: look at it first"
     if not entry.has_weights:
@@ -114,11 +167,11 @@ def _protection(entry: Entry, targets: Collection[str]) -> str:
         return "not recognised"
     if entry.role != "periodic":
         return f"{entry.role}, by its name"
+    if entry.named.is_part:
+        return "a part of a checkpoint in several files"
     if (entry.epoch, entry.step, entry.number) == (None, None, None):
         return "no counter inside or in its name"
-    if os.path.islink(entry.path):
-        return "a link"
-    return "a link leads to it" if os.path.realpath(entry.path) in targets else ""
+    return "a link" if os.path.islink(entry.path) else ""
 
 
 def _metrics_to_keep(whole: Sequence[Entry], keep_best: int | None, metric: str | None) -> dict[str, int]:

@@ -149,3 +149,84 @@ def test_two_formats_under_one_run(save, tmp_path) -> None:
     Run(tmp_path).prune(keep_last=1, yes=True)
     assert os.listdir(tmp_path) == ["epoch_2.pth"]
     shutil.rmtree(tmp_path)
+
+
+# Series: what replaces one another, and what does not.
+
+
+def test_each_run_below_a_directory_keeps_its_own(save, tmp_path) -> None:
+    for run, last in (("a", 3), ("b", 9), ("fold_0/checkpoints", 2), ("fold_1/checkpoints", 8)):
+        for epoch in range(1, last + 1):
+            save(f"{run}/epoch_{epoch}.pth", seed=epoch, epoch=epoch, val_loss=abs(epoch - 2) + 0.5)
+    names = kept(Run(tmp_path).prune(keep_last=1))
+    assert names == {
+        "a/epoch_2.pth", "a/epoch_3.pth", "b/epoch_2.pth", "b/epoch_9.pth", "fold_0/checkpoints/epoch_2.pth",
+        "fold_1/checkpoints/epoch_2.pth", "fold_1/checkpoints/epoch_8.pth",
+    }  # fmt: skip
+
+
+def test_two_networks_of_one_training_stay_together(save, tmp_path) -> None:
+    for epoch in (5, 10, 15):
+        for name in (f"generator_{epoch}.pth", f"discriminator_{epoch}.pth", f"{epoch}_net_G.pth"):
+            save(name, seed=epoch, epoch=epoch)
+    Run(tmp_path).prune(keep_last=1, yes=True)
+    assert set(os.listdir(tmp_path)) == {"generator_15.pth", "discriminator_15.pth", "15_net_G.pth"}
+
+
+def test_the_parts_of_one_checkpoint_stay(save, tmp_path) -> None:
+    names = [
+        "model-00001-of-00003.safetensors.pt", "model-00002-of-00003.pt", "consolidated.00.pth", "consolidated.01.pth",
+        "step_7/mp_rank_00_model_states.pt", "step_9/mp_rank_00_model_states.pt", "layer_00-model_00-model_states.pt",
+        "layer_01-model_00-model_states.pt", "weights_rank_0.pth", "weights_rank_1.pth", "shard_1.pth", "shard_2.pth",
+    ]  # fmt: skip
+    for seed, name in enumerate(names):
+        save(name, seed=seed)
+    plan = Run(tmp_path).prune(keep_last=0)
+    assert plan.removed == ()
+    assert {reason for _, reason in plan.kept} == {"a part of a checkpoint in several files"}
+
+
+def test_a_number_that_says_which_one_is_no_counter(save, tmp_path) -> None:
+    for seed, name in enumerate(
+        ["resnet_50.pth", "resnet_101.pth", "vit_fold_0.pth", "vit_fold_1.pth", "run_3.pth"]
+    ):
+        save(name, seed=seed, epoch=90, step=9000 + seed)
+    assert Run(tmp_path).prune(keep_last=0).removed == ()
+    for epoch in (1, 2):
+        save(f"unet_{epoch}.pth", seed=epoch, epoch=epoch)
+    assert [entry.name for entry in Run(tmp_path).prune(keep_last=0).removed] == ["unet_1.pth"]
+
+
+def test_the_latest_that_can_be_resumed_from_stays(save, tmp_path) -> None:
+    for epoch in (1, 2, 3):
+        save(f"epoch_{epoch}.pth", seed=epoch, epoch=epoch)
+    save("epoch_4.pth", seed=4, epoch=4, optimizer=False)
+    plan = Run(tmp_path).prune(keep_last=1)
+    reasons = {entry.name: reason for entry, reason in plan.kept}
+    assert reasons == {"epoch_3.pth": "the latest that can be resumed from", "epoch_4.pth": "the latest"}
+
+
+def test_a_directory_that_holds_others_stays(tmp_path) -> None:
+    """A trainer's directory with its final model in it is a checkpoint itself, with its steps below."""
+
+    def directory(path, step: int, optimizer: bool) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "config.json").write_text("{}")
+        (path / "trainer_state.json").write_text(
+            f'{{"global_step": {step}, "epoch": {step}.0, "log_history": []}}'
+        )
+        torch.save({"w": torch.full((3,), float(step))}, path / "pytorch_model.bin")
+        if optimizer:
+            torch.save(torch.optim.SGD([torch.zeros(3)], lr=0.1).state_dict(), path / "optimizer.pt")
+
+    for root in (tmp_path / "out", tmp_path / "more" / "checkpoint-0"):
+        for step in (1, 2, 3):
+            directory(root / f"checkpoint-{step}", step, True)
+        directory(root, 2, False)
+    plan = Run(tmp_path / "out").prune(keep_last=1)
+    assert {entry.name: reason for entry, reason in plan.kept} == {
+        ".": "other checkpoints lie in it", "checkpoint-3": "the latest",
+    }  # fmt: skip
+    Run(tmp_path / "more").prune(keep_last=1, yes=True)
+    left = set(os.listdir(tmp_path / "more" / "checkpoint-0"))
+    assert left == {"checkpoint-3", "config.json", "trainer_state.json", "pytorch_model.bin"}

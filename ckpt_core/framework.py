@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ckpt_core.arrays import ArraySpec, LazyArray
+from ckpt_core.families.recipe import Call
 from ckpt_core.keypath import join_name
-from ckpt_core.optimizers.recipe import Call
 
 __all__ = ["Filled", "Filling", "Framework", "OptimizerTemplate", "Slot", "Template"]
 

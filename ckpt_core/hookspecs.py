@@ -12,6 +12,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from ckpt_core.backend import Backend
+    from ckpt_core.families import Family
     from ckpt_core.framework import Framework
     from ckpt_core.layers import Layer
     from ckpt_core.layouts.base import Layout
@@ -25,6 +26,7 @@ __all__ = [
     "ckpt_core_frameworks",
     "ckpt_core_layers",
     "ckpt_core_layouts",
+    "ckpt_core_optimizers",
     "ckpt_core_rules",
     "hookimpl",
 ]
@@ -63,6 +65,16 @@ def ckpt_core_rules() -> Iterable[ShapeRules]:
 @hookspec
 def ckpt_core_layers() -> Iterable[Layer]:
     """Return rows of the table of layers: how the arrays of a torch layer become those of a Flax layer.
+
+    They are asked before the built-in ones.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def ckpt_core_optimizers() -> Iterable[Family]:
+    """Return families of update rules: what optimizers of torch and optax keep, and how a state of one becomes one of
+    the other.
 
     They are asked before the built-in ones.
     """

@@ -13,6 +13,7 @@ import pluggy
 from ckpt_core import hookspecs
 from ckpt_core.backend import Backend
 from ckpt_core.errors import AmbiguousFormatError, UnknownFormatError
+from ckpt_core.families import Family
 from ckpt_core.framework import Framework
 from ckpt_core.layers import Layer
 from ckpt_core.layouts.base import Layout
@@ -58,6 +59,7 @@ class Registry:
         frameworks: (plugin, framework) pairs.
         rules: (plugin, shape rules) pairs.
         layers: (plugin, row of the table of layers) pairs.
+        families: (plugin, family of update rules) pairs.
         tables: (plugin, function) pairs: what pickles may construct.
         broken: the plugins that failed.
     """
@@ -67,6 +69,7 @@ class Registry:
     frameworks: list[tuple[Plugin, Framework]] = field(default_factory=list)
     rules: list[tuple[Plugin, ShapeRules]] = field(default_factory=list)
     layers: list[tuple[Plugin, Layer]] = field(default_factory=list)
+    families: list[tuple[Plugin, Family]] = field(default_factory=list)
     tables: list[tuple[Plugin, Table]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
@@ -115,6 +118,7 @@ class Registry:
             frameworks = _collect(manager.hook.ckpt_core_frameworks(), Framework)
             rules = _collect(manager.hook.ckpt_core_rules(), ShapeRules)
             layers = _collect(manager.hook.ckpt_core_layers(), Layer)
+            families = _collect(manager.hook.ckpt_core_optimizers(), Family)
             tables = _collect(manager.hook.ckpt_core_constructors(), Callable)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code: whatever it raises is reported, not passed on
             self.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
@@ -124,6 +128,7 @@ class Registry:
         self.frameworks += [(plugin, framework) for framework in frameworks]
         self.rules += [(plugin, one) for one in rules]
         self.layers += [(plugin, layer) for layer in layers]
+        self.families += [(plugin, family) for family in families]
         self.tables += [(plugin, table) for table in tables]
 
     def constructors(self, source: Source) -> dict[str, Constructor]:

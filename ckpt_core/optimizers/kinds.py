@@ -1,4 +1,4 @@
-"""Which update rules can have written a state: tables of what each keeps.
+"""Which update rules can have written a state: by what it keeps, and by the settings that stand beside it.
 
 The names are the lower-case names of torch's classes and of optax's functions. `torch_...` are the transformations
 of `ckpt_flax.transforms`, which keep an optax state and update as torch does.
@@ -6,137 +6,73 @@ of `ckpt_flax.transforms`, which keep an optax state and update as torch does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-__all__ = ["OPTAX_STATES", "TORCH_SLOTS", "named_in", "optax_kinds", "torch_kinds"]
+from ckpt_core.families import Keeps
+from ckpt_core.optimizers.table import optax_rules, torch_rules
 
-TORCH_SLOTS: Final[Mapping[str, str]] = {
-    "exp_avg": "mu",
-    "exp_avg_sq": "nu",
-    "max_exp_avg_sq": "nu_max",
-    "exp_inf": "nu",
-    "momentum_buffer": "trace",
-    "square_avg": "nu",
-    "grad_avg": "mu",
-    "sum": "sum_of_squares",
-    "acc_delta": "e_x",
-    "row_var": "v_row",
-    "col_var": "v_col",
-    "variance": "v",
-    "step_size": "step_sizes",
-    "prev": "prev_grads",
-    "mu": "averaging_weight",
-}
-"""Neutral names of what torch keeps for a parameter. `mu` is ASGD's weight of the average, no moment."""
-
-_TORCH: Final[tuple[tuple[set[str], tuple[str, ...]], ...]] = (
-    ({"mu_product", "exp_avg"}, ("nadam",)),
-    ({"exp_inf"}, ("adamax",)),
-    ({"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}, ("adam", "adamw")),
-    ({"exp_avg", "exp_avg_sq"}, ("adam", "adamw", "radam", "lamb")),
-    ({"exp_avg"}, ("lion",)),
-    ({"square_avg", "acc_delta"}, ("adadelta",)),
-    ({"square_avg"}, ("rmsprop",)),
-    ({"sum"}, ("adagrad",)),
-    ({"row_var"}, ("adafactor",)),
-    ({"variance"}, ("adafactor",)),
-    ({"prev", "step_size"}, ("rprop",)),
-    ({"ax", "eta"}, ("asgd",)),
-    ({"old_dirs", "old_stps"}, ("lbfgs",)),
-    ({"momentum_buffer"}, ("sgd", "muon")),
-)
-_TORCH_MARKS: Final[tuple[tuple[set[str], tuple[str, ...]], ...]] = (
-    ({"betas", "amsgrad"}, ("adam", "adamw")),
-    ({"betas", "momentum_decay"}, ("nadam",)),
-    ({"ns_steps", "momentum"}, ("muon",)),
-    ({"momentum", "nesterov"}, ("sgd", "muon")),
-    ({"alpha", "centered"}, ("rmsprop",)),
-    ({"beta2_decay", "d"}, ("adafactor",)),
-    ({"lr_decay", "initial_accumulator_value"}, ("adagrad",)),
-    ({"etas", "step_sizes"}, ("rprop",)),
-    ({"lambd", "t0"}, ("asgd",)),
-    ({"history_size", "max_iter"}, ("lbfgs",)),
-    ({"rho", "eps", "lr"}, ("adadelta",)),
-)
-
-_ADAM_LIKE: Final = (
-    *("adam", "adamw", "nadam", "nadamw", "radam", "adamax", "adamaxw", "yogi", "adabelief", "lamb"),
-    "torch_radam",
-)
-OPTAX_STATES: Final[tuple[tuple[frozenset[str], tuple[str, ...]], ...]] = tuple(
-    (frozenset(fields.split()), kinds)
-    for fields, kinds in (
-        ("count mu nu nu_max", ("amsgrad",)),
-        ("count mu nu max_nu", ("torch_amsgrad",)),
-        ("count mu nu mu_product", ("torch_nadam",)),
-        ("count mu ns_coeffs", ("muon",)),
-        ("count mu nu", _ADAM_LIKE),
-        ("count mu", ("lion",)),
-        ("mu nu", ("rmsprop",)),
-        ("nu", ("rmsprop",)),
-        ("count nu", ("rmsprop",)),
-        ("trace", ("sgd",)),
-        ("momentum", ("torch_muon",)),
-        ("sum_of_squares", ("adagrad",)),
-        ("count sum_of_squares", ("torch_adagrad",)),
-        ("e_g e_x", ("adadelta",)),
-        ("count v_row v_col v", ("adafactor",)),
-        ("count row_var col_var variance", ("torch_adafactor",)),
-        ("step_sizes prev_updates", ("rprop",)),
-        ("step_sizes prev_grads", ("torch_rprop",)),
-    )
-)
-"""The fields of an optax state that keeps something for each parameter, and which rules keep just these."""
-
-_CLASSES: Final = {"ScaleByBeliefState": ("adabelief",), "ScaleByNovogradState": ("novograd",)}
-"""Where a pickle names a class that says more than its fields."""
+__all__ = ["named_in", "optax_kinds", "states_by_fields", "torch_kinds", "torch_slots"]
 
 _CONFIG_KEYS: Final = ("optimizer", "optim", "opt", "optimizer_name", "optimizer_type", "optimizer_class")
 
 
-def torch_kinds(names: AbstractSet[str], hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the rules that keep these torch slots under these hyperparameters."""
-    for slots, kinds in _TORCH:
-        if slots <= names:
-            return _narrowed(kinds, hyperparams)
-    if names:
-        return ()
-    for marks, kinds in _TORCH_MARKS:  # before the first step there are no slots yet
-        if marks <= hyperparams.keys():
-            return _narrowed(kinds, hyperparams)
-    return ()
+def torch_kinds(names: AbstractSet[str], settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the rules that keep these torch slots under these settings of a group."""
+    fits = [rule for rule in torch_rules() if rule.fits(names, settings)]
+    told = [rule for rule in fits if rule.is_marked(settings)]
+    return _distinct(rule.kind for rule in told or fits)
 
 
-def _narrowed(kinds: tuple[str, ...], hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
-    """Drop the candidates that the hyperparameters rule out."""
-    if "ns_steps" in hyperparams or "ns_coefficients" in hyperparams:
-        return tuple(kind for kind in kinds if kind == "muon")
-    if "dampening" in hyperparams:
-        return tuple(kind for kind in kinds if kind == "sgd")
-    decoupled = hyperparams.get("decoupled_weight_decay")
-    if "amsgrad" in hyperparams and "adam" in kinds:
-        if decoupled is True:
-            return ("adamw",)
-        return ("adam",) if decoupled is False else ("adam", "adamw")
-    if (
-        decoupled is not None and "radam" in kinds
-    ):  # of these only torch's own RAdam has the flag without amsgrad
-        return ("radam",)
-    return kinds
+def torch_slots(kinds: tuple[str, ...]) -> dict[str, str]:
+    """Return the neutral names of what torch keeps for a parameter: of these rules, else of any."""
+    found: dict[str, str] = {}
+    for rule in sorted(torch_rules(), key=lambda rule: rule.kind not in kinds):
+        for name, neutral in rule.slots.items():
+            found.setdefault(name, neutral)
+    return found
 
 
-def optax_kinds(states: list[tuple[frozenset[str], str]]) -> tuple[str, ...]:
-    """Return the rules that keep optax states with these fields, saved under these class names (or "")."""
-    known = dict(OPTAX_STATES)
-    kinds = [_CLASSES.get(name.rsplit(".", 1)[-1], known[fields]) for fields, name in states]
+@functools.cache
+def states_by_fields() -> Mapping[frozenset[str], Keeps]:
+    """Return the optax states that hold slots, by their set of fields; of several, the first."""
+    found: dict[frozenset[str], Keeps] = {}
+    for rule in optax_rules():
+        for keeps in rule.keeps:
+            found.setdefault(frozenset(keeps.fields), keeps)
+    return found
+
+
+def optax_kinds(states: Iterable[tuple[frozenset[str], str]]) -> tuple[str, ...]:
+    """Return the rules that keep these optax states.
+
+    Arguments:
+        states: the fields of each, and the class that it was saved under (or "").
+    """
+    candidates = [_candidates(fields, type_name) for fields, type_name in states]
+    traces = _candidates(frozenset({"trace"}), "")
     main = [
-        kind for kind in kinds if kind != ("sgd",)
-    ] or kinds  # a trace beside another rule is its momentum
-    if {"muon", "adam"} <= {kind for candidates in main for kind in candidates} and ("muon",) in main:
+        kinds for kinds in candidates if kinds != traces
+    ] or candidates  # beside another rule it is its momentum
+    if ("muon",) in main and any("adam" in kinds for kinds in main):
         return ("muon",)  # optax.contrib.muon leaves what is no matrix to adam
-    return main[0] if main and all(kind == main[0] for kind in main) else ()
+    return main[0] if main and all(kinds == main[0] for kinds in main) else ()
+
+
+def _candidates(fields: frozenset[str], type_name: str) -> tuple[str, ...]:
+    """The rules that keep a state with these fields; its class, where it was saved, tells more."""
+    rules = [
+        (rule.kind, keeps) for rule in optax_rules() for keeps in rule.keeps if set(keeps.fields) == fields
+    ]
+    class_name = type_name.rpartition(".")[2]
+    told = [kind for kind, keeps in rules if keeps.class_name == class_name]
+    return _distinct(told or [kind for kind, _ in rules])
+
+
+def _distinct(kinds: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(kinds))
 
 
 def named_in(config: Mapping[str, Any], kinds: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from ckpt_core.dtypes import to_numpy
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.keypath import join_name
 from ckpt_core.layouts.values import array_of
+from ckpt_core.optimizers.kinds import optax_kinds
 from ckpt_core.optimizers.optax_state import Member, members, trace_is_scaled
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.tree import KeyPath, flatten
@@ -32,7 +33,8 @@ def optax_filled(state: OptimizerState, like: Any) -> dict[KeyPath, LazyArray]:
         counters, accumulated gradients) is not in it, and stays as `like` has it.
 
     Raises:
-        UnsupportedError: the structure keeps other slots than the state has, or for other parameters; names all.
+        UnsupportedError: the structure is another rule's, or keeps other slots than the state has, or for other
+            parameters; names all.
 
     Example:
         >>> like = ({"count": LazyArray.from_numpy(np.zeros((), np.int32))},)
@@ -40,6 +42,12 @@ def optax_filled(state: OptimizerState, like: Any) -> dict[KeyPath, LazyArray]:
         [7]
     """
     found = list(members(like))
+    kinds = optax_kinds(dict.fromkeys((m.fields, m.type_name) for m in found if m.role == "slot"))
+    if kinds and state.kind and not set(kinds) & set(state.kind):
+        raise UnsupportedError(
+            f"the optimizer is of another rule ({' or '.join(kinds)}) than the one that continues the state ({', '.join(state.kind)})",
+            remedy="suggest_optimizer(state) gives one that does.",
+        )
     fill = _Fill(state, trace_is_scaled(found))
     for member in found:
         fill.take(member)

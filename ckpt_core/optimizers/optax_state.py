@@ -2,7 +2,7 @@
 
 An optax state is a tree of named tuples, one for each transformation of a chain, with wrappers around them. On disk
 the class names are gone (msgpack, Orbax) or are text (pickle), so that each member is told by its exact set of
-fields, which `kinds.OPTAX_STATES` and `_WRAPPERS` list. https://optax.readthedocs.io (optax 0.2.8, `optax._src`).
+fields, which the families of rules and `_WRAPPERS` list. https://optax.readthedocs.io (optax 0.2.8, `optax._src`).
 """
 
 from __future__ import annotations
@@ -11,34 +11,33 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ckpt_core.arrays import LazyArray
+from ckpt_core.keypath import join_name
 from ckpt_core.layouts.values import array_of, is_plain, number
-from ckpt_core.optimizers.kinds import OPTAX_STATES, optax_kinds
+from ckpt_core.optimizers.kinds import optax_kinds, states_by_fields
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.tree import Alias, Index, KeyPath, Record, children, render_path
 from ckpt_core.view import named_weights, nest
 
-__all__ = ["NEUTRAL", "Member", "count_of", "members", "read_optax", "trace_is_scaled"]
+__all__ = ["MASKED", "Member", "count_of", "members", "read_optax", "trace_is_scaled"]
 
-NEUTRAL: Final[Mapping[str, str]] = {
-    "max_nu": "nu_max",
-    "momentum": "trace",
-    "row_var": "v_row",
-    "col_var": "v_col",
-    "variance": "v",
-}
-"""Neutral names of fields that have another one in a state."""
-
-_STATES: Final = frozenset(fields for fields, _ in OPTAX_STATES)
-_SCALARS: Final = frozenset({"count", "ns_coeffs"})
 _WRAPPERS: Final = {
     "inner_state": frozenset({"count", "step", "notfinite_count", "last_finite", "total_notfinite"}),
     "inner_opt_state": frozenset({"mini_step", "gradient_step", "acc_grads", "skip_state"}),
+    "fast_state": frozenset({"steps_since_sync"}),
     "base_optimizer_state": frozenset[str](),
     "opt_state": frozenset({"step"}),
 }
 """The field that holds the wrapped state, and the counters that the wrapper keeps beside it."""
 
 _MOST: Final = 100_000
+_MOST_LOOKED: Final = 10_000
+"""Nodes below an unknown member that are looked at for a rule."""
+
+
+MASKED: Final = (
+    "a part of the rule is for some parameters alone (masked), and the state does not say for which"
+)
+"""The note of a state whose weight decay has a mask."""
 
 
 class Member(NamedTuple):
@@ -46,7 +45,8 @@ class Member(NamedTuple):
 
     Arguments:
         path: where it is in the state.
-        role: "slot", "count", "schedule", "hyperparams", "accumulated", "wrapper", "empty" or "other".
+        role: "slot", "count", "schedule", "hyperparams", "accumulated", "wrapper", "mask" (around nothing), "empty" or
+            "other".
         name: of a slot, its neutral name; else the field's name.
         value: the node.
         labels: the labels of the groups around it, from the outside in.
@@ -92,7 +92,7 @@ def _members_of(path: KeyPath, node: Any, labels: tuple[str, ...]) -> Iterator[A
         yield from [
             ((*path, "inner_states", key), child, (*labels, str(key))) for key, child in inner.items()
         ]
-    elif _fields(node) in _STATES:
+    elif _fields(node) in states_by_fields():
         yield from _rule(path, node, labels)
     elif "hyperparams" in node and "inner_state" in node:
         yield from _injected(path, node, labels)
@@ -104,14 +104,12 @@ def _members_of(path: KeyPath, node: Any, labels: tuple[str, ...]) -> Iterator[A
 
 def _rule(path: KeyPath, node: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[Member]:
     fields = _fields(node)
+    keeps = states_by_fields()[fields]
     type_name = node.type_name if isinstance(node, Record) else ""
     for key, value in node.items():
-        if key == "count":
-            yield Member((*path, key), "count", key, value, labels, fields, type_name)
-        elif key in _SCALARS:
-            yield Member((*path, key), "other", key, value, labels, fields, type_name)
-        else:
-            yield Member((*path, key), "slot", NEUTRAL.get(key, key), value, labels, fields, type_name)
+        role = "count" if key == "count" else "other" if key in keeps.scalars else "slot"
+        name = keeps.neutral.get(key, key) if role == "slot" else key
+        yield Member((*path, key), role, name, value, labels, fields, type_name)
 
 
 def _injected(path: KeyPath, node: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[Any]:
@@ -128,17 +126,29 @@ def _injected(path: KeyPath, node: Mapping[str, Any], labels: tuple[str, ...]) -
 
 def _wrapped(path: KeyPath, node: Mapping[Any, Any], labels: tuple[str, ...]) -> Iterator[Any]:
     inner = next((name for name in _WRAPPERS if name in node), None)
+    if set(node) == {"inner_state"} and _is_empty(node["inner_state"]):
+        yield Member(path, "mask", "", node, labels)
+        return
     for key, value in node.items():
-        if inner is None:
-            yield Member((*path, key), "other", str(key), value, labels)
-        elif key == inner:
+        if key == inner or (inner is None and _leads_to_a_rule(value)):
             yield (*path, key), value, labels
-        elif key in _WRAPPERS[inner]:
-            yield Member(
-                (*path, key), "accumulated" if key == "acc_grads" else "wrapper", str(key), value, labels
-            )
+        elif inner is not None and key in _WRAPPERS[inner]:
+            role = "accumulated" if key == "acc_grads" else "wrapper"
+            yield Member((*path, key), role, str(key), value, labels)
         else:
             yield Member((*path, key), "other", str(key), value, labels)
+
+
+def _leads_to_a_rule(node: Any) -> bool:
+    """Whether a member that has no known name (of a `named_chain`, of a wrapper of somebody's own) holds a rule."""
+    stack, looked = [node], 0
+    while stack and looked < _MOST_LOOKED:
+        item = stack.pop()
+        looked += 1
+        if isinstance(item, Mapping) and (_fields(item) in states_by_fields() or "inner_states" in item):
+            return True
+        stack += [child for _, child in children(item) or ()]
+    return False
 
 
 def _fields(node: Mapping[Any, Any]) -> frozenset[Any]:
@@ -196,10 +206,13 @@ def read_optax(native: Any) -> OptimizerState:
     scaled = trace_is_scaled(every)
     if scaled is not None:
         hyperparams["trace_is_scaled"] = scaled
+    steps = found.steps()
     counts = list(found.counts.values())
     step = max(counts, default=found.schedule if found.schedule is not None else found.outer)
-    differ = len({count for count in counts if count}) > 1
-    notes = ("the members of the state count different numbers of updates",) if differ else ()
+    differ = len(set(steps.values())) > 1
+    notes = ["the members of the state count different numbers of updates"] if differ else []
+    if found.is_masked:
+        notes.append(MASKED)
     schedule = None if found.schedule is None else {"count": found.schedule}
     return OptimizerState(
         optax_kinds(found.states),
@@ -210,9 +223,9 @@ def read_optax(native: Any) -> OptimizerState:
         schedule,
         native,
         "optax",
-        {},
+        steps if differ else {},
         found.other,
-        notes,
+        tuple(notes),
     )
 
 
@@ -224,11 +237,13 @@ class _Found:
         self.named: dict[str, set[tuple[str, ...]]] = {}
         self.groups: dict[str, dict[str, None]] = {}
         self.counts: dict[KeyPath, int] = {}
+        self.members: dict[KeyPath, set[str]] = {}
         self.schedule: int | None = None
         self.outer: int | None = None
         self.hyperparams: dict[str, dict[str, Any]] = {}
         self.states: list[tuple[frozenset[str], str]] = []
         self.other: dict[str, Any] = {}
+        self.is_masked = False
         self._last_state: KeyPath | None = None
 
     def take(self, member: Member) -> None:
@@ -244,7 +259,7 @@ class _Found:
             if count is None:
                 self.other[render_path(member.path)] = member.value
             else:
-                self.counts[member.path] = count
+                self.counts[member.path[:-1]] = count
         elif member.role == "schedule":
             count = count_of(member.value)
             self.schedule = self.schedule if count is None else max(count, self.schedule or 0)
@@ -257,6 +272,8 @@ class _Found:
         elif member.role == "wrapper" and member.name in ("step", "gradient_step"):
             self.outer = count_of(member.value)
             self.other[render_path(member.path)] = member.value
+        elif member.role == "mask":
+            self.is_masked = True
         elif member.role != "empty":
             self.other[render_path(member.path)] = member.value
 
@@ -275,10 +292,16 @@ class _Found:
             )  # a second state of the same fields in one chain
         self.slots.setdefault(name, []).extend(pairs)
         self.named.setdefault(name, set()).update(segments for segments, _ in pairs)
+        names = {join_name(segments): None for segments, _ in pairs}
+        self.members.setdefault(member.path[:-1], set()).update(names)
         if member.labels:
-            self.groups[label].update(
-                {"/".join(s.replace("/", "\\/") for s in segments): None for segments, _ in pairs}
-            )
+            self.groups[label].update(names)
+
+    def steps(self) -> dict[str, int]:
+        """The number of updates of each parameter: the count of the state that its slots are in."""
+        return {
+            name: count for path, count in self.counts.items() for name in sorted(self.members.get(path, ()))
+        }
 
 
 def _bare(node: Any) -> Any:

@@ -15,7 +15,7 @@ from ckpt_core.layouts.values import is_optimizer
 from ckpt_core.optimizers.kinds import named_in
 from ckpt_core.optimizers.naming import Weight
 from ckpt_core.optimizers.optax_state import read_optax
-from ckpt_core.optimizers.state import OptimizerState
+from ckpt_core.optimizers.state import Home, OptimizerState
 from ckpt_core.optimizers.torch_state import read_torch
 
 __all__ = ["describe", "described", "identified", "read_optimizer", "read_optimizers"]
@@ -88,7 +88,10 @@ def described(state: OptimizerState, description: Any) -> OptimizerState:
     if not isinstance(kind, list) or not isinstance(groups, list) or not set(kind) <= set(state.kind or kind):
         return state
     rows = [row for row in groups if isinstance(row, Mapping) and isinstance(row.get("params"), list)]
-    if not rows or len(rows) < len(groups):
+    if len(rows) < len(groups):
+        return state
+    state = dataclasses.replace(state, home=_home(description.get("home")))
+    if not rows:
         return state
     found = tuple({**_tupled(row), "params": tuple(row["params"])} for row in rows)
     first = {key: value for key, value in found[0].items() if key not in ("params", "label", "kind")}
@@ -102,11 +105,44 @@ def described(state: OptimizerState, description: Any) -> OptimizerState:
 
 def describe(state: OptimizerState) -> dict[str, Any]:
     """Return the rule and the hyperparameters of a state as JSON: what an optax state alone does not say."""
+    home = state.home
+    if home is not None:
+        kept = {"framework": home.framework, "kind": home.kind, "groups": _rows(home.groups)}
+        kept |= {"has_names": home.has_names, "step_dtype": home.step_dtype}
     return {
         "framework": state.framework,
         "kind": list(state.kind),
-        "groups": [{**group, "params": list(group["params"])} for group in state.groups],
+        "groups": _rows(state.groups),
+        **({} if home is None else {"home": kept}),
     }
+
+
+def _rows(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The groups as JSON; settings that are none (a project's own objects) are left out."""
+    return [
+        {**{key: value for key, value in group.items() if _is_json(value)}, "params": list(group["params"])}
+        for group in groups
+    ]
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_json(item) for item in value)
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _home(saved: Any) -> Home | None:
+    """What `describe` wrote of where a state came from; None for anything else."""
+    if not isinstance(saved, Mapping) or not isinstance(saved.get("groups"), list):
+        return None
+    rows = [
+        row for row in saved["groups"] if isinstance(row, Mapping) and isinstance(row.get("params"), list)
+    ]
+    if len(rows) < len(saved["groups"]) or saved.get("step_dtype") not in ("float32", "float64"):
+        return None
+    groups = tuple({**_tupled(row), "params": tuple(map(str, row["params"]))} for row in rows)
+    has_names = saved.get("has_names") is True
+    return Home(str(saved.get("framework")), str(saved.get("kind")), groups, has_names, saved["step_dtype"])
 
 
 def _tupled(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ckpt_core.families.recipe import Call
 from ckpt_core.layouts.values import number
-from ckpt_core.optimizers.recipe import Call
 
 __all__ = ["Schedule", "schedule_of", "scheduler_state"]
 

@@ -8,7 +8,30 @@ from typing import Any
 
 from ckpt_core.view import Nested
 
-__all__ = ["OptimizerState"]
+__all__ = ["Home", "OptimizerState"]
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a translated state came from: what the other framework's state has no place for.
+
+    With it the way back is exact, where the run did not go on meanwhile: groups, order, flags and counters are as they
+    were.
+
+    Arguments:
+        framework: "torch" or "optax".
+        kind: the rule there.
+        groups: one mapping for each group: its settings, its label where optax gave one, and the names that its
+            parameters have there, in order, under `params`.
+        has_names: the groups carried the names of their parameters.
+        step_dtype: what torch counted its steps in.
+    """
+
+    framework: str
+    kind: str
+    groups: tuple[Mapping[str, Any], ...]
+    has_names: bool = False
+    step_dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,7 @@ class OptimizerState:
         steps: the number of updates of each parameter, where they differ.
         other: members without a neutral name, as they are, by their path in `native`.
         notes: what a reader should be told, one sentence each.
+        home: where a translated state came from.
 
     Example:
         >>> OptimizerState(("adam",), {"lr": 1e-3}, 10, {}, framework="torch").step
@@ -48,6 +72,7 @@ class OptimizerState:
     steps: Mapping[str, int] = field(default_factory=dict)
     other: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    home: Home | None = field(default=None, repr=False)
 
     @property
     def is_named(self) -> bool:

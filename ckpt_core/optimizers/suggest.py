@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ckpt_core.errors import UnsupportedError, UsageError
-from ckpt_core.optimizers.families import family_of
-from ckpt_core.optimizers.families.rules import TORCH
-from ckpt_core.optimizers.recipe import Call, Name, calls, chained, code, imports
+from ckpt_core.families.recipe import Call, Name, chained, code, imports
+from ckpt_core.optimizers.grouping import FROZEN, settings_of
 from ckpt_core.optimizers.state import OptimizerState
-from ckpt_core.optimizers.translate import FROZEN
+from ckpt_core.optimizers.table import family_of, torch_rule
 
 __all__ = ["Suggestion", "optax_recipe", "suggestion_for", "torch_recipe"]
 
-_TORCH_HIDDEN: Final = frozenset({"params", "label", "kind", "initial_lr"})
+_TORCH_HIDDEN: Final = frozenset({"initial_lr", "param_names"})
+"""What schedulers and optimizers add to groups, and constructors do not take."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _masked(groups: list[dict[str, Any]], state: OptimizerState) -> dict[str, An
         {k: v for k, v in group.items() if k not in ("params", "label", "weight_decay")} for group in groups
     ]
     rates = [group.get("weight_decay") or 0 for group in groups]
-    family = family_of(str(groups[0].get("kind")), "optax")
+    family = family_of(str(groups[0].get("kind")), "optax", groups[0])
     if bare[0] != bare[1] or family is None or not family.takes_mask or (rates[0] == 0) == (rates[1] == 0):
         return None
     return groups[0] if rates[0] else groups[1]
@@ -120,7 +120,7 @@ def _masked(groups: list[dict[str, Any]], state: OptimizerState) -> dict[str, An
 
 def _rule(group: Mapping[str, Any], mask: Call | None = None) -> Call:
     kind = str(group.get("kind"))
-    family = family_of(kind, "optax")
+    family = family_of(kind, "optax", group)
     if family is None:
         raise UnsupportedError(f"no constructor for optax's {kind} is known")
     recipe = family.optax_recipe(kind, group, mask)
@@ -132,11 +132,11 @@ def _rule(group: Mapping[str, Any], mask: Call | None = None) -> Call:
 
 def torch_recipe(state: OptimizerState) -> Call:
     """Return the optimizer for a state of torch's conventions, with its groups by parameter name."""
-    rule = TORCH.get(state.kind[0])
-    if rule is None:
+    rule = torch_rule(state.kind[0], state.hyperparams)
+    if rule is None or not rule.function:
         raise UnsupportedError(f"no constructor for torch's {state.kind[0]} is known")
-    hidden = rule.hidden | _TORCH_HIDDEN
-    settings = [{k: v for k, v in group.items() if k not in hidden} for group in state.groups]
+    taken = rule.defaults.keys() - rule.hidden - _TORCH_HIDDEN
+    settings = [{k: v for k, v in settings_of(group).items() if k in taken} for group in state.groups]
     common = (
         {k: v for k, v in settings[0].items() if all(k in s and s[k] == v for s in settings)}
         if settings
@@ -150,8 +150,3 @@ def torch_recipe(state: OptimizerState) -> Call:
     ]  # fmt: skip
     params: Any = rows[0]["params"] if len(rows) == 1 else rows
     return Call(rule.function, (params,), shown)
-
-
-def schedules_in(recipe: Call) -> bool:
-    """Whether a recipe has a schedule for its learning rate."""
-    return any(isinstance(call.kwargs.get("learning_rate"), (Call, Name)) for call in calls(recipe))

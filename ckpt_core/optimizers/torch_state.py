@@ -6,7 +6,6 @@ the groups. https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,42 +13,17 @@ import numpy as np
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError, UsageError
+from ckpt_core.families import Family
 from ckpt_core.keypath import split_name
 from ckpt_core.layouts.values import array_of, number
-from ckpt_core.optimizers.kinds import TORCH_SLOTS, torch_kinds
+from ckpt_core.optimizers.kinds import torch_kinds, torch_slots
 from ckpt_core.optimizers.naming import Naming, Weight, by_order, by_saved_names
 from ckpt_core.optimizers.state import OptimizerState
+from ckpt_core.optimizers.table import family_of, torch_rule
 from ckpt_core.tree import render_key
 from ckpt_core.view import nest
 
-__all__ = ["in_groups", "read_torch", "torch_native"]
-
-_TORCH_NAMES = {
-    "adamax": {"nu": "exp_inf"},
-    "rmsprop": {"mu": "grad_avg", "nu": "square_avg"},
-    "adadelta": {"nu": "square_avg"},
-    "asgd": {"averaging_weight": "mu"},
-}
-_COMMON_NAMES = {
-    "mu": "exp_avg",
-    "nu": "exp_avg_sq",
-    "nu_max": "max_exp_avg_sq",
-    "trace": "momentum_buffer",
-    "sum_of_squares": "sum",
-    "e_x": "acc_delta",
-    "v_row": "row_var",
-    "v_col": "col_var",
-    "v": "variance",
-    "step_sizes": "step_size",
-    "prev_grads": "prev",
-}
-_OTHERWISE_SHAPED = frozenset({"v_row", "v_col", "mu_product", "eta", "averaging_weight"})
-
-STEPLESS = frozenset({"sgd", "muon", "lion"})
-"""Rules for which torch keeps no step."""
-
-EAGER = frozenset({"adagrad"})
-"""Rules whose state exists before the first step."""
+__all__ = ["read_torch", "torch_native"]
 
 
 def read_torch(
@@ -70,10 +44,12 @@ def read_torch(
     entries = native["state"] if isinstance(native["state"], Mapping) else {}
     saved_groups = [dict(group) for group in native["param_groups"] if isinstance(group, Mapping)]
     hyperparams = _hyperparams(saved_groups[0]) if saved_groups else {}
-    found = _Entries(entries)
-    kind = torch_kinds(found.names, hyperparams)
+    kind = torch_kinds(_slot_names(entries), hyperparams)
+    family = family_of(kind[0], "torch", hyperparams) if kind else None
+    rule = None if family is None else family.torch_rule(kind[0], hyperparams)
+    found = _Entries(entries, torch_slots(kind), rule is not None and rule.is_joint)
     ids = [list(group.get("params") or ()) for group in saved_groups]
-    naming = _given(names, ids) or _naming(saved_groups, ids, found.shapes(), weights)
+    naming = _given(names, ids) or _naming(saved_groups, ids, found, family, weights)
     notes = (f"parameters are known by position only: {naming.reason}",) if naming.reason else ()
     slots = {name: _named(slot, naming) for name, slot in found.slots.items()}
     groups = tuple(
@@ -97,52 +73,55 @@ def read_torch(
     )
 
 
+def _slot_names(entries: Mapping[Any, Any]) -> set[str]:
+    """torch's names of everything that is kept for some parameter, the step apart."""
+    kept = [entry for entry in entries.values() if isinstance(entry, Mapping)]
+    return {str(key) for entry in kept for key, value in entry.items() if value is not None} - {"step"}
+
+
 class _Entries:
     """What the parameters' entries hold: slots by neutral name, steps, and what is neither."""
 
-    def __init__(self, entries: Mapping[Any, Any]) -> None:
-        self.names: set[str] = set()
+    def __init__(self, entries: Mapping[Any, Any], names: Mapping[str, str], is_joint: bool) -> None:
         self.slots: dict[str, dict[Any, LazyArray]] = {}
         self.steps: dict[Any, int] = {}
         self.other: dict[str, Any] = {}
         for id, entry in entries.items():
-            if isinstance(entry, Mapping):
-                self._take(id, entry)
-            else:
+            if not isinstance(entry, Mapping):
                 self.other[f"state/{render_key(id)}"] = entry
-
-    def _take(self, id: Any, entry: Mapping[Any, Any]) -> None:
-        flat = (
-            "old_dirs" in entry or "func_evals" in entry
-        )  # LBFGS keeps one entry for all parameters together
-        for key, value in entry.items():
-            name = str(key)
-            array = array_of(value)
-            if name == "step" and _count(value) is not None:
-                self.steps[id] = _count(value) or 0
                 continue
-            if value is None:
-                continue
-            self.names.add(name)
-            if array is None or flat:
-                self.other[f"state/{render_key(id)}/{render_key(key)}"] = value
-            else:
-                self.slots.setdefault(TORCH_SLOTS.get(name, name), {})[id] = array
-        if "acc_delta" in entry and "nu" in self.slots and id in self.slots["nu"]:
-            self.slots.setdefault("e_g", {})[id] = self.slots["nu"].pop(id)
-            if not self.slots["nu"]:
-                del self.slots["nu"]
+            for key, value in entry.items():
+                array = array_of(value)
+                if key == "step" and _count(value) is not None:
+                    self.steps[id] = _count(value) or 0
+                elif array is None or is_joint:
+                    if value is not None:
+                        self.other[f"state/{render_key(id)}/{render_key(key)}"] = value
+                else:
+                    self.slots.setdefault(names.get(str(key), str(key)), {})[id] = array
 
-    def shapes(self) -> dict[Any, tuple[int, ...]]:
-        """The shapes of the parameters, as far as their slots tell."""
-        shapes = {}
+    @property
+    def ids(self) -> set[Any]:
+        """The parameters that have an entry."""
+        return {*self.steps, *(id for slot in self.slots.values() for id in slot)}
+
+    def shapes(self, family: Family | None) -> dict[Any, set[tuple[int, ...]]]:
+        """The shapes that the slots say their parameters have; more than one is a contradiction."""
+        scalars, factored = (
+            (family.scalars, family.factored) if family is not None else (frozenset(), frozenset())
+        )
+        shapes: dict[Any, set[tuple[int, ...]]] = {}
         for name, slot in self.slots.items():
-            if name not in _OTHERWISE_SHAPED:
-                shapes.update({id: array.shape for id, array in slot.items()})
-        rows, columns = self.slots.get("v_row", {}), self.slots.get("v_col", {})
-        for id in rows.keys() & columns.keys():
-            if rows[id].ndim > 1 and columns[id].ndim > 1:
-                shapes[id] = (*rows[id].shape[:-1], columns[id].shape[-1])
+            if name not in scalars and name not in factored:
+                for id, array in slot.items():
+                    shapes.setdefault(id, set()).add(array.shape)
+        means = [self.slots.get(name, {}) for name in sorted(factored)]
+        for id in set.intersection(*map(set, means)) if means else ():
+            sizes = [slot[id].shape for slot in means]
+            if (
+                len({len(size) for size in sizes}) == 1
+            ):  # each averages over another axis, and keeps it with size 1
+                shapes.setdefault(id, set()).add(tuple(map(max, *sizes)))
         return shapes
 
 
@@ -163,9 +142,20 @@ def _given(names: Sequence[str] | Mapping[Any, str] | None, ids: list[list[Any]]
 def _naming(
     groups: Sequence[Mapping[str, Any]],
     ids: list[list[Any]],
-    shapes: Mapping[Any, tuple[int, ...]],
+    found: _Entries,
+    family: Family | None,
     weights: Sequence[Weight] | None,
 ) -> Naming:
+    strangers = found.ids - {id for members in ids for id in members}
+    if strangers:
+        return Naming({}, f"there is a state of {sorted(map(str, strangers))[:4]}, which no group has")
+    shapes = {}
+    for id, said in found.shapes(family).items():
+        if len(said) > 1:
+            return Naming(
+                {}, f"what is kept for parameter {id} has the shapes {' and '.join(map(str, sorted(said)))}"
+            )
+        shapes[id] = min(said)
     saved = by_saved_names(groups)
     if saved is not None:
         return _matched(saved, shapes, weights)
@@ -179,11 +169,23 @@ def _matched(
 ) -> Naming:
     """Saved names, unless the weights contradict them."""
     known = {weight.name: weight.shape for weight in weights or ()}
-    for id, name in saved.names.items():
+    names = _without_wrapper(saved.names, known)
+    for id, name in names.items():
+        if known and name not in known:
+            return Naming(
+                {}, f"the weights have no {name}, which is a name that the optimizer was saved with"
+            )
         if name in known and shapes.get(id, known[name]) != known[name]:
             reason = f"the saved name {name} belongs to a shape {known[name]}, and its state to {shapes[id]}"
             return Naming({}, reason)
-    return saved
+    return Naming(names)
+
+
+def _without_wrapper(names: Mapping[Any, str], known: Mapping[str, Any]) -> Mapping[Any, str]:
+    """The names without the segment that a wrapper put before all of them (`module`), where the weights go without."""
+    short = {id: name.partition("/")[2] for id, name in names.items()}
+    first = {name.partition("/")[0] for name in names.values()}
+    return short if len(first) == 1 and known.keys() >= set(short.values()) > set() else names
 
 
 def _named(slot: Mapping[Any, LazyArray], naming: Naming) -> Any:
@@ -202,78 +204,35 @@ def _count(value: Any) -> int | None:
     return int(value) if isinstance(value, (int, float)) and np.isfinite(value) else None
 
 
-def torch_native(state: OptimizerState, *, with_names: bool = False) -> dict[str, Any]:
+def torch_native(state: OptimizerState) -> dict[str, Any]:
     """Return the state dict that `torch.optim.Optimizer.load_state_dict` takes.
 
     Arguments:
         state: a state of torch's conventions, its parameters named, of one kind.
-        with_names: add `param_names` to the groups, as optimizers built with `named_parameters()` have them.
     """
     kind = state.kind[0]
-    spelled = {**_COMMON_NAMES, **_TORCH_NAMES.get(kind, {})}
-    if kind == "adadelta":
-        spelled["e_g"] = "square_avg"
+    rule = torch_rule(kind, state.hyperparams)
+    if rule is None:
+        raise UnsupportedError(f"no torch optimizer {kind} is known")
+    spelled = {neutral: name for name, neutral in rule.slots.items()}
+    step_dtype = state.home.step_dtype if state.home is not None else "float32"
     slots = state.flat_slots()
     entries: dict[int, dict[str, Any]] = {}
     groups = []
     id = 0
-    empty = state.step == 0 and kind not in STEPLESS | EAGER
+    is_empty = state.step == 0 and rule.has_step and not rule.is_eager
     for group in state.groups:
         members = []
         for name in group["params"]:
             entry = {
                 spelled.get(slot, slot): arrays[name] for slot, arrays in slots.items() if name in arrays
             }
-            if entry and not empty:
-                if kind not in STEPLESS:
-                    step = np.float32(state.steps.get(name, state.step or 0))
-                    entry = {"step": LazyArray.from_numpy(np.asarray(step)), **entry}
+            if entry and not is_empty:
+                if rule.has_step:
+                    step = np.asarray(state.steps.get(name, state.step or 0), step_dtype)
+                    entry = {"step": LazyArray.from_numpy(step), **entry}
                 entries[id] = entry
             members.append(id)
             id += 1
-        settings = {key: value for key, value in group.items() if key not in ("params", "label")}
-        names = {"param_names": [name.replace("/", ".") for name in group["params"]]} if with_names else {}
-        groups.append({**settings, "params": members, **names})
+        groups.append({**group, "params": members})
     return {"state": entries, "param_groups": groups}
-
-
-def in_groups(
-    state: OptimizerState,
-    groups: Sequence[Sequence[str]],
-    settings: Sequence[Mapping[str, Any]] | None = None,
-) -> OptimizerState:
-    """Return a state of torch's conventions with the parameters grouped and ordered as a live optimizer has them.
-
-    Arguments:
-        state: the state.
-        groups: the names of the live optimizer's parameters, by group.
-        settings: its hyperparameters by group, where they and not those of the state hold.
-
-    Raises:
-        UnsupportedError: a live group has parameters of groups with different hyperparameters, or lacks one that has
-            a state.
-    """
-    group_of = {name: group for group in state.groups for name in group["params"]}
-    made = []
-    for i, names in enumerate(groups):
-        found: list[dict[str, Any]] = []
-        for name in names:
-            group = group_of.get(name)
-            own = {key: value for key, value in (group or {}).items() if key not in ("params", "label")}
-            if group is not None and own not in found:
-                found.append(own)
-        if settings is not None:
-            found = [dict(settings[i])]
-        if len(found) > 1:
-            raise UnsupportedError(
-                f"group {i} of the optimizer has parameters that the state keeps under different hyperparameters",
-                remedy="suggest_optimizer(state) gives an optimizer with the groups of the state.",
-            )
-        made.append({**(found[0] if found else state.hyperparams), "params": tuple(names)})
-    lost = sorted(set(group_of) - {name for names in groups for name in names})
-    if lost:
-        raise UnsupportedError(
-            f"the optimizer does not update {', '.join(lost[:4])}, of which there is a state",
-            remedy="suggest_optimizer(state) gives an optimizer with the groups of the state.",
-        )
-    return dataclasses.replace(state, groups=tuple(made))

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 from ckpt_core.errors import UnsupportedError, UsageError
+from ckpt_core.families import Family, Part
 from ckpt_core.keypath import split_name
-from ckpt_core.optimizers.families import FAMILIES, Family, Part, family_of
-from ckpt_core.optimizers.optax_state import count_of
+from ckpt_core.optimizers.grouping import FROZEN, home_of, settings_of, settled
+from ckpt_core.optimizers.optax_state import MASKED, count_of
 from ckpt_core.optimizers.read import identified
 from ckpt_core.optimizers.state import OptimizerState
-from ckpt_core.optimizers.torch_state import STEPLESS
+from ckpt_core.optimizers.table import family_of, known_kinds, torch_rule
 from ckpt_core.view import nest
 
-__all__ = ["FROZEN", "translate_optimizer"]
-
-FROZEN: Final = "frozen"
-"""The label of parameters that are not updated."""
-
-_NOT_SETTINGS: Final = ("params", "label", "kind", "initial_lr")
+__all__ = ["check_mask", "translate_optimizer", "translated"]
 
 
 def translate_optimizer(
@@ -56,6 +52,24 @@ def translate_optimizer(
         >>> translate_optimizer(read_optimizer(saved), "optax").hyperparams["momentum"]
         0.9
     """
+    made = translated(state, to, kind=kind, hyperparams=hyperparams, step=step)
+    check_mask(made)
+    return settled(made)
+
+
+def translated(
+    state: OptimizerState,
+    to: str,
+    *,
+    kind: str | None = None,
+    hyperparams: Mapping[str, Any] | None = None,
+    step: int | None = None,
+) -> OptimizerState:
+    """Translate a state, its groups with what the translation says alone: `settled` completes them.
+
+    Between the two its parameters may get the names of another model. Arguments and errors are those of
+    `translate_optimizer`.
+    """
     target = "optax" if to in ("optax", "flax", "nnx", "jax") else to
     if target not in ("torch", "optax"):
         raise UsageError(f"no optimizer states of {to!r} are known", remedy="There are torch and optax.")
@@ -65,9 +79,7 @@ def translate_optimizer(
     _check(state)
     if state.framework == target:
         return state
-    if target == "optax":
-        return _assembled([*_optax_parts(state)], state, "optax")
-    return _assembled([*_torch_parts(state)], state, "torch")
+    return _assembled([*_parts(state)], state, target)
 
 
 def _check(state: OptimizerState) -> None:
@@ -75,7 +87,7 @@ def _check(state: OptimizerState) -> None:
         if not state.kind:
             raise UnsupportedError(
                 "the optimizer state is of no known rule, or of several at once",
-                remedy="kind= names the rule. Known are: " + ", ".join(_known(state.framework)) + ".",
+                remedy=f"kind= names the rule. Known are: {', '.join(known_kinds(state.framework))}.",
             )
         raise UsageError(
             f"the optimizer state fits {len(state.kind)} rules: {', '.join(state.kind)}",
@@ -88,76 +100,78 @@ def _check(state: OptimizerState) -> None:
         )
 
 
-def _known(framework: str) -> list[str]:
-    return [
-        kind
-        for family in FAMILIES
-        for kind in (family.torch_kinds if framework == "torch" else family.optax_kinds)
-    ]
-
-
-def _family(kind: str, framework: str, hyperparams: Mapping[str, Any]) -> Family:
-    family = family_of("amsgrad" if framework == "torch" and hyperparams.get("amsgrad") else kind, framework)
+def _family(kind: str, framework: str, settings: Mapping[str, Any]) -> Family:
+    family = family_of(kind, framework, settings)
     if family is None:
         raise UnsupportedError(
             f"no translation of {framework}'s {kind} is known",
-            remedy=f"Known are: {', '.join(_known(framework))}.",
+            remedy=f"Known are: {', '.join(known_kinds(framework))}.",
         )
     return family
 
 
-def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if key not in _NOT_SETTINGS}
+class _Translated(NamedTuple):
+    """A part on the other side (None: not updated), its parameters, its label, and the number of its group."""
+
+    part: Part | None
+    members: tuple[str, ...]
+    label: str
+    group: int
 
 
-Translated = tuple[Part | None, tuple[str, ...], str]
-"""A translated part (None: not updated), its parameters, and its label."""
-
-
-def _optax_parts(state: OptimizerState) -> Iterator[Translated]:
-    """torch's groups, divided further where parameters were updated a different number of times."""
-    kind = state.kind[0]
+def _parts(state: OptimizerState) -> Iterator[_Translated]:
+    """The groups, divided further where parameters were updated a different number of times."""
     slots = state.flat_slots()
     held = {name for slot in slots.values() for name in slot}
-    tells = bool(held)  # a rule without slots, or before its first step, does not tell who is updated
+    # A rule without slots, or before its first step, does not tell who is updated; optax's groups say it themselves.
+    tells = bool(held) and state.framework == "torch"
+    home = state.home.kind if state.home is not None and state.home.framework != state.framework else ""
     frozen: list[str] = []
-    for i, group in enumerate(state.groups):
-        family = _family(kind, "torch", group)
+    everybody = tuple(dict.fromkeys(name for arrays in slots.values() for name in arrays))
+    groups = state.groups or ({**state.hyperparams, "params": everybody},)
+    for i, group in enumerate(groups):
+        if group.get("kind", group.get("label")) == FROZEN:
+            continue
+        settings = (
+            {**state.hyperparams, **settings_of(group)} if state.framework == "optax" else settings_of(group)
+        )
+        rule = str(group.get("kind", state.kind[0]))
+        family = _family(rule, state.framework, settings)
         names = [name for name in group["params"] if name in held or not tells]
         frozen += [name for name in group["params"] if name not in names]
-        for step in sorted({state.steps.get(name, state.step or 0) for name in names}):
-            members = tuple(name for name in names if state.steps.get(name, state.step or 0) == step)
-            chosen = _chosen(slots, members)
-            part = family.to_optax(Part(kind, _settings(group), chosen, step))
-            label = (
-                f"group_{i}"
-                if len({state.steps.get(n, state.step or 0) for n in names}) == 1
-                else f"group_{i}_step_{step}"
-            )
-            yield part, members, label
+        step_of = {name: state.steps.get(name, state.step) for name in names}
+        steps = sorted(set(step_of.values()), key=lambda step: step or 0) or [state.step]
+        for step in steps:
+            members = tuple(name for name in names if step_of[name] == step)
+            part = Part(rule, settings, _chosen(slots, members), step, (), home)
+            moved = family.to_optax(part) if state.framework == "torch" else family.to_torch(part)
+            _check_slots(part, family, state)
+            label = str(group.get("label", f"group_{i}"))
+            yield _Translated(moved, members, label if len(steps) == 1 else f"{label}_step_{step}", i)
     if frozen:
-        yield None, tuple(frozen), FROZEN
+        yield _Translated(None, tuple(frozen), FROZEN, len(groups))
 
 
-def _torch_parts(state: OptimizerState) -> Iterator[Translated]:
-    kind = state.kind[0]
-    slots = state.flat_slots()
-    groups = state.groups or (
-        {**state.hyperparams, "params": tuple(dict.fromkeys(n for s in slots.values() for n in s))},
-    )
-    for group in groups:
-        label = str(group.get("label", ""))
-        if label == FROZEN or group.get("kind") == FROZEN:
-            continue
-        rule = str(group.get("kind", kind))
-        members = tuple(group["params"])
-        settings = {**state.hyperparams, **_settings(group)}
-        part = _family(rule, "optax", settings).to_torch(
-            Part(
-                rule, settings, _chosen(slots, members), state.steps.get(next(iter(members), ""), state.step)
-            )
+def _check_slots(part: Part, family: Family, state: OptimizerState) -> None:
+    """Refuse a state that keeps something else than the rule that it is said to be of."""
+    kept = {neutral for rule in family.torch for neutral in rule.slots.values()}
+    kept |= {
+        keeps.neutral.get(field, field)
+        for rule in family.optax
+        for keeps in rule.keeps
+        for field in keeps.fields
+    }
+    if set(part.slots) - kept:
+        raise UnsupportedError(
+            f"the state keeps {', '.join(sorted(set(part.slots) - kept))}, which {state.framework}'s {part.kind} does not",
+            remedy="The run used another rule, or several: kind= names one.",
         )
-        yield part, members, label
+    needs_slots = state.framework == "optax" and family.optax_rule(part.kind).always_keeps
+    if needs_slots and not state.slots:
+        raise UnsupportedError(
+            f"the state keeps nothing that optax's {part.kind} keeps",
+            remedy="The run used another rule: kind= names it.",
+        )
 
 
 def _chosen(slots: Mapping[str, Mapping[str, Any]], members: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -167,39 +181,69 @@ def _chosen(slots: Mapping[str, Mapping[str, Any]], members: tuple[str, ...]) ->
     return {slot: arrays for slot, arrays in found.items() if arrays}
 
 
-def _assembled(parts: list[Translated], state: OptimizerState, framework: str) -> OptimizerState:
+def _assembled(parts: list[_Translated], state: OptimizerState, framework: str) -> OptimizerState:
     slots: dict[str, list[Any]] = {}
-    groups: list[dict[str, Any]] = []
     notes: list[str] = list(state.notes)
     steps: dict[str, int] = {}
-    for part, members, label in parts:
+    for part, members, _, _ in parts:
         if part is None:
-            groups.append({"kind": FROZEN, "params": members, "label": label})
             notes.append(_frozen_note(members))
             continue
         for slot, arrays in part.slots.items():
             slots.setdefault(slot, []).extend((split_name(name), array) for name, array in arrays.items())
-        group = {**part.hyperparams, "params": members}
-        groups.append({"kind": part.kind, "label": label, **group} if framework == "optax" else group)
         notes += part.notes
         steps.update(dict.fromkeys(members, part.step or 0))
-    kinds = tuple(dict.fromkeys(part.kind for part, _, _ in parts if part is not None))
+    kinds = tuple(dict.fromkeys(part.kind for part, _, _, _ in parts if part is not None))
     if framework == "torch" and len(kinds) > 1:
         raise UnsupportedError(f"a torch optimizer has one rule, and this state has {', '.join(kinds)}")
+    groups = _torch_groups(parts) if framework == "torch" else _optax_groups(parts)
     first = next((group for group in groups if group.get("kind") != FROZEN), {})
     return OptimizerState(
         kinds[:1],
-        _settings(first),
+        settings_of(first),
         state.step,
         {name: nest(pairs) for name, pairs in slots.items()},
-        tuple(groups),
+        groups,
         state.schedule,
         None,
         framework,
         steps if len(set(steps.values())) > 1 else {},
         {},
         tuple(dict.fromkeys([*notes, *_left(state)])),
+        home_of(state) if state.home is None or state.home.framework == state.framework else state.home,
     )
+
+
+def _optax_groups(parts: list[_Translated]) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {"kind": FROZEN, "params": members, "label": label}
+        if part is None
+        else {"kind": part.kind, "label": label, **part.hyperparams, "params": members}
+        for part, members, label, _ in parts
+    )
+
+
+def _torch_groups(parts: list[_Translated]) -> tuple[dict[str, Any], ...]:
+    """The groups; the parts of one, which optax counts apart, are one again."""
+    groups: dict[int, dict[str, Any]] = {}
+    for part, members, _, number in parts:
+        if part is not None:
+            before = groups.get(number, {"params": ()})
+            groups[number] = {**part.hyperparams, "params": (*before["params"], *members)}
+    return tuple(groups.values())
+
+
+def check_mask(state: OptimizerState) -> None:
+    """Refuse a translated state whose weight decay is for some parameters alone, and nothing says for which.
+
+    Raises:
+        UsageError: there is such a mask; says how to tell.
+    """
+    if MASKED in state.notes and len(state.groups) == 1 and state.groups[0].get("weight_decay"):
+        raise UsageError(
+            f"{MASKED}; its weight decay is {state.groups[0]['weight_decay']!r}",
+            remedy="Pass the torch optimizer with its groups (optimizer=), or weight_decay=0 where it has none.",
+        )
 
 
 def _frozen_note(members: tuple[str, ...]) -> str:
@@ -211,7 +255,8 @@ def _frozen_note(members: tuple[str, ...]) -> str:
 
 def _left(state: OptimizerState) -> Iterator[str]:
     """What has no place in the other framework's state."""
-    if state.framework == "torch" and state.kind[0] in STEPLESS and not state.step:
+    rule = torch_rule(state.kind[0], state.hyperparams) if state.framework == "torch" else None
+    if rule is not None and not rule.has_step and not state.step:
         yield f"torch's {state.kind[0]} keeps no step: the count begins at 0 where none is given"
     for path, value in state.other.items():
         name = path.rpartition("/")[2]

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.errors import UsageError
+from ckpt_core.errors import UnsupportedError, UsageError
+from ckpt_core.families import Part
 from ckpt_core.framework import Template
 from ckpt_core.keypath import join_name
 from ckpt_core.optimizers import OptimizerState, translate_optimizer
-from ckpt_core.optimizers.families import Part, family_of
+from ckpt_core.optimizers.grouping import in_groups, settled
 from ckpt_core.optimizers.optax_build import optax_native
 from ckpt_core.optimizers.optax_fill import optax_filled
 from ckpt_core.optimizers.suggest import Suggestion, suggestion_for
-from ckpt_core.optimizers.torch_state import in_groups, torch_native
+from ckpt_core.optimizers.table import family_of, torch_rule
+from ckpt_core.optimizers.torch_state import torch_native
+from ckpt_core.optimizers.translate import check_mask, translated
 from ckpt_core.registry import registry
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.slots import moved_state
@@ -91,15 +94,18 @@ def carry(
             "the target does not say which framework it is of", remedy="Pass a model, or to='flax'."
         )
     if step is None and state.step is None:
-        step = counted
+        step = 0 if _counts_itself(state, kind) else counted
     is_said = bool(state.groups) or state.framework == "torch" or hyperparams is not None
     if isinstance(live, LiveTorch) and not is_said:
         kind, hyperparams = _told_by(live, state, kind, hyperparams)
-    translated = translate_optimizer(state, to, kind=kind, hyperparams=hyperparams, step=step)
-    moved = _with_newcomers(moved_state(translated, plan, sources, template), template)
+    made = translated(state, to, kind=kind, hyperparams=hyperparams, step=step)
+    if is_said or not isinstance(live, LiveTorch):
+        check_mask(made)
+    moved = _with_newcomers(settled(moved_state(made, plan, sources, template)), template)
     suggestion = suggestion_for(moved, schedule=schedule, clip=clip)
     if to == "torch":
         if isinstance(live, LiveTorch):
+            _check_kind(live, moved)
             moved = in_groups(moved, live.names, None if is_said else live.settings)
         native: Any = torch_native(moved)
     elif live is None:
@@ -110,18 +116,34 @@ def carry(
     return Carried(dataclasses.replace(moved, native=native), suggestion)
 
 
+def _counts_itself(state: OptimizerState, kind: str | None) -> bool:
+    """Whether a torch rule would hold the number of updates, had there been any; the run's own count is another."""
+    if state.framework != "torch":
+        return False
+    rules = [torch_rule(name, state.hyperparams) for name in ((kind,) if kind else state.kind)]
+    return any(rule is not None and rule.has_step for rule in rules)
+
+
 def _told_by(
     live: LiveTorch, state: OptimizerState, kind: str | None, hyperparams: Mapping[str, Any] | None
 ) -> tuple[str | None, Mapping[str, Any]]:
     """The rule and the hyperparameters of an optax state, as the torch optimizer that goes on with it has them."""
     settings = live.settings[0] if live.settings else {}
-    family = family_of("amsgrad" if settings.get("amsgrad") else live.kind, "torch")
+    family = family_of(live.kind, "torch", settings)
     if family is None:
         return kind, hyperparams or {}
     same = family.to_optax(Part(live.kind, settings, {}))
     if kind is None and same.kind in state.kind:
         kind = same.kind
     return kind, {**same.hyperparams, **(hyperparams or {})}
+
+
+def _check_kind(live: LiveTorch, state: OptimizerState) -> None:
+    if live.kind and live.kind not in state.kind:
+        raise UnsupportedError(
+            f"the optimizer is {live.kind}, and the state goes on with {', '.join(state.kind)}",
+            remedy="suggest_optimizer(state) gives one that does.",
+        )
 
 
 def _with_newcomers(state: OptimizerState, template: Template) -> OptimizerState:
@@ -144,7 +166,8 @@ def _with_newcomers(state: OptimizerState, template: Template) -> OptimizerState
         groups[0]["params"] = tuple(new)  # a rule that keeps nothing names nobody: it updates all
     elif new:
         notes = (*notes, f"{len(new):,} parameters are in no group of the optimizer: {', '.join(new[:4])}")
-    for group in groups:
+    is_home = state.home is not None and state.home.framework == state.framework
+    for group in groups if not is_home else ():
         group["params"] = tuple(sorted(group["params"], key=lambda name: order.get(name, len(order))))
     return dataclasses.replace(state, groups=tuple(groups), notes=notes)
 
@@ -173,8 +196,8 @@ def suggest_optimizer(
         UsageError, UnsupportedError: see `translate_optimizer`.
         MissingDependencyError: the framework is not installed.
     """
-    translated = translate_optimizer(state, framework or state.framework, kind=kind, hyperparams=hyperparams)
-    suggestion = suggestion_for(translated, schedule=schedule, clip=clip)
+    made = translate_optimizer(state, framework or state.framework, kind=kind, hyperparams=hyperparams)
+    suggestion = suggestion_for(made, schedule=schedule, clip=clip)
     if suggestion.framework == "torch" and model is None:
         return suggestion
     name = "torch" if suggestion.framework == "torch" else "flax"

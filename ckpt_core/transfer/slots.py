@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError
+from ckpt_core.families import Family
 from ckpt_core.framework import Template
 from ckpt_core.keypath import split_name
 from ckpt_core.optimizers import OptimizerState
-from ckpt_core.optimizers.translate import FROZEN
+from ckpt_core.optimizers.grouping import FROZEN
+from ckpt_core.optimizers.table import family_of
 from ckpt_core.transfer.binding import Step, bind
 from ckpt_core.transfer.ops import Cast, Filling, Op, Resize, Spread, Sum, Transpose
 from ckpt_core.transfer.plan import TransferPlan
@@ -19,15 +21,6 @@ from ckpt_core.view import nest
 from ckpt_core.writing import same_bytes
 
 __all__ = ["moved_arrays", "moved_state"]
-
-_SCALARS: Final = frozenset({"mu_product", "eta", "averaging_weight"})
-"""Slots that are one number for a parameter, whatever its shape."""
-
-_FACTORED: Final = frozenset({"v_row", "v_col"})
-"""Slots that keep a dimension of size 1 where they average: only the order of the axes can change."""
-
-_PER_TENSOR: Final = frozenset({"muon", "torch_muon", "adafactor", "torch_adafactor", "lamb"})
-"""Rules that look at a tensor as a whole: one cut in two, or two made one, is another rule."""
 
 _WHOLE: Final = (Transpose, Cast)
 
@@ -51,6 +44,7 @@ def moved_state(
     first = _first_names(sources)
     slots = state.flat_slots()
     held = {name for arrays in slots.values() for name in arrays}
+    family = family_of(state.kind[0], state.framework, state.hyperparams) if state.kind else None
     notes: list[str] = []
     moved: dict[str, list[tuple[tuple[str, ...], LazyArray]]] = {name: [] for name in slots}
     places: dict[str, list[str]] = {}
@@ -72,10 +66,10 @@ def moved_state(
                 f"{', '.join(step.targets)} is made of several arrays, and {', '.join(missing)} has no optimizer state",
                 remedy="Parameters that become one must have been trained alike.",
             )
-        notes += _check_rule(state, step)
+        notes += _check_rule(state.kind, family, step)
         for slot, arrays in slots.items():
             if all(name in arrays for name in origin):
-                made = _through(slot, step, tuple(arrays[name] for name in origin))
+                made = _through(slot, family, step, tuple(arrays[name] for name in origin))
                 moved[slot] += [
                     (split_name(n), a) for n, a in zip(step.targets, made, strict=True) if n not in tied
                 ]
@@ -128,13 +122,12 @@ def _first_names(sources: Mapping[str, LazyArray]) -> dict[str, str]:
     }
 
 
-def _check_rule(state: OptimizerState, step: Step) -> list[str]:
+def _check_rule(kind: tuple[str, ...], family: Family | None, step: Step) -> list[str]:
     """Refuse what a rule cannot follow, and note what it follows at another speed."""
-    rule = state.kind[0] if state.kind else ""
     ops = step.rule.ops
-    if rule in _PER_TENSOR and not all(isinstance(op, _WHOLE) for op in ops):
+    if family is not None and family.is_per_tensor and not all(isinstance(op, _WHOLE) for op in ops):
         raise UnsupportedError(
-            f"{rule} looks at each tensor as a whole, and {', '.join(step.sources)} becomes {', '.join(step.targets)} by {' | '.join(map(str, ops))}",
+            f"{kind[0]} looks at each tensor as a whole, and {', '.join(step.sources)} becomes {', '.join(step.targets)} by {' | '.join(map(str, ops))}",
             remedy="Transfer into a model that keeps these tensors whole, or leave the optimizer behind.",
         )
     if any(isinstance(op, Sum) for op in ops):
@@ -148,11 +141,13 @@ def _check_rule(state: OptimizerState, step: Step) -> list[str]:
     return []
 
 
-def _through(slot: str, step: Step, arrays: tuple[LazyArray, ...]) -> tuple[LazyArray, ...]:
-    if slot in _SCALARS:
+def _through(
+    slot: str, family: Family | None, step: Step, arrays: tuple[LazyArray, ...]
+) -> tuple[LazyArray, ...]:
+    if family is not None and slot in family.scalars:
         return _unchanged(slot, step, arrays)
     for op in step.rule.ops:
-        if slot in _FACTORED and not isinstance(op, _WHOLE):
+        if family is not None and slot in family.factored and not isinstance(op, _WHOLE):
             raise UnsupportedError(
                 f"{slot} of {', '.join(step.sources)} averages over an axis, which {op} changes"
             )

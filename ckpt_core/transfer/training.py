@@ -113,7 +113,7 @@ def training_of(
     build = _torch_tree if template.framework == "torch" else _flax_tree
     made = build(ckpt, tree, carried, averaged)
     key = "optimizer_state_dict" if template.framework == "torch" else "opt_state"
-    described = {} if template.framework == "torch" else {"optimizers": {key: describe(carried.state)}}
+    described = {"optimizers": {key: describe(carried.state)}}
     return Training(made, carried, described, tuple(dict.fromkeys(notes)))
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import DamagedFileError
+from ckpt_core.families import EMPTY, Call, Family, Keeps, OptaxRule, Part, TorchRule, chained, learning_rate
 from ckpt_core.hookspecs import hookimpl
 from ckpt_core.layers import Layer, line
 from ckpt_core.layouts import Layout, Leaves, Roles
@@ -100,3 +101,43 @@ def ckpt_core_layers() -> list[Layer]:
         line("proj.bias -> gate/bias value/bias", "split(axis=0, parts=2)"),
     )
     return [Layer("gated", torch=("GatedLinear",), flax=("GatedDense",), lines=lines)]
+
+
+class Signum(Family):
+    """`ckpt_npz_example_torch.Signum` and `optax.chain(trace, scale_by_sign, scale_by_learning_rate)`.
+
+    Both: m = momentum m + g; p = p - lr sign(m). Exact, torch's `sign_momentum` is `trace`.
+
+    Source: Bernstein et al., arXiv:1802.04434.
+    """
+
+    torch = (
+        TorchRule(
+            "signum",
+            "ckpt_npz_example_torch.Signum",
+            slots={"sign_momentum": "trace"},
+            defaults={"lr": 0.01, "momentum": 0.9},
+            has_step=False,
+        ),
+    )
+    trace = Keeps("optax.transforms._accumulation.TraceState", ("trace",))
+    optax = (OptaxRule("signum", defaults={"learning_rate": None, "momentum": 0.9}, keeps=(trace,)),)
+    functions = {"optax.scale_by_sign": lambda _: EMPTY}
+    names = {"lr": "learning_rate", "momentum": "momentum"}
+    takes_mask = False  # it has no weight decay
+
+    def to_optax(self, part: Part) -> Part:
+        return part.becoming("signum", self.in_optax(part))
+
+    def to_torch(self, part: Part) -> Part:
+        part = self.complete(part)
+        return part.becoming("signum", self.in_torch(part))
+
+    def optax_recipe(self, kind: str, hyperparams: Mapping[str, Any], mask: Call | None = None) -> Call:
+        momentum = Call("optax.trace", (), {"decay": hyperparams["momentum"]})
+        return chained(momentum, Call("optax.scale_by_sign"), learning_rate(hyperparams))
+
+
+@hookimpl
+def ckpt_core_optimizers() -> list[Family]:
+    return [Signum()]

@@ -228,3 +228,74 @@ print(resolve_config(sys.argv[1], rules="vit").facts["depth"])
     expected |= {"num_heads": 2, "head_dim": 4}
     assert first == f"('vit',) {expected} {{'dropout': 'it leaves no trace in the weights'}}"
     assert second == "3"
+
+
+def test_its_optimizer_is_read_carried_over_and_back(installed: Path, tmp_path: Path) -> None:
+    """A rule that neither framework has: inspected, trained on in the other framework, and home again."""
+    code = """
+import contextlib, io, json, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+import torch
+from ckpt_npz_example_torch import Signum
+from optimizers.crossing import InFlax, as_flax, deviation, save_torch, to_flax, to_torch
+from optimizers.worlds import mlp, precision, stepper, train_flax, train_torch
+from ckpt_core import open_checkpoint, suggest_optimizer
+from ckpt_core.cli.app import main
+
+folder = Path(sys.argv[1])
+with precision("float64"):
+    world = mlp()
+    model = world.torch_model()
+    optimizer = Signum(model.parameters(), lr=0.001)
+    train_torch(world, model, optimizer, 0, 20)
+    run = to_flax(world, folder, model, optimizer)
+    step = stepper(world, run.tx)
+    there = train_flax(world, step, run.state, 20, 100)
+    train_torch(world, model, optimizer, 20, 100)
+    print(deviation(there[0], as_flax(world, model)) < 1e-9)
+    known = {"optimizer_kind": "signum", "hyperparams": {"learning_rate": 0.001}}
+    back = to_torch(world, folder, InFlax(*there, run.tx), **known)
+    train_torch(world, back.model, back.optimizer, 120, 100)
+    train_torch(world, model, optimizer, 120, 100)
+    print(deviation(as_flax(world, back.model), as_flax(world, model)) < 1e-9, type(back.optimizer).__name__)
+    save_torch(folder / "a.pth", model, optimizer, 220)
+    with open_checkpoint(folder / "a.pth") as ckpt:
+        print(type(suggest_optimizer(ckpt.opt_state, model=model).live).__name__)
+        print(" ".join(suggest_optimizer(ckpt.opt_state, "optax").code.split()))
+    said = io.StringIO()
+    sys.argv = ["ckpt", "inspect", str(folder / "a.pth"), "--json"]
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        main()
+    state = json.loads(said.getvalue())["opt_state"]
+    print(state["kind"], state["hyperparams"], list(state["slots"]))
+"""
+    tests = Path(__file__).parents[1]
+    assert run(code, tmp_path, tests, plugins=installed).splitlines() == [
+        "True",
+        "True Signum",
+        "Signum",
+        "import optax tx = optax.chain("
+         "optax.trace(decay=0.9), optax.scale_by_sign(), optax.scale_by_learning_rate(0.001))",
+        "['signum'] {'lr': 0.001, 'momentum': 0.9} ['trace']",
+    ]
+
+
+def test_without_it_its_optimizer_is_of_an_unknown_rule(tmp_path: Path) -> None:
+    import torch
+
+    state = {"state": {0: {"sign_momentum": torch.ones(2)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+    torch.save({"model_state_dict": {"w": torch.ones(2)}, "optimizer_state_dict": state}, tmp_path / "a.pth")
+    code = """
+import sys
+from ckpt_core import CheckpointError, open_checkpoint, suggest_optimizer
+with open_checkpoint(sys.argv[1]) as ckpt:
+    print(ckpt.opt_state.kind, list(ckpt.opt_state.slots))
+    try:
+        suggest_optimizer(ckpt.opt_state, "optax")
+    except CheckpointError as error:
+        print(error)
+"""
+    kind, message = run(code, tmp_path / "a.pth").splitlines()[:2]
+    assert kind == "() ['sign_momentum']"
+    assert message == "the optimizer state is of no known rule, or of several at once"

@@ -11,6 +11,7 @@ import optax
 import pytest
 import torch
 from ckpt_flax.bridge import recipes
+from ckpt_flax.transforms import torch_clip_by_global_norm
 from optimizers.crossing import (
     InFlax,
     as_flax,
@@ -66,7 +67,7 @@ def crossed(world, folder, model, optimizer, scheduler, to="state.msgpack"):
     done = file_to_flax(world, folder / "from.pth", folder / to)
     run = load_flax(world, folder / to, recipes.build(done.suggestion.recipe))
     run = dataclasses.replace(run, carried=done.training.carried)
-    clip = recipes.transforms.torch_clip_by_global_norm(CLIP)
+    clip = torch_clip_by_global_norm(CLIP)
     return dataclasses.replace(
         run, tx=optax.chain(clip, run.tx), opt_state=(optax.EmptyState(), run.opt_state)
     )

@@ -9,7 +9,7 @@ from ckpt_core.arrays import ArraySpec
 from ckpt_core.framework import Filled, Filling, Framework, OptimizerTemplate, Template
 
 if TYPE_CHECKING:
-    from ckpt_core.optimizers.recipe import Call
+    from ckpt_core.families.recipe import Call
 
 __all__ = ["TorchFramework"]
 

@@ -6,73 +6,49 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import jax.numpy as jnp
-import optax
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError
-from ckpt_core.optimizers.recipe import Call, Name
+from ckpt_core.families.pieces import COMMON
+from ckpt_core.families.recipe import Call, Name, function_named
+from ckpt_core.optimizers.table import families
 from ckpt_core.tree import get, render_path
-from ckpt_flax.bridge import transforms
 from ckpt_flax.bridge.pytrees import skeleton_of
 
 __all__ = ["build", "live_state"]
 
-_SCHEDULES: Final = [
-    "constant_schedule",
-    "cosine_decay_schedule",
-    "exponential_decay",
-    "linear_schedule",
-    "piecewise_constant_schedule",
-    "polynomial_schedule",
-    "join_schedules",
-    "warmup_cosine_decay_schedule",
-]
-_FUNCTIONS: Final[Mapping[str, Any]] = {
-    **{
-        f"optax.{name}": vars(optax)[name]
-        for name in [
-            "adadelta",
-            "adagrad",
-            "adam",
-            "adamax",
-            "adamaxw",
-            "adamw",
-            "add_decayed_weights",
-            "amsgrad",
-            "chain",
-            "clip_by_global_norm",
-            "lion",
-            "multi_transform",
-            "nadam",
-            "nadamw",
-            "radam",
-            "rmsprop",
-            "rprop",
-            "scale",
-            "scale_by_learning_rate",
-            "scale_by_rms",
-            "scale_by_stddev",
-            "set_to_zero",
-            "sgd",
-            "trace",
-            *_SCHEDULES,
-        ]
-    },
-    **{f"ckpt_flax.transforms.{name}": vars(transforms)[name] for name in transforms.__all__},
-}
-"""What a recipe may call."""
+_OTHERS: Final = frozenset(
+    [f"optax.{name}" for name in ("chain", "multi_transform")]
+    + [
+        f"optax.{name}"
+        for name in (
+            "constant_schedule",
+            "cosine_decay_schedule",
+            "exponential_decay",
+            "linear_schedule",
+            "piecewise_constant_schedule",
+            "polynomial_schedule",
+            "join_schedules",
+            "warmup_cosine_decay_schedule",
+        )
+    ]
+    + [f"ckpt_flax.transforms.{name}" for name in ("every", "labels_by_name", "mask_by_name")]
+)
+"""What a recipe may call besides the rules of families: what arranges them, and schedules."""
+
+
+def _known() -> frozenset[str]:
+    return _OTHERS.union(COMMON, *(family.functions for family in families()))
 
 
 def build(recipe: Any) -> Any:
     """Make a recipe live.
 
     Raises:
-        UnsupportedError: it calls a function that is not in the table, or lacks a value for one of its names.
+        UnsupportedError: it calls a function that no family of rules knows, or lacks a value for one of its names.
     """
     if isinstance(recipe, Call):
-        function = _FUNCTIONS.get(recipe.function)
-        if function is None:
-            raise UnsupportedError(f"{recipe.function} is no optax function that recipes use")
+        function = function_named(recipe.function, _known())
         return function(
             *map(build, recipe.args), **{key: build(value) for key, value in recipe.kwargs.items()}
         )

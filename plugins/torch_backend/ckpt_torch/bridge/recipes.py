@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import torch
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.errors import UnsupportedError, UsageError
-from ckpt_core.optimizers.recipe import Call, Name
+from ckpt_core.errors import UsageError
+from ckpt_core.families.recipe import Call, Name, function_named
+from ckpt_core.optimizers.table import torch_rules
 from ckpt_core.tree import map_with_path
 from ckpt_torch.bridge.arrays import to_torch
-from ckpt_torch.bridge.rules import Lion
 
 __all__ = ["build", "load"]
-
-_FUNCTIONS: Final[Mapping[str, Any]] = {
-    **{
-        f"torch.optim.{name}": vars(torch.optim)[name]
-        for name in [
-            "SGD",
-            "Adam",
-            "AdamW",
-            "NAdam",
-            "RAdam",
-            "Adamax",
-            "RMSprop",
-            "Adagrad",
-            "Adadelta",
-            "Adafactor",
-            "Rprop",
-            "Muon",
-        ]
-        if name in vars(torch.optim)
-    },
-    "ckpt_torch.optim.Lion": Lion,
-}
-"""What a recipe may call."""
 
 
 def build(recipe: Call, model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -45,13 +22,9 @@ def build(recipe: Call, model: torch.nn.Module) -> torch.optim.Optimizer:
 
     Raises:
         UsageError: the model lacks a parameter that the recipe names.
-        UnsupportedError: the installed torch has no such optimizer.
+        UnsupportedError: the installed torch has no such optimizer, or no family of rules knows it.
     """
-    function = _FUNCTIONS.get(recipe.function)
-    if function is None:
-        raise UnsupportedError(
-            f"{recipe.function} is no optimizer of torch {torch.__version__} that recipes use"
-        )
+    function = function_named(recipe.function, {rule.function for rule in torch_rules()})
     named = {name.replace(".", "/"): param for name, param in model.named_parameters(remove_duplicate=False)}
 
     def live(value: Any) -> Any:

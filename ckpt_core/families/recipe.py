@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import importlib
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Call", "Name", "calls", "chained", "code", "imports"]
+from ckpt_core.errors import UnsupportedError
+
+__all__ = ["Call", "Name", "calls", "chained", "code", "function_named", "imports"]
 
 _WIDTH: Final = 100
 
@@ -16,7 +19,7 @@ class Call:
     """A call of a function of torch, of optax or of this project's plugins.
 
     Arguments:
-        function: its dotted name; only the names in the tables of `recipes_of` and of the bridges are ever called.
+        function: its dotted name; only names that families of rules declare are ever called.
         args: positional arguments: plain values, calls, names.
         kwargs: keyword arguments.
     """
@@ -43,6 +46,25 @@ def chained(*parts: Call | None) -> Call:
     """Return `optax.chain` of the parts that are there; of a single one, itself."""
     there = tuple(part for part in parts if part is not None)
     return there[0] if len(there) == 1 else Call("optax.chain", there)
+
+
+def function_named(name: str, known: Container[str]) -> Any:
+    """Return the function or class of a dotted name, importing its module.
+
+    Arguments:
+        name: the name.
+        known: the names that may be called: what is installed declares them, and no file.
+
+    Raises:
+        UnsupportedError: it is none of these, or the installed library does not have it.
+    """
+    module, _, attribute = name.rpartition(".")
+    if name not in known:
+        raise UnsupportedError(f"{name} is no function that recipes call")
+    try:
+        return vars(importlib.import_module(module))[attribute]
+    except (ImportError, KeyError):
+        raise UnsupportedError(f"what is installed has no {name}") from None
 
 
 def calls(recipe: Any) -> Iterator[Call]:

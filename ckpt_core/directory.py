@@ -22,7 +22,7 @@ from ckpt_core.errors import (
 from ckpt_core.layouts.members import is_beside, is_weights_file
 from ckpt_core.shards import SUFFIX, is_index, shard_files
 from ckpt_core.source import Source
-from ckpt_core.tree import Alias, KeyPath, map_with_path, walk
+from ckpt_core.tree import KeyPath, below, walk
 
 __all__ = ["DIRECTORY", "JSON", "Opened", "open_members"]
 
@@ -219,16 +219,9 @@ def _with_notes(opened: Opened, notes: tuple[str, ...]) -> Opened:
     return Opened(Stored(stored.tree, stored.attributes, (*stored.notes, *notes)), opened.format, opened.tied)
 
 
-def _below(name: str, tree: Any) -> Any:
-    """The tree as it is below its file's name: what stands elsewhere in it is found from the top."""
-    if not any(isinstance(node, Alias) for _, node in walk(tree)):
-        return tree
-    return map_with_path(lambda _, leaf: Alias((name, *leaf.path)) if isinstance(leaf, Alias) else leaf, tree)
-
-
 def _as_tree(found: Mapping[str, Opened], notes: tuple[str, ...]) -> Opened:
     tree = {
-        name: opened.stored.tree if opened.format == JSON else _below(name, opened.stored.tree)
+        name: opened.stored.tree if opened.format == JSON else below(opened.stored.tree, (name,))
         for name, opened in found.items()
     }
     attributes = {

@@ -96,6 +96,8 @@ class Filling:
         state: torch: the state dict to load, with LazyArrays; Flax: the array or number for each slot of the
             optimizer's template; None where there is nothing to load.
         extra: the free-form states of torch modules as they were saved, by name.
+        scheduler: the live scheduler, or None.
+        scheduler_state: what it loads, as it was saved.
         device: where the filled model goes: a device of the framework or its name, "auto", or None to stay.
         sharding: a sharding of the framework, or a tree of them, instead.
         mode: "eval" or "train", for models that have modes; None for the default.
@@ -106,6 +108,8 @@ class Filling:
     optimizer: Any = None
     state: Any = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Any = None
+    scheduler_state: Any = None
     device: Any = None
     sharding: Any = None
     mode: str | None = None
@@ -143,7 +147,7 @@ class Framework(abc.ABC):
 
     @abc.abstractmethod
     def owns(self, value: object) -> bool:
-        """Say whether a value is an object of this framework (a model, its class, an optimizer, an array)."""
+        """Say whether a value is an object of this framework: a model, its class, an optimizer, an array, ..."""
 
     @abc.abstractmethod
     def spec(self, value: object) -> ArraySpec | None:
@@ -168,6 +172,14 @@ class Framework(abc.ABC):
     @abc.abstractmethod
     def optimizer_state(self, optimizer: object) -> Any:
         """Return the tree that a checkpoint of the optimizer holds, its live arrays as LazyArrays."""
+
+    @abc.abstractmethod
+    def scheduler_state(self, scheduler: object) -> Any:
+        """Return the tree that a checkpoint of a learning-rate scheduler, or of a gradient scaler, holds.
+
+        Raises:
+            UsageError: it is none of this framework's.
+        """
 
     @abc.abstractmethod
     def build_optimizer(self, recipe: Call, model: object) -> Any:

@@ -48,7 +48,7 @@ def save_checkpoint(
         epoch: the last completed epoch, as the script counts; 3.5 in the middle of the one after 3.
         metrics: numbers by name.
         config: hyperparameters: a mapping, dataclass or Namespace; what is no plain value is saved as text.
-        scheduler, scaler: their `state_dict()`.
+        scheduler, scaler: a torch scheduler and gradient scaler, or their `state_dict()`.
         rng: states of random generators, as a tree.
         extra: further entries, at the top.
         to: the target format; without it the suffix of `path` decides.
@@ -62,7 +62,7 @@ def save_checkpoint(
         What was written, with what is carried in metadata and what is lost.
 
     Raises:
-        UsageError: the model is a class or has no values; a scheduler is given as an object.
+        UsageError: the model is a class or has no values; a scheduler is an object of no framework.
         TargetError: the target exists and `force` is not set, or cannot be written.
 
     Example:

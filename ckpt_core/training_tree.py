@@ -17,6 +17,7 @@ from ckpt_core.framework import Framework
 from ckpt_core.live import tree_of
 from ckpt_core.plainly import as_plain
 from ckpt_core.registry import registry
+from ckpt_core.tree import below
 
 __all__ = ["Training", "framework_name", "plain_config", "training_tree"]
 
@@ -64,7 +65,7 @@ def training_tree(training: Training) -> Any:
     functions.
 
     Raises:
-        UsageError: it is a class, or has no values; or a scheduler is given as an object.
+        UsageError: it is a class, or has no values; or a scheduler is an object of no framework.
     """
     framework = _framework_of(training.model)
     if framework is not None and _is_live_model(training.model, framework):
@@ -76,7 +77,7 @@ def training_tree(training: Training) -> Any:
     optimizer = None if training.optimizer is None else _optimizer(framework, training.optimizer)
     shared = {
         "epoch": _number(training.epoch),
-        "metrics": None if training.metrics is None else as_plain(tree_of(dict(training.metrics))),
+        "metrics": None if training.metrics is None else _plain_metrics(training.metrics),
         "config": None if training.config is None else plain_config(training.config),
     }
     states = {
@@ -97,12 +98,13 @@ def training_tree(training: Training) -> Any:
             "config": shared["config"],
             "rng": states["rng"],
         }
-        return {**_present(tree), **extra, "timestamp": time.time()}
+        placed = {key: below(value, (key,)) for key, value in _present(tree).items()}
+        return {**placed, **extra, "timestamp": time.time()}
     state = _flax_state(weights, optimizer, training.step)
     return {
         "state": state,
         "metadata": _present(shared),
-        **_present(states),
+        **{key: below(value, (key,)) for key, value in _present(states).items()},
         **extra,
         "timestamp": time.time(),
     }
@@ -111,18 +113,26 @@ def training_tree(training: Training) -> Any:
 def _flax_state(weights: Any, optimizer: Any, step: int | None) -> dict[str, Any]:
     """The state of a run: collections of variables or the fields of a TrainState, the optimizer, the step."""
     has_collections = isinstance(weights, Mapping) and "params" in weights
-    state = dict(weights) if has_collections else {"params": weights}
-    if isinstance(optimizer, Mapping) and set(optimizer) == {
-        "opt_state",
-        "step",
-    }:  # an nnx.Optimizer counts itself
+    if has_collections:
+        state = dict(below(weights, ("state",)))
+    else:
+        state = {"params": below(weights, ("state", "params"))}
+    if isinstance(optimizer, Mapping) and set(optimizer) == {"opt_state", "step"}:
+        # An nnx.Optimizer counts itself.
         step = optimizer["step"] if step is None else step
-        optimizer = optimizer["opt_state"]
+        optimizer = below(optimizer, ("state",))["opt_state"]
+    elif optimizer is not None:
+        optimizer = below(optimizer, ("state", "opt_state"))
     if optimizer is not None:
         state["opt_state"] = optimizer
     if step is not None:
         state["step"] = _number(step)
     return state
+
+
+def _plain_metrics(metrics: Mapping[str, Any]) -> Any:
+    tree = tree_of(dict(metrics))
+    return as_plain(tree, tree)
 
 
 def _is_live_model(value: Any, framework: Framework) -> bool:
@@ -183,8 +193,11 @@ def _optimizer(framework: Framework | None, optimizer: Any) -> Any:
 def _state(value: Any, name: str) -> Any:
     if value is None or isinstance(value, (Mapping, list, tuple)):
         return None if value is None else tree_of(value)
+    for _, framework in registry().frameworks:
+        if framework.owns(value):
+            return framework.scheduler_state(value)
     raise UsageError(
-        f"{name} is a live {type(value).__name__}; what is saved is its state",
+        f"{name} is a {type(value).__name__}, and no state of one",
         remedy=f"Pass {name}={name}.state_dict().",
     )
 

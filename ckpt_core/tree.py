@@ -23,6 +23,7 @@ __all__ = [
     "KeyPath",
     "Part",
     "Record",
+    "below",
     "children",
     "flatten",
     "get",
@@ -274,6 +275,15 @@ def unshare(tree: Tree) -> Tree:
             raise LimitError(f"nested deeper than {MAX_DEPTH} levels", place=render_path(path[:4]) + "/...")
         stack.extend([((*path, key), child) for key, child in reversed(pairs)])
     return _with_aliases(tree, first) if shared else tree
+
+
+def below(tree: Tree, path: KeyPath) -> Tree:
+    """Return a tree as it is at a path of another: what stands elsewhere in it is found from that one's top."""
+    if not any(isinstance(node, Alias) for _, node in walk(tree)):
+        return tree
+    return map_with_path(
+        lambda _, leaf: Alias((*path, *leaf.path)) if isinstance(leaf, Alias) else leaf, tree
+    )
 
 
 def _is_plain_tuple(node: Tree) -> bool:

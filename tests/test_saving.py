@@ -22,6 +22,7 @@ from flax.training.train_state import TrainState
 
 from ckpt_core import open_checkpoint, save_checkpoint
 from ckpt_core.errors import UsageError
+from ckpt_core.plainly import as_plain
 
 
 def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
@@ -202,13 +203,32 @@ def test_the_middle_of_an_epoch_is_a_fraction(tmp_path) -> None:
     assert torch.load(tmp_path / "a.pth", weights_only=True)["epoch"] == 3.5
 
 
+def test_what_stands_in_several_places_is_found_wherever_it_is_put(tmp_path) -> None:
+    model, _, _ = trained()
+    shared = {"values": [1, 2, 3]}
+    twice = {"one": shared, "other": shared}
+    group = {"lr": 0.1, "betas": shared["values"], "again": shared["values"], "params": [0]}
+    parts = {
+        "optimizer": {"state": {}, "param_groups": [group]}, "scheduler": twice, "scaler": twice, "rng": twice,
+        "metrics": twice, "config": twice, "extra": {"more": twice},
+    }  # fmt: skip
+    save_checkpoint(tmp_path / "a.pth", model, **parts)
+    saved = torch.load(tmp_path / "a.pth", weights_only=True)
+    assert saved["optimizer_state_dict"]["param_groups"][0] == group
+    for key in ("scheduler_state_dict", "scaler", "rng", "metrics", "config", "more"):
+        assert saved[key] == twice, key
+    variables = {"params": {"w": jnp.ones(3)}}
+    save_checkpoint(tmp_path / "a.pkl", variables, **{**parts, "optimizer": [twice, twice]})
+    with open_checkpoint(tmp_path / "a.pkl") as ckpt:
+        named = {"scheduler": ckpt.tree["scheduler"], "rng": ckpt.tree["rng"], "more": ckpt.tree["more"]}
+        for key, node in (*named.items(), ("opt_state", ckpt.tree["state"]["opt_state"])):
+            assert as_plain(node, ckpt.tree) == ([twice, twice] if key == "opt_state" else twice), key
+        assert ckpt.metrics == ckpt.config == twice
+
+
 def test_what_cannot_be_meant_is_refused(tmp_path) -> None:
-    model, optimizer, scheduler = trained()
-    with pytest.raises(
-        UsageError, match=r"(?s)scheduler is a live StepLR.*scheduler=scheduler.state_dict\(\)"
-    ):
-        save_checkpoint(tmp_path / "a.pth", model, optimizer, scheduler=scheduler)
-    with pytest.raises(UsageError, match="a StepLR is no torch optimizer"):
+    model, _, scheduler = trained()
+    with pytest.raises(UsageError, match=r"a torch\.optim\.lr_scheduler\.StepLR is no torch optimizer"):
         save_checkpoint(tmp_path / "a.pth", model, scheduler)
     with pytest.raises(UsageError, match="is a class, not a model"):
         save_checkpoint(tmp_path / "a.pth", torch.nn.Linear, epoch=1)

@@ -88,8 +88,8 @@ def counting_of(
     """
     told = entry.progress
     if told is not None and told.epochs is not None:
-        first = told.first if first_epoch is None else first_epoch
-        return Counting(first, told.epochs, told.batches, f"{entry.layout} counts what is done")
+        number = told.first if first_epoch is None else first_epoch
+        return Counting(number, told.epochs, told.batches, f"{entry.layout} counts what is done")
     steps = steps_per_epoch or steps_per_epoch_of([entry, *others])
     first, reason = _first(entry, others, first_epoch, steps)
     is_assumed = first is None

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
 from ckpt_core.extra_state import extra_states
 from ckpt_core.framework import OptimizerTemplate, Template
+from ckpt_core.keypath import join_name
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import matches
-from ckpt_core.tree import Record, walk
+from ckpt_core.tree import Record, get, walk
 from ckpt_core.validation.asked import Asked
 from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key, optional_names
 from ckpt_core.validation.names import without_prefix
@@ -22,6 +23,8 @@ from ckpt_core.validation.report import Problem, ValidationReport
 from ckpt_core.validation.ties import tied_problems
 
 __all__ = ["Match", "match", "match_all"]
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def match_all(
     *,
     optimizer_name: str | None = None,
     reads_ties: bool = False,
+    more: Sequence[Problem] = (),
 ) -> tuple[Match, OptimizerMatch | None]:
     """Compare the weights, and the state of the optimizer where one is wanted, in one report.
 
@@ -68,6 +72,7 @@ def match_all(
         wanted: what its optimizer expects, or None.
         asked: what to let through.
         optimizer_name: which of several saved optimizers is meant.
+        more: problems that were found elsewhere, for the same report.
         reads_ties: whether to read arrays that are tied in the model and two in the checkpoint, and compare them.
     """
     found = match(ckpt, template, asked)
@@ -81,6 +86,7 @@ def match_all(
         renamed = without_prefix(extra, _prefix(asked.strip_prefix))
         extra = {renamed.get(name, name): state for name, state in extra.items()}
     more = (
+        *more,
         *_extra_problems(template, extra),
         *(tied_problems(template, found.sources) if reads_ties else ()),
         *(loaded.problems if loaded else ()),
@@ -117,12 +123,12 @@ def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Pro
         asked: what to let through.
         more: problems that were found elsewhere (the optimizer's), for the same report.
     """
-    held = found_by_key(ckpt)
+    expected = expected_by_key(template)
+    held = _below_own_key(ckpt, found_by_key(ckpt), expected)
     arrays = {name: array for name, (array, _) in held.items()}
     if asked.strip_prefix:
         arrays = _stripped(arrays, asked.strip_prefix)
     found = {name: array.spec for name, array in arrays.items()}
-    expected = expected_by_key(template)
     optional = optional_names(template, found)
     roles = {name: role for name, (_, role) in held.items()}
     comparison = compared(found, expected, optional.values(), roles)
@@ -143,6 +149,25 @@ def match(ckpt: Checkpoint, template: Template, asked: Asked, more: Sequence[Pro
     if problems:
         report = explained(report, ckpt, template, found, expected, asked)
     return Match(report, sources, {**expected, **found, **{problem.name: None for problem in more}})
+
+
+def _below_own_key(
+    ckpt: Checkpoint, held: Mapping[str, Value], expected: Collection[str]
+) -> Mapping[str, Value]:
+    """The weights below the key that holds all of them, where that is no key of the file but a part of the model.
+
+    Nested, `{'net': ...}` can be a model's weights under a word for them, or those of a model that has one part,
+    `net`. The file does not say which, and the model does.
+    """
+    places = ckpt.roles.params
+    path = places[0] if len(places) == 1 and isinstance(places[0], tuple) else ()
+    node = get(ckpt.tree, path)
+    if not path or not isinstance(node, Mapping) or any("." in str(key) for key in node):
+        return held
+    if any(name in held for name in expected):
+        return held
+    below = {join_name((str(path[-1]),)) + f"/{name}": value for name, value in held.items()}
+    return below if any(name in below for name in expected) else held
 
 
 def _stripped(arrays: Mapping[str, LazyArray], prefix: str) -> dict[str, LazyArray]:

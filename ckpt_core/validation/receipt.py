@@ -23,6 +23,7 @@ class Restored:
         model: the model: the one that was passed where it can be changed (torch, NNX), else a new one.
         optimizer: likewise; None where none was passed.
         with_optimizer: whether an optimizer's state was restored, that of a TrainState included.
+        with_scheduler: whether a scheduler's state was restored.
         path: the checkpoint.
         chosen: how it was chosen, as a clause.
         step, epoch, time, metrics: as the checkpoint has them; the time of the file where none is saved.
@@ -41,6 +42,7 @@ class Restored:
     model: Any = field(repr=False)
     optimizer: Any = field(repr=False)
     with_optimizer: bool
+    with_scheduler: bool
     path: str
     chosen: str
     step: int | None
@@ -97,6 +99,7 @@ class Restored:
             ),
             ("filled", f"{arrays_text(self.report.matched)}, {size_text(self.nbytes)}"),
             ("optimizer", "restored" if self.with_optimizer else "not restored"),
+            *([("scheduler", "restored")] if self.with_scheduler else []),
             ("device", self.device),
         ]
         if waived:

@@ -59,6 +59,10 @@ def remedies_for(
         ways.append(
             "restore(..., partial=['optimizer/**']) takes the weights, and leaves the optimizer fresh"
         )
+    if "scheduler" in kinds:
+        ways.append(
+            "leave scheduler= out, or make the scheduler as it was made then (ckpt.schedulers has its settings)"
+        )
     return tuple(ways)
 
 

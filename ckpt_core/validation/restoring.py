@@ -17,6 +17,7 @@ from ckpt_core.validation.choosing import opened
 from ckpt_core.validation.matching import Match, match_all
 from ckpt_core.validation.owners import framework_for
 from ckpt_core.validation.receipt import Restored
+from ckpt_core.validation.schedulers import match_scheduler, saved_schedulers
 from ckpt_core.validation.siblings import fitting_siblings
 
 __all__ = ["restore"]
@@ -28,6 +29,7 @@ def restore(
     ckpt: Checkpoint | str | os.PathLike[str],
     model: Any,
     optimizer: Any = None,
+    scheduler: Any = None,
     *,
     device: Any = None,
     sharding: Any = None,
@@ -37,9 +39,10 @@ def restore(
     strip_prefix: str | None = None,
     weights: str | None = None,
     optimizer_name: str | None = None,
+    scheduler_name: str | None = None,
     rules: Rules = None,
 ) -> Restored:
-    """Fill a live model, and its optimizer, exactly as they were saved: all of both, or a raised report.
+    """Fill a live model, its optimizer and its scheduler exactly as they were saved: all, or a raised report.
 
     Everything is compared first, then read to the CPU, and only then put in place; what fails on the way leaves
     the model as it was. On the CPU that costs the bytes of the weights once more while it lasts.
@@ -51,6 +54,7 @@ def restore(
             is filled in place. `jax.eval_shape` of any of the last three will do.
         optimizer: a torch optimizer, an `nnx.Optimizer`, or the state of an optax optimizer. A TrainState has its
             own with it.
+        scheduler: a torch scheduler of that optimizer. A schedule of optax is counted in the optimizer's state.
         device: where the filled model goes ("cuda", "gpu:1", a device of the framework); "auto" takes an
             accelerator when there is one; by default everything stays where it is.
         sharding: for jax: a sharding, or a tree of them like the model.
@@ -61,7 +65,7 @@ def restore(
         dtypes: "exact", "widen" or "cast", as for `validate`.
         strip_prefix: first segments to take off the checkpoint's names ("module").
         weights: which copy of the weights is meant, where `ckpt` is a path ("ema").
-        optimizer_name: which of several saved optimizers is meant.
+        optimizer_name, scheduler_name: which of several saved optimizers, or schedulers, is meant.
         rules: shape rules of this model, for the likely fields in a report.
 
     Returns:
@@ -83,14 +87,34 @@ def restore(
     template = framework.template(model)
     with opened(ckpt, weights) as (own, chosen):
         wanted = framework.optimizer_template(model, optimizer)
+        schedule = None
+        if scheduler is not None:
+            schedule = match_scheduler(own, framework.scheduler_state(scheduler), scheduler_name)
         found, loaded = match_all(
-            own, template, wanted, asked, optimizer_name=optimizer_name, reads_ties=True
+            own,
+            template,
+            wanted,
+            asked,
+            optimizer_name=optimizer_name,
+            reads_ties=True,
+            more=() if schedule is None else schedule.problems,
         )
         if not found.report.ok:
             siblings = fitting_siblings(own.path, template)
             replace(found.report, siblings=siblings).raise_if_failed()
         state = None if loaded is None else loaded.state
-        filling = Filling(model, found.sources, optimizer, state, found.extra, device, sharding, mode)
+        filling = Filling(
+            model,
+            found.sources,
+            optimizer,
+            state,
+            found.extra,
+            scheduler=None if schedule is None or schedule.state is None else scheduler,
+            scheduler_state=None if schedule is None else schedule.state,
+            device=device,
+            sharding=sharding,
+            mode=mode,
+        )
         filled = framework.fill(filling)
         return _receipt(own, chosen, template, found, filling, filled)
 
@@ -106,6 +130,7 @@ def _receipt(
         filled.model,
         filled.optimizer,
         has_optimizer,
+        filling.scheduler is not None,
         ckpt.path or "a checkpoint in memory",
         chosen,
         ckpt.step,
@@ -122,7 +147,7 @@ def _receipt(
         filled.hint,
         tuple((slot.name, slot.spec.shape, slot.spec.dtype) for slot in template.slots[:_FIRST]),
         found.report,
-        tuple(_next_steps(ckpt, filled, has_optimizer)),
+        tuple(_next_steps(ckpt, filled, has_optimizer, filling.scheduler is not None)),
     )
 
 
@@ -148,14 +173,15 @@ def _learning_rate(ckpt: Checkpoint) -> float | None:
     return None
 
 
-def _next_steps(ckpt: Checkpoint, filled: Filled, has_optimizer: bool) -> Iterable[str]:
+def _next_steps(ckpt: Checkpoint, filled: Filled, has_optimizer: bool, has_scheduler: bool) -> Iterable[str]:
     if has_optimizer:
         if ckpt.epoch is not None:
             yield f"training goes on after epoch {ckpt.epoch}"
         elif ckpt.step is not None:
             yield f"training goes on after step {ckpt.step}"
-        if ckpt.schedulers:
-            yield f"the schedulers are still to be loaded: {', '.join(ckpt.schedulers)} (ckpt.schedulers)"
+        if ckpt.schedulers and not has_scheduler:
+            names = ", ".join(saved_schedulers(ckpt))
+            yield f"still to be loaded: {names}: restore(ckpt, model, optimizer, scheduler), or ckpt.schedulers"
         return
     if filled.mode == "eval":
         yield "ready for inference"

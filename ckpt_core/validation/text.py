@@ -25,6 +25,7 @@ _KINDS: Final = {
     "unexpected": "unexpected",
     "tied": "tied in the model alone",
     "optimizer": "in the optimizer",
+    "scheduler": "in the scheduler",
 }
 """The kinds of problems in the order in which they are shown, and how they are counted."""
 

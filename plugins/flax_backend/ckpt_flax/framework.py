@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ckpt_core.arrays import ArraySpec
+from ckpt_core.errors import UsageError
 from ckpt_core.framework import Filled, Filling, Framework, OptimizerTemplate, Template
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class FlaxFramework(Framework):
         from ckpt_flax.bridge import models
 
         return models.optimizer_state(optimizer)
+
+    def scheduler_state(self, scheduler: object) -> Any:
+        raise UsageError(
+            "a schedule of optax keeps no state of its own",
+            remedy="The optimizer's state counts its steps, and is saved and restored with it.",
+        )
 
     def build_optimizer(self, recipe: Call, model: object) -> Any:
         from ckpt_flax.bridge import recipes

@@ -48,6 +48,11 @@ class TorchFramework(Framework):
 
         return models.optimizer_state(optimizer)
 
+    def scheduler_state(self, scheduler: object) -> Any:
+        from ckpt_torch.bridge import schedulers
+
+        return schedulers.state(scheduler)
+
     def build_optimizer(self, recipe: Call, model: object) -> Any:
         from ckpt_torch.bridge import recipes
 

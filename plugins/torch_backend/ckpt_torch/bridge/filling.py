@@ -47,7 +47,9 @@ def fill(filling: Filling) -> Filled:
     kind = _Loading if _loads_itself(module, live) else _Exchange
     if any(live[name].is_meta for name in wanted):
         kind = _Assignment
-    changes = [kind(module, live, _staged(live, wanted)), _ExtraStates(module, filling.extra)]
+    changes: list[_Change] = [kind(module, live, _staged(live, wanted)), _ExtraStates(module, filling.extra)]
+    if filling.scheduler is not None:
+        changes.append(_Schedule(filling.scheduler, filling.scheduler_state))
     try:
         for change in changes:
             change.apply()
@@ -179,6 +181,21 @@ class _ExtraStates(_Change):
     def undo(self) -> None:
         for part, state in self._old.items():
             part.set_extra_state(state)
+
+
+class _Schedule(_Change):
+    """The state of a scheduler, which is small and touches nothing else."""
+
+    def __init__(self, scheduler: Any, state: Any) -> None:
+        self._scheduler = scheduler
+        self._new = to_torch_tree(plain(state))
+        self._old = copy.deepcopy(scheduler.state_dict())
+
+    def apply(self) -> None:
+        self._scheduler.load_state_dict(self._new)
+
+    def undo(self) -> None:
+        self._scheduler.load_state_dict(self._old)
 
 
 def _loads_itself(module: torch.nn.Module, live: Tensors) -> bool:

@@ -17,6 +17,7 @@ from ckpt_core.keypath import join_name
 from ckpt_core.live import tree_of
 from ckpt_core.slots import abstract, slots_of
 from ckpt_core.storage import AbstractStorage
+from ckpt_torch.bridge import schedulers
 from ckpt_torch.bridge.arrays import neutral_dtype
 from ckpt_torch.bridge.layers import layers_of
 
@@ -32,11 +33,11 @@ __all__ = [
     "template",
 ]
 
-_KINDS = (torch.nn.Module, torch.optim.Optimizer, torch.Tensor)
+_KINDS = (torch.nn.Module, torch.optim.Optimizer, torch.Tensor, *schedulers.KINDS)
 
 
 def owns(value: object) -> bool:
-    """Say whether a value is a module, an optimizer or a tensor, or the class of one."""
+    """Say whether a value is a module, an optimizer, a scheduler or a tensor, or the class of one."""
     return isinstance(value, _KINDS) or (inspect.isclass(value) and issubclass(value, _KINDS))
 
 

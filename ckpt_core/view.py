@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from ckpt_core.arrays import LazyArray
+from ckpt_core.collector import paused_collector
 from ckpt_core.errors import LimitError
 from ckpt_core.layouts.base import Leaves, Place
 from ckpt_core.layouts.values import array_of, is_module
@@ -25,6 +26,11 @@ _MAX_UNFOLDED: Final = 200_000
 
 _Trail: TypeAlias = "tuple[Any, _Trail] | None"
 """The containers around a node, from the inside out."""
+
+_STATISTICS: Final = frozenset({"mean", "var"})
+_AFFINE: Final = frozenset({"scale", "bias"})
+_STREAM: Final = frozenset({"count", "key"})
+"""Names of arrays that one module of Flax has beside each other (`flax/nnx/nn/normalization.py`, `nnx/rnglib.py`)."""
 
 _LEAF_SEGMENTS: Final = frozenset({"value", "_raw_value"})
 """A last segment that only wraps the array (NNX states, and those that were pickled)."""
@@ -71,6 +77,7 @@ class Nested(dict[str, Any]):
         }
 
 
+@paused_collector()
 def nest(pairs: Iterable[tuple[tuple[str, ...], LazyArray]]) -> Nested:
     """Nest (segments, array) pairs; where one name is the beginning of another, the rest stays dotted."""
     root = Nested()
@@ -92,6 +99,7 @@ def nest(pairs: Iterable[tuple[tuple[str, ...], LazyArray]]) -> Nested:
     return root
 
 
+@paused_collector()
 def named_weights(
     tree: Any,
     places: Iterable[Place],
@@ -123,7 +131,8 @@ def named_weights(
         prefix = (str(place[depth]),) if len(subtrees) > 1 and place else ()
         for segments, array, buffer in found:
             weights.append(((*prefix, *segments), array, buffer if is_buffer is None else is_buffer))
-    return _unwrapped(weights)
+    bare = _unwrapped(weights)
+    return _with_flax_buffers(bare, is_nnx=bare is not weights) if is_buffer is None else bare
 
 
 def _telling_depth(paths: list[KeyPath]) -> int:
@@ -291,3 +300,34 @@ def _wrapper_at(segments: tuple[str, ...]) -> int:
     if len(segments) > 1 and segments[-1] in _LEAF_SEGMENTS:
         return -1
     return -2 if len(segments) > 2 and segments[-1] == "data" and segments[-2] in _LEAF_SEGMENTS else 0
+
+
+def _with_flax_buffers(weights: Weights, is_nnx: bool) -> Weights:
+    """Mark what Flax's own modules keep beside their parameters, in files that name no collections or types.
+
+    A normalisation's running mean and variance are told by standing beside a scale or a bias of their shape (in a
+    file that is NNX's for sure, also alone); the count and the key of a random stream by standing beside one another.
+    """
+    if not any(segments[-1] in ("var", "count") for segments, _, _ in weights):
+        return weights
+    modules: dict[tuple[str, ...], dict[str, LazyArray]] = {}
+    for segments, array, _ in weights:
+        is_key = segments[-1] == "data" and segments[-2:-1] == ("key",)
+        *above, last = segments[:-1] if is_key else segments
+        modules.setdefault(tuple(above), {})[last] = array
+    buffers = {(*path, name) for path, arrays in modules.items() for name in _flax_buffers(arrays, is_nnx)}
+    return [
+        (segments, array, is_buffer or segments in buffers or segments[:-1] in buffers)
+        for segments, array, is_buffer in weights
+    ]
+
+
+def _flax_buffers(arrays: Mapping[str, LazyArray], is_nnx: bool) -> Collection[str]:
+    """Which of the arrays that stand beside each other are no parameters."""
+    names = arrays.keys()
+    if names == _STREAM and all(array.dtype == "uint32" for array in arrays.values()):
+        return _STREAM
+    is_normalisation = names >= _STATISTICS and names <= _STATISTICS | _AFFINE
+    is_told = is_nnx or len(names) > len(_STATISTICS)
+    is_one_size = len({array.shape for array in arrays.values()}) == 1
+    return _STATISTICS if is_normalisation and is_told and is_one_size else ()

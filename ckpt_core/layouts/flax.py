@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.layouts.base import Layout, Leaves, Parts, Roles, below, merged
+from ckpt_core.layouts.base import Layout, Parts, Roles, below, merged
 from ckpt_core.layouts.parts import only, present, without
-from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling
+from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling, spelled_role
 from ckpt_core.layouts.values import is_module, is_random_key, is_state_dict, is_weights
-from ckpt_core.tree import Index, KeyPath, children
+from ckpt_core.tree import children
 
 __all__ = ["Items", "NnxState", "TrainState", "Variables"]
 
@@ -57,65 +57,38 @@ class Variables(Layout):
 
 
 class NnxState(Layout):
-    """An `nnx.State`: nested by module, with each array below a last key `value`.
-
-    The file names no types of variables. The running mean and variance of a normalisation, and the count and
-    key of a random stream, are told by standing beside one another.
-    """
+    """An `nnx.State`: nested by module, with each array below a last key `value`."""
 
     name = "nnx_state"
     describes = "an nnx.State: nested by module, each array below a last key 'value'"
     is_general = True
 
     def recognise(self, tree: Any) -> Roles | None:
-        if not isinstance(tree, Mapping) or is_module(tree) or not tree:
+        if not isinstance(tree, Mapping) or is_module(tree) or not tree or not _is_state(tree):
             return None
-        buffers: dict[tuple[str, ...], KeyPath] = {}
-        found = False
-        for path, node in _variables(tree):
-            if path is None:
-                return None
-            found = True
-            if path[-1] in _buffer_names(node):
-                buffers.update(_array_paths((*path, "value"), node[path[-1]]["value"]))
-        if not found:
-            return None
-        return Roles(params=((),), buffers=(Leaves(buffers),) if buffers else ())
+        roles = [spelled_role(key, value) if isinstance(key, str) else None for key, value in tree.items()]
+        if "opt_states" in roles or set(roles) == {"params"}:
+            return None  # several states, or one below a key for a model's weights
+        return Roles(params=((),))
 
 
-def _variables(tree: Mapping[Any, Any]) -> Iterator[tuple[KeyPath | None, Mapping[Any, Any]]]:
-    """Yield (path, module) of every variable, or None where something stands that is none."""
-    stack: list[tuple[KeyPath, Mapping[Any, Any]]] = [((), tree)]
+def _is_state(tree: Mapping[Any, Any]) -> bool:
+    """Say whether there is an array below a last key `value` in every place, and nothing else anywhere."""
+    stack: list[Mapping[Any, Any]] = [tree]
+    found = False
     while stack:
-        prefix, module = stack.pop()
-        inner = []
-        for key, child in children(module) or []:
+        for key, child in children(stack.pop()) or []:
             if not isinstance(child, Mapping) or not isinstance(key, (str, int)):
-                yield None, module
-                return
+                return False
             if list(child) == ["value"] and _is_value(child["value"]):
-                yield (*prefix, key), module
+                found = True
             else:
-                inner.append(((*prefix, key), child))
-        stack.extend(reversed(inner))
+                stack.append(child)
+    return found
 
 
 def _is_value(node: Any) -> bool:
     return isinstance(node, LazyArray) or is_random_key(node)
-
-
-def _buffer_names(module: Mapping[Any, Any]) -> frozenset[str]:
-    if {"mean", "var"} <= module.keys() and ({"scale", "bias"} & module.keys() or len(module) == 2):
-        return frozenset({"mean", "var"})
-    if module.keys() == {"count", "key"}:
-        return frozenset({"count", "key"})
-    return frozenset()
-
-
-def _array_paths(path: KeyPath, node: Any) -> dict[tuple[str, ...], KeyPath]:
-    """The arrays of one variable under the names that the neutral view gives them."""
-    names = tuple(str(int(key)) if isinstance(key, Index) else str(key) for key in path[:-1])
-    return {names: path} if isinstance(node, LazyArray) else {(*names, "data"): (*path, "data")}
 
 
 class Items(Layout):

@@ -26,6 +26,7 @@ __all__ = [
     "is_scalar",
     "is_scripted",
     "is_state_dict",
+    "is_streams",
     "is_weights",
     "number",
 ]
@@ -124,6 +125,15 @@ def is_random_key(node: Any) -> bool:
         and set(node) == {"impl", "data"}
         and isinstance(node["impl"], str)
         and isinstance(node["data"], LazyArray)
+    )
+
+
+def is_streams(node: Any) -> bool:
+    """Say whether it is NNX's random streams: by name, the count of keys drawn beside the key."""
+    return (
+        isinstance(node, Mapping)
+        and bool(node)
+        and all(isinstance(stream, Mapping) and stream.keys() == {"count", "key"} for stream in node.values())
     )
 
 

@@ -62,8 +62,10 @@ def match_optimizer(
         what = f"{template.kind or 'an optimizer'} in use"
         return OptimizerMatch((_problem("state", None, what),))
     if template.slots or not template.groups:
-        paths = leaf_paths(state.native)
-        return _by_leaf({key: get(state.native, path) for key, path in paths.items()}, template)
+        found = {key: get(state.native, path) for key, path in leaf_paths(state.native).items()}
+        return _by_leaf(
+            _with_own_count(found, template, ckpt.step if state.step is None else state.step), template
+        )
     return _by_group(state, template, order, left_out)
 
 
@@ -87,10 +89,23 @@ def _beside(ckpt: Checkpoint) -> dict[str, Any]:
     return {name: get(top, place) for name, place in leaf_paths(top).items() if place[:1] != path[-1:]}
 
 
+def _with_own_count(
+    found: Mapping[str, Any], template: OptimizerTemplate, step: int | None
+) -> Mapping[str, Any]:
+    """An optimizer of NNX counts its steps beside the state of optax; a file may hold that state by itself."""
+    is_nnx = {slot.path[0] for slot in template.slots} <= {"opt_state", "step"} and bool(template.slots)
+    if not is_nnx or any(name.partition("/")[0] in ("opt_state", "step") for name in found):
+        return found
+    count = {} if step is None else {"step": step}
+    return {**{f"opt_state/{name}": value for name, value in found.items()}, **count}
+
+
 def _by_leaf(found: Mapping[str, Any], template: OptimizerTemplate) -> OptimizerMatch:
     expected = {slot.name: slot.spec for slot in template.slots}
-    if (expected and not expected.keys() & found.keys() and template.is_beside) or not found:
+    if (expected and not expected.keys() & found.keys() and template.is_beside) or (expected and not found):
         return OptimizerMatch((_problem("state", None, f"{len(expected):,} arrays"),))
+    if found and not expected:
+        return OptimizerMatch((_problem("state", f"{len(found):,} arrays", None),))
     pair = None if template.is_beside else common_prefix(found, expected)
     if pair is not None:
         ours, theirs = (

@@ -13,6 +13,7 @@ import jax
 from ckpt_core.backend import Stored
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Slot, Template
+from ckpt_core.layouts import Place
 from ckpt_core.opening import checkpoint_of
 from ckpt_core.slots import slots_of
 from ckpt_core.tree import KeyPath
@@ -69,12 +70,20 @@ def named_slots(
     skeleton: Skeleton, pytree: Any, held_by: Mapping[KeyPath, Mapping[str, Any]] | None = None
 ) -> dict[KeyPath, Slot]:
     """Return the slot of each weight of a model by its key path, random streams and the like among them."""
-    roles = checkpoint_of(Stored(skeleton.tree), format="memory").roles
+    nnx = sys.modules.get("flax.nnx")
+    if nnx is not None and isinstance(
+        pytree, nnx.State
+    ):  # all of it is the model, whatever it calls its modules
+        params: tuple[Place, ...] = ((),)
+        buffers: tuple[Place, ...] = ()
+    else:
+        roles = checkpoint_of(Stored(skeleton.tree), format="memory").roles
+        params, buffers = roles.params, roles.buffers
     kinds, _ = _kinds(pytree)
     return slots_of(
         skeleton.tree,
-        params=roles.params,
-        buffers=roles.buffers,
+        params=params,
+        buffers=buffers,
         roles={path: kinds[i] for path, i in skeleton.positions.items() if i in kinds},
         layers=held_by,
     )

@@ -546,9 +546,70 @@ def test_arrays_that_contradict_their_bytes(read: Callable[[bytes], Any], data: 
 
 
 @pytest.mark.parametrize(
-    "data", [_array(b"K\x01\x85", b"O", b"C\x08abcdefgh"), _array(b"K\x01\x85", b"f4,f4", b"C\x04abcd")]
+    ("data", "reason"),
+    [
+        (_array(b"K\x01\x85", b"O", b"C\x08abcdefgh"), "the data of an array of objects is malformed"),
+        (_array(b"K\x01\x85", b"f4,f4", b"C\x04abcd"), "the code of a numpy dtype is malformed"),
+        (_array(b"K\x01", b"f4", b"]"), "the data of an array is malformed"),
+        (_array(b"C\x01a\x85", b"f4", b"C\x04abcd"), "the shape of an array is malformed"),
+        (_array(b"N", b"f4", b"C\x04abcd"), "the shape or the dtype of an array is malformed"),
+        (b"cnumpy\ndtype\n(U\x02f4U\x01xtR.", "a numpy dtype is malformed"),
+        (b"cnumpy\ndtype\n)R.", "a numpy dtype is malformed"),
+        (b"cnumpy\ndtype\n(N\x89\x88tR.", "a numpy dtype is malformed"),
+        *(
+            (b"cnumpy\ndtype\n(U\x02f4\x89\x88tR" + state + b"b.", "the state of a numpy dtype is malformed")
+            for state in (
+                b"N",
+                b"(K\x03t",
+                b"(K\x09U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t",
+                b"(K\x03U\x01,NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t",
+                b"(K\x03U\x01<K\x01NNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t",
+                b"(K\x03U\x01<N)NJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t",
+                b"(K\x03U\x01<N(U\x01at}K\x04K\x04K\x00t",
+                b"(K\x03U\x01<NNNNJ\xff\xff\xff\xffK\x00t",
+            )
+        ),
+        (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\ntR.", "without its state is malformed"),
+        (
+            b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR(K\x02K\x00tb.",
+            "the state of an array is malformed",
+        ),
+        (b"cnumpy.core.multiarray\nscalar\n)R.", "a numpy scalar is malformed"),
+        (b"cnumpy.core.multiarray\nscalar\n(NC\x01atR.", "the dtype of a numpy scalar is malformed"),
+        (b"cnumpy.core.numeric\n_frombuffer\n(C\x01aNNNtR.", "an array is malformed"),
+        (b"cnumpy.ma.core\n_mareconstruct\n(cx\ny\nNNNtR)b.", "the state of a masked array is malformed"),
+    ],
 )
-def test_arrays_of_tricky_dtypes_are_inert(read: Callable[[bytes], Any], data: bytes) -> None:
+def test_what_numpy_would_refuse(read: Callable[[bytes], Any], data: bytes, reason: str) -> None:
+    with pytest.raises(DamagedFileError, match=reason):
+        read(data)
+
+
+@pytest.mark.parametrize("spoiled", ["shape", "code", "order", "data"])
+def test_an_array_made_of_a_call_is_inert(read: Callable[[bytes], Any], spoiled: str) -> None:
+    call = b"cos\nsystem\n(U\x01xtR"
+    parts = {"shape": b"K\x01\x85", "code": b"U\x02f4", "order": b"\x89", "data": b"C\x04abcd", spoiled: call}
+    dtype = b"cnumpy\ndtype\n(" + parts["code"] + b"\x89\x88tR"
+    data = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"
+        b"(K\x01" + parts["shape"] + dtype + parts["order"] + parts["data"] + b"tb."
+    )
+    array = read(data)
+    assert isinstance(array, Record)
+    assert [node.type_name for _, node in walk(array) if isinstance(node, Record)].count("os.system") == 1
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_record_arrays_read_as_structures(read: Callable[[bytes], Any], protocol: int) -> None:
+    table = np.rec.array([(1, 2.5), (3, -1.0)], dtype=[("a", "i4"), ("b", ">f8")])
+    found = read(pickle.dumps(table, protocol))
+    assert found.type_name.endswith(".recarray")
+    assert found["array"]["data"][...].tobytes() == table.tobytes()
+    assert found["array"]["dtype"]["names"] == ["a", "b"]
+
+
+def test_an_array_of_whatever_lies_in_memory_is_inert(read: Callable[[bytes], Any]) -> None:
+    data = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x05tC\x01btR."
     assert isinstance(read(data), Record)
 
 

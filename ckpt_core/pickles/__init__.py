@@ -9,7 +9,8 @@ from ckpt_core.pickles.blob import Blob
 from ckpt_core.pickles.constructors import Constructor, Pending, Redirect, Unfinished, resolve
 from ckpt_core.pickles.jax import JAX
 from ckpt_core.pickles.machine import Unpickled, unpickle
-from ckpt_core.pickles.numpy import NUMPY, DType, make_array
+from ckpt_core.pickles.numpy import NUMPY, make_array
+from ckpt_core.pickles.numpy_dtypes import DType
 from ckpt_core.pickles.optax import OPTAX
 from ckpt_core.pickles.stdlib import STDLIB
 

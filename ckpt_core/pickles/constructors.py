@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
+from ckpt_core.errors import DamagedFileError
 from ckpt_core.source import Source
-from ckpt_core.tree import Global
+from ckpt_core.tree import Global, Record
 
-__all__ = ["Constructor", "Pending", "Redirect", "Unfinished", "resolve"]
+__all__ = ["Constructor", "Pending", "Redirect", "Unfinished", "holds_inert", "malformed", "resolve"]
+
+_LOOKED_AT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,8 @@ class Constructor:
     """How a call on one dotted name is read.
 
     A constructor trusts nothing: where it does not understand its arguments it returns NotImplemented and the
-    call becomes a Record. It raises DamagedFileError only for what cannot be (bytes outside of the file).
+    call becomes a Record. It raises DamagedFileError for what cannot be: bytes outside of the file, and plain
+    values that contradict what the library itself writes (`malformed`).
 
     Arguments:
         call: takes the tuple of arguments, returns the value.
@@ -72,3 +77,29 @@ class Redirect:
 def resolve(value: Any) -> Any:
     """Return the value behind a Pending, for constructors that look into their arguments."""
     return value.value if type(value) is Pending else value
+
+
+def holds_inert(value: Any) -> bool:
+    """Say whether a call that was not made, or the name of something, is among the values that are nested in one."""
+    stack, looked = [value], 0
+    while stack and looked < _LOOKED_AT:
+        item = resolve(stack.pop())
+        looked += 1
+        if type(item) in (Record, Global):
+            return True
+        if type(item) is dict:
+            stack.extend(islice(item.values(), _LOOKED_AT))
+        elif type(item) in (tuple, list):
+            stack.extend(islice(item, _LOOKED_AT))
+    return False
+
+
+def malformed(what: str, value: Any) -> Any:
+    """Return NotImplemented for arguments or a state that only an inert call in them makes unreadable.
+
+    Raises:
+        DamagedFileError: there is none: the library itself would refuse them.
+    """
+    if holds_inert(value):
+        return NotImplemented
+    raise DamagedFileError(f"{what} is malformed")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from ckpt_core.backend import Backend, Stored
+from ckpt_core.collector import paused_collector
 from ckpt_core.compression import compression_of, decompressed
 from ckpt_core.directory import Opened, open_members
 from ckpt_core.errors import (
@@ -22,7 +19,7 @@ from ckpt_core.shards import is_index, open_shards
 from ckpt_core.source import Source
 from ckpt_core.unfit import unfit
 
-__all__ = ["Opened", "open_source", "paused_collector"]
+__all__ = ["Opened", "open_source"]
 
 
 def open_source(source: Source, registry: Registry, format: str | None = None) -> Opened:
@@ -112,21 +109,6 @@ def _open(backend: Backend, source: Source) -> Opened:
             f"asks for more than is reasonable ({type(error).__name__})", path=source.path
         ) from error
     return Opened(stored, backend.name, tied)
-
-
-@contextmanager
-def paused_collector() -> Iterator[None]:
-    """Building a large tree makes no garbage, and the collector would walk it again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            if not gc.get_freeze_count():  # what was built is old at once, instead of walked for being young
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 
 def _open_index(index: Source, registry: Registry) -> Opened:

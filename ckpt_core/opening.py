@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from ckpt_core.backend import Stored
-from ckpt_core.detect import open_source, paused_collector
+from ckpt_core.collector import paused_collector
+from ckpt_core.detect import open_source
 from ckpt_core.errors import CheckpointError, UnknownFormatError, UsageError
 from ckpt_core.layouts import BUILTIN, Layout, Roles, recognise
 from ckpt_core.layouts.averaged import with_inner_copies

@@ -215,7 +215,7 @@ class Machine:
             constructor = self._constructors.get(id(target))
             if constructor is None:
                 return Record(target.name, args=args)
-            if constructor.copies:
+            if constructor.copies and args:
                 self.charge(args)
             value = constructor.call(args)
             if type(value) is Redirect:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from ckpt_core.collector import paused_collector
 from ckpt_core.config.rules import Rules
-from ckpt_core.detect import paused_collector
 from ckpt_core.errors import UsageError
 from ckpt_core.schema import Checkpoint
 from ckpt_core.template import template_of

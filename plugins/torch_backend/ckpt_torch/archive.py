@@ -119,9 +119,11 @@ class _Storages:
 
     def load(self, pid: Any) -> Any:
         """Return the storage that a persistent id means: ("storage", class, key, location, number of elements)."""
-        if type(pid) is not tuple or len(pid) != 5 or text_of(pid[0]) != "storage":
+        if type(pid) is not tuple or len(pid) != 5 or (pid[0] != "storage" and text_of(pid[0]) != "storage"):
             raise DamagedFileError("a persistent id is not that of a storage")
-        kind, key, numel = self._tensors.kind(pid[1]), text_of(pid[2]), pid[4]
+        kind, key, numel = self._tensors.kind(pid[1]), pid[2], pid[4]
+        if type(key) is bytes:
+            key = text_of(key)
         if type(key) is not str or type(numel) is not int:
             raise DamagedFileError("a storage is stated without a key or its number of elements")
         raw = self._raw.get(key)

@@ -23,6 +23,8 @@ __all__ = ["OpenBytes", "StorageArray", "Tensors", "text_of"]
 Args = tuple[Any, ...]
 OpenBytes = Callable[[Any], Any]
 
+_SEQUENCES: Final = (tuple, list)
+
 _UNTYPED: Final = "torch.uint8"
 _STATEFUL: Final = frozenset(
     {"torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.autograd.variable.Variable"}
@@ -126,10 +128,11 @@ class Tensors:
         bits = dtype or BITS.get(torch_dtype)
         if bits is None:
             raise DamagedFileError(f"a tensor has the unknown dtype {torch_dtype[:200]}")
-        if type(offset) is not int or offset < 0 or not _are_ints(size) or not _are_ints(stride):
+        is_contiguous = _is_contiguous(size, stride)
+        if type(offset) is not int or offset < 0 or is_contiguous is None:
             raise DamagedFileError("the offset, size or stride of a tensor is not made of integers")
         shape = tuple(size)
-        strides = None if _is_contiguous(size, stride) else tuple([step * ITEMSIZE[bits] for step in stride])
+        strides = None if is_contiguous else tuple([step * ITEMSIZE[bits] for step in stride])
         raw, base, _, _ = storage.pieces[0]
         start = offset * ITEMSIZE[bits]
         if 0 in shape:  # the offset of an empty view may lie anywhere, and means nothing
@@ -231,18 +234,25 @@ def text_of(value: Any) -> Any:
 
 
 def _are_ints(values: Any) -> bool:
-    if (type(values) is not tuple and type(values) is not list) or len(values) > MAX_DIMENSIONS:
+    if type(values) not in _SEQUENCES or len(values) > MAX_DIMENSIONS:
         return False
     return all([type(value) is int for value in values])
 
 
-def _is_contiguous(size: Sequence[int], stride: Sequence[int]) -> bool:
-    expected = 1
-    for length, step in zip(reversed(size), reversed(stride), strict=False):
+def _is_contiguous(size: Any, stride: Any) -> bool | None:
+    """Say whether elements lie in C order without gaps; None where size or stride is not made of integers."""
+    if type(size) not in _SEQUENCES or type(stride) not in _SEQUENCES or len(size) > MAX_DIMENSIONS:
+        return None
+    if len(size) != len(stride):
+        return False if _are_ints(size) and _are_ints(stride) else None
+    is_contiguous, expected = True, 1
+    for length, step in zip(reversed(size), reversed(stride), strict=True):
+        if type(length) is not int or type(step) is not int:
+            return None
         if step != expected and length > 1:
-            return False
+            is_contiguous = False
         expected *= length or 1
-    return len(size) == len(stride)
+    return is_contiguous
 
 
 def _keep(value: Any, _: Any) -> Any:

@@ -608,6 +608,28 @@ def test_record_arrays_read_as_structures(read: Callable[[bytes], Any], protocol
     assert found["array"]["dtype"]["names"] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "call", [b"cos\nsystem\n(U\x01xtR", b"(U\x01xios\nsystem\n", b"(cos\nsystem\nU\x01xo", b"cos\nsystem\n"]
+)
+@pytest.mark.parametrize("mark", [b"", b"("])
+def test_a_call_whose_value_nobody_takes_is_no_damage(
+    read: Callable[[bytes], Any], call: bytes, mark: bytes
+) -> None:
+    assert read(mark + call + pickle.dumps({"epoch": 3}, 2)) == {"epoch": 3}
+
+
+@pytest.mark.parametrize("left", [b"N", b"]", b"K\x05", b"cargparse\nNamespace\n)\x81}U\x01aK\x01sb", b"(N"])
+def test_values_that_nobody_takes_are_damage(read: Callable[[bytes], Any], left: bytes) -> None:
+    with pytest.raises(DamagedFileError, match="stops with more or less than one value"):
+        read(left + pickle.dumps({"epoch": 3}, 2))
+
+
+@pytest.mark.parametrize("container", [b"]", b"}", b"N", b")"])
+def test_only_sets_take_items_of_a_set(read: Callable[[bytes], Any], container: bytes) -> None:
+    with pytest.raises(DamagedFileError, match="adds items to a "):
+        read(b"\x80\x04" + container + b"(K\x01\x90.")
+
+
 def test_an_array_of_whatever_lies_in_memory_is_inert(read: Callable[[bytes], Any]) -> None:
     data = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x05tC\x01btR."
     assert isinstance(read(data), Record)

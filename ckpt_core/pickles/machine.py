@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, Final, NamedTuple, NoReturn
 
 from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
@@ -240,6 +241,15 @@ class Machine:
         if self._work < 0:
             raise LimitError("the pickle copies its containers over and over")
 
+    def check_end(self) -> None:
+        """Fail unless one value is left, but for calls that were made for their effect alone."""
+        stack = self.stack
+        left = [*chain.from_iterable(self.outer), *stack[:-1]]
+        if not stack or not all(map(_is_bare_call, left)):
+            self.fail("the pickle stops with more or less than one value")
+        if self.position < self.framed:
+            self.fail("the pickle stops before its last frame ends")
+
     # The loop.
 
     def run(self) -> Any:  # noqa: C901, PLR0915  # one loop over local variables: a call per opcode doubles the time
@@ -347,14 +357,18 @@ class Machine:
                     stack.append(None)
                 elif op == 0x2E:  # STOP
                     self.pos = pos
-                    if self.outer or len(stack) != 1:
-                        self.fail("the pickle stops with more or less than one value")
-                    if self.position < self.framed:
-                        self.fail("the pickle stops before its last frame ends")
-                    return stack[0]
+                    self.check_end()
+                    return stack[-1]
                 else:
                     self.pos = pos
                     OPCODES[op](self)
                     stack, buffer, pos, safe = self.stack, self.buffer, self.pos, self.safe
         finally:
             self.pos = pos if self.buffer is buffer and pos >= self.pos else self.pos
+
+
+def _is_bare_call(value: Any) -> bool:
+    """Say whether a value is the record of a call and holds nothing else that a file could mean to keep."""
+    if type(value) is not Record:
+        return type(value) is Global
+    return not value and value.appended is None and value.state is None

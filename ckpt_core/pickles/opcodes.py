@@ -120,8 +120,10 @@ def additems(m: Machine) -> None:
         record = Record("builtins.set", appended=[*target, *keys])
         m.replaced[id(target)] = target, record
         m.stack[-1] = record
-    else:
+    elif type(target) is Record:
         _extend(m, items)
+    else:
+        m.fail(f"adds items to a {type(target).__name__}")
 
 
 def frozenset_(m: Machine) -> None:

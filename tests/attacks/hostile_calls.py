@@ -387,6 +387,12 @@ def check(tree: Any) -> None:
     )
 
 
+def _without_payload(tree: Any) -> None:
+    """What a call leaves on the stack is not in the tree, which is whole all the same."""
+    assert list(tree) == ["model", "epoch", "payload", "after"], list(tree)
+    assert tree["model"]["w"].read().tobytes() == FLOATS
+
+
 def _is_known(value: Any) -> bool:
     """What a constructor of the closed table makes of such a call is plain data."""
     return isinstance(value, (dict, list, tuple, str, bytes, LazyArray))
@@ -473,5 +479,9 @@ def _others() -> Iterator[Case]:
     dropped = _reduce("os", "system", (TOUCH,), 4) + b"0N"
     tree = _tree(op.ndarray(FLOATS, (2, 3)), op.name("os.system").code + dropped + b"0", 4)
     yield data("calls/dropped.pkl", op.pickled(tree), INERT, check)
+    before = _reduce("os", "system", (TOUCH,), 4) + _tree(op.ndarray(FLOATS, (2, 3)), b"N", 4)
+    yield data("calls/left-before.pkl", op.pickled(before), INERT, _without_payload)
+    marked = b"(" + _reduce("os", "system", (TOUCH,), 2) + _tree(tensor(), b"N", 2)
+    yield data("calls/left-behind-a-mark.pth", torch_zip(marked), INERT, _without_payload)
     key = op.pickled(b"(" + _reduce("os", "system", (TOUCH,), 4) + b"Nd")
     yield data("calls/key.pkl", key, INERT)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckpt_core.folding import fold_names
 from ckpt_core.html import folded_html, note_html, section_html, table_html
-from ckpt_core.text import arrays_text, count_text, size_text
+from ckpt_core.text import arrays_text, count_text, size_text, value_text
 
 if TYPE_CHECKING:
     from ckpt_core.comparison import Diff
@@ -135,7 +135,7 @@ def _settings(values: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+    return f"{value:.6g}" if isinstance(value, float) else value_text(value)
 
 
 def _folded(items: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, int, tuple[str, ...]]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, Final
 
-__all__ = ["arrays_text", "clean", "clean_lines", "count_text", "size_text", "table"]
+__all__ = ["arrays_text", "clean", "clean_lines", "count_text", "size_text", "table", "value_text"]
 
 NAME: Final = 120
 """Characters of a name that are shown."""
@@ -84,3 +86,23 @@ def table(
         ]
         lines.append((indent + "  ".join(cells)).rstrip())
     return lines
+
+
+def value_text(value: Any) -> str:
+    """Return a setting as a literal; paths and moments, which have none, as the text that they stand for.
+
+    Example:
+        >>> value_text({"out": PurePath("runs"), "betas": (0.9, 0.99)})
+        "{'out': 'runs', 'betas': (0.9, 0.99)}"
+    """
+    return repr(_literal(value))
+
+
+def _literal(value: Any) -> Any:
+    if isinstance(value, (PurePath, dt.date, dt.time, dt.timedelta)):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _literal(child) for key, child in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_literal, value))
+    return value

@@ -100,10 +100,16 @@ def _values_of(layer: Layer, target: Target, names: Names, found: Candidates) ->
 
 
 def _closest(name: str, entries: list[Entry], names: Names) -> Entry | None:
+    """The entry whose name is closest; of several, one in the group in which the others have groups of their own."""
     best = min(names.closeness(entry.name, name) for entry in entries)
     rivals = [entry for entry in entries if names.closeness(entry.name, name) == best]
-    is_clear = all(same(rival.value, rivals[0].value) for rival in rivals)
-    return rivals[0] if is_clear else None
+    first = min(rivals, key=lambda rival: len(rival.keys))
+    inner = [rival for rival in rivals if not same(rival.value, first.value)]
+    is_clear = all(
+        len(rival.keys) > len(first.keys) and rival.keys[: len(first.keys) - 1] == first.keys[:-1]
+        for rival in inner
+    )
+    return first if is_clear else None
 
 
 def _takes_group(one: Field | None) -> bool:

@@ -16,6 +16,7 @@ from ckpt_core.config.rules import Rules, flat_aliases, rules_of
 from ckpt_core.config.targets import MISSING, target_of
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.schema import Checkpoint
+from ckpt_core.text import value_text
 
 __all__ = ["CONSEQUENCES", "Change", "ConfigDrift", "config_drift"]
 
@@ -57,10 +58,10 @@ class Change:
 
     def __str__(self) -> str:
         if self.kind == "added":
-            return f"{self.name}: {self.current!r}, not saved"
+            return f"{self.name}: {value_text(self.current)}, not saved"
         if self.kind == "removed":
-            return f"{self.name}: saved {self.saved!r}, not there now"
-        return f"{self.name}: saved {self.saved!r}, now {self.current!r}"
+            return f"{self.name}: saved {value_text(self.saved)}, not there now"
+        return f"{self.name}: saved {value_text(self.saved)}, now {value_text(self.current)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, Final
 
 from ckpt_core.config.result import Origin, ResolvedConfig, Undecided
 from ckpt_core.config.structure import Structure
-from ckpt_core.text import clean, table
+from ckpt_core.text import clean, table, value_text
 
 __all__ = ["report_lines"]
 
@@ -81,4 +82,7 @@ def _structure(found: Structure) -> list[str]:
 
 
 def _value(value: Any, limit: int) -> str:
-    return clean(value if isinstance(value, str) and value.strip() == value and value else repr(value), limit)
+    """A value as it would be typed: text without quotes, unless it begins or ends with a blank."""
+    text = str(value) if isinstance(value, PurePath) else value
+    is_bare = isinstance(text, str) and text.strip() == text and text != ""
+    return clean(text if is_bare else value_text(value), limit)

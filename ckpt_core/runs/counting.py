@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ckpt_core.config.names import entries_of
 from ckpt_core.runs.entry import Entry
 
 __all__ = ["Counting", "counting_of", "epochs_in", "steps_per_epoch_of"]
@@ -129,8 +130,10 @@ def steps_per_epoch_of(entries: Sequence[Entry]) -> int | None:
 
 
 def epochs_in(config: Mapping[str, Any]) -> int | None:
-    """Return the number of epochs that a config asks for, under any of its usual names."""
-    found = {str(key).lower(): value for key, value in config.items()}
+    """Return the number of epochs that a config asks for, under any of its usual names; one at the top counts first."""
+    found: dict[str, Any] = {}
+    for entry in sorted(entries_of(config), key=lambda entry: len(entry.keys)):
+        found.setdefault(str(entry.keys[-1]).lower(), entry.value)
     for name in _TARGETS:
         value = found.get(name)
         if (

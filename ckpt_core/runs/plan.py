@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from ckpt_core.config import ConfigDrift
 from ckpt_core.errors import UsageError
@@ -10,6 +11,9 @@ from ckpt_core.html import section_html, table_html
 from ckpt_core.runs.entry import Entry
 
 __all__ = ["ResumePlan"]
+
+_GONE: Final = 8
+"""Names of saved hyperparameters that are not there now, as far as they are shown."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,13 @@ class ResumePlan:
         rows.append(("goes on", self._going_on()))
         rows += [("note", text) for text in self.notes]
         rows += [("warning", text) for text in self.warnings]
-        if self.drift:
-            rows.append(("hyperparameters differ from the saved ones", f"\n{self.drift}"))
+        changed = ConfigDrift(tuple(change for change in self.drift.changes if change.kind != "removed"))
+        gone = [change.name for change in self.drift.changes if change.kind == "removed"]
+        if changed:
+            rows.append(("hyperparameters differ from the saved ones", f"\n{changed}"))
+        if gone:  # a trainer saves far more than a script has
+            more = f" and {len(gone) - _GONE} more" if len(gone) > _GONE else ""
+            rows.append(("saved, and not there now", f"{', '.join(gone[:_GONE])}{more}"))
         return rows
 
     def _going_on(self) -> str:

@@ -58,7 +58,7 @@ def plan_resume(
         fresh_start: start anew.
         auto_resume: go on from the newest whole checkpoint of the run; where there is none, start.
         model_path: a checkpoint; of a directory of them, the latest. Alone: its weights only.
-        epochs: how many epochs there are to be; those of `config` by default.
+        epochs: how many epochs there are to be; by default those of `config`, else those that were saved.
         config: the hyperparameters of now, for comparison with the saved ones.
         first_epoch: the number of the first epoch, 0 or 1, where the script knows it.
         steps_per_epoch: optimizer steps per epoch, likewise.
@@ -132,7 +132,8 @@ def _resumed(
         ending = schedule_end(ckpt)
     others = [other for other in others if other.is_whole and other.path != entry.path]
     counting = counting_of(entry, others, first_epoch=aim.first_epoch, steps_per_epoch=aim.steps_per_epoch)
-    if counting.is_assumed and aim.target is not None and counting.done is not None:
+    target = epochs_in(entry.config) if aim.target is None else aim.target
+    if counting.is_assumed and target is not None and counting.done is not None:
         notes = (*notes, f"{counting.reason} (first_epoch= says it)")
     return ResumePlan(
         "resume",
@@ -143,7 +144,7 @@ def _resumed(
         step=entry.steps_done or _steps_done(counting, entry, others, aim),
         first_epoch=counting.first,
         epochs_done=counting.done,
-        target=aim.target,
+        target=target,
         drift=_drift(entry, aim.config),
         chosen=chosen,
         notes=notes,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime as dt
 import math
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -34,6 +36,22 @@ SAVED = {
     "flag": True,
     "optim": {"eps": 1e-8, "warmup_steps": 10},
 }
+
+
+def test_paths_and_moments_are_shown_as_their_text():
+    saved = {
+        "out": PurePosixPath("."),
+        "logs": [Path("a")],
+        "day": dt.date(2026, 1, 2),
+        "blank": " ",
+        "none": "",
+    }
+    lines = [line.split() for line in str(resolve_config({}, overrides=saved)).splitlines()]
+    shown = {line[0]: " ".join(line[1 : line.index("override")]) for line in lines if "override" in line}
+    assert shown == {"out": ".", "logs": "['a']", "day": "'2026-01-02'", "blank": "' '", "none": "''"}
+    assert str(config_drift(saved, {**saved, "out": Path("runs")})) == (
+        "bookkeeping\n  out: saved '.', now 'runs'"
+    )
 
 
 def test_what_changed_is_grouped_by_consequence():

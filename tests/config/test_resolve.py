@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from ckpt_core.arrays import ArraySpec
 from ckpt_core.config import ConfigWarning, Given, Hint
 from ckpt_core.errors import ConfigConflictError, DataConflictError, UsageError
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 SCALE = "encoder/to_patch_embedding/norm/scale"
 RULES = {"slots_mu": "num_slots slot_dim", SCALE: "patch_size**2 * sample_size * channels"}
 TREE = {
@@ -118,6 +120,35 @@ def test_a_flat_field_is_found_in_a_nested_config_and_the_other_way_round(tmp_pa
     flat = save(tmp_path / "flat.pth", width=8, lr=0.5)
     assert resolve_config(flat, Nested).config == Nested(Optim(0.5), 8)
     assert resolve_config(nested).config == {"model": {"width": 8}, "optim": {"lr": 0.5}}
+
+
+def test_an_entry_beside_groups_counts_more_than_one_in_them():
+    @dataclasses.dataclass
+    class Small:
+        debug: str = "none"
+        lr: float = 0.0
+
+    saved = {"training_args": {"state": {"debug": "inner", "lr": 2.0}, "debug": "outer", "lr": 1.0}}
+    found = resolve_config({"w": ArraySpec((2,), "float32")}, Small, defaults=saved)
+    assert (found.config, found.notes) == (Small("outer", 1.0), ())
+
+
+def test_a_trainers_arguments_are_found_by_name_beside_the_models_config():
+    @dataclasses.dataclass
+    class Arguments:
+        learning_rate: float = 1.0
+        num_train_epochs: int = 1
+        weight_decay: float = 9.0
+        debug: tuple[str, ...] = ("unset",)
+        hidden_size: int = 0
+        vocab_size: int = 0
+
+    found = resolve_config(GOLDEN / "huggingface" / "trainer", Arguments)
+    assert found.config == Arguments(5e-5, 3, 0.0, (), 4, 8)
+    places = {name: origin.where for name, origin in found.provenance.items()}
+    assert places["learning_rate"] == "training_args.bin/learning_rate"
+    assert places["hidden_size"] == "config.json/hidden_size"
+    assert {origin.source for origin in found.provenance.values()} == {"saved"} and found.notes == ()
 
 
 def test_two_entries_for_one_field_are_an_ambiguity_that_nobody_resolves(tmp_path):

@@ -334,6 +334,21 @@ def test_hyperparameters_that_differ(runs) -> None:
     assert not plan_resume(runs["run"], auto_resume=True, config={"lr": 0.1, "epochs": 5}).drift
 
 
+def test_a_target_is_found_in_the_groups_of_a_config(save) -> None:
+    nested = {"optim": {"epochs": 7}, "trainer": {"fit": {"max_epochs": 9}}}
+    assert planned(save("a/x.pth", epoch=2, config=nested), first_epoch=1).target == 7
+    assert planned(save("b/x.pth", epoch=2, config={**nested, "epochs": 5}), first_epoch=1).target == 5
+
+
+def test_what_a_script_does_not_have_is_counted(save) -> None:
+    saved = {"lr": 0.1, **{f"option_{i}": i for i in range(20)}}
+    plan = planned(save("x.pth", epoch=2, config=saved), config={"lr": 0.2}, first_epoch=1)
+    text = str(plan)
+    assert "lr: saved 0.1, now 0.2" in text
+    assert text.endswith("saved, and not there now: option_0, option_1, option_2, option_3, option_4, option_5, option_6, option_7 and 12 more")  # fmt: skip
+    assert len(plan.drift.changes) == 21, "the plan itself has all"
+
+
 def schedulers(optimizer):
     lr = torch.optim.lr_scheduler
     yield "T_max", lr.CosineAnnealingLR(optimizer, T_max=50)
@@ -414,6 +429,7 @@ def test_what_run_save_writes_resumes_without_arguments(tmp_path) -> None:
         run.save(model, optimizer, epoch=epoch, step=epoch * 7, config={"epochs": 6})
     plan = plan_resume(run, auto_resume=True)
     assert (plan.action, plan.epoch, plan.step) == ("resume", 3, 14)
+    assert (plan.target, list(plan.epochs)) == (6, [3, 4, 5, 6]), "the target is the saved one"
 
 
 def test_html_escapes(save) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from ckpt_core.arrays import LazyArray
 from ckpt_core.tree import Global, Record, walk
 from tests.attacks import opcodes as op
-from tests.attacks.case import INERT, Case, data
-from tests.attacks.containers import FLOATS, tensor, torch_legacy, torch_zip
+from tests.attacks.case import INERT, OPENS, Case, data
+from tests.attacks.containers import FLOATS, storage, tensor, torch_legacy, torch_zip
 
 CANARY = "ckpt-attack-canary"
 """The file, in the working directory, that a call which is made would leave."""
@@ -447,6 +447,45 @@ def cases() -> Iterator[Case]:
         for kind in range(4):
             yield from _containers(f"calls/every-p{protocol}-{kind}", call, protocol, kind * EVERY)
     yield from _others()
+    yield from _within_tensors()
+
+
+def _within_tensors() -> Iterator[Case]:
+    """A call in the place of each part of a tensor, of a parameter and of a storage."""
+    call = op.Raw(_reduce("os", "system", (TOUCH,), 2))
+    hooks = op.Raw(op.call("collections", "OrderedDict", protocol=2))
+    window = (op.Raw(storage()), 0, (2, 3), (3, 1), False, hooks)
+    places: dict[str, bytes] = {}
+    for number in range(1, 6):
+        args = op.value((*window[:number], call, *window[number + 1 :]), 2)
+        places[f"tensor-{number}"] = op.global_("torch._utils", "_rebuild_tensor_v2", 2) + args + op.REDUCE
+    places["tensor-flags"] = tensor(None, 0, (2, 3), (3, 1), call)
+    places["tensor-one-size"] = tensor(None, 0, (2, call), (3, 1))
+    weights = op.Raw(tensor())
+    for number, args in enumerate(((weights, call, hooks), (weights, False, call), (call, False, hooks))):
+        places[f"parameter-{number}"] = (
+            op.global_("torch._utils", "_rebuild_parameter", 2) + op.value(args, 2) + op.REDUCE
+        )
+        places[f"parameter-with-state-{number}"] = (
+            op.global_("torch._utils", "_rebuild_parameter_with_state", 2)
+            + op.value((*args, {"a": 1}), 2)
+            + op.REDUCE
+        )
+    places["parameter-old"] = (
+        op.call("torch.nn.parameter", "Parameter", tensor(), protocol=2) + op.value((call,), 2) + op.BUILD
+    )
+    parts = ("storage", op.name("torch.FloatStorage"), "0", "cpu", 6)
+    for number in (1, 2, 4):
+        pid = op.value((*parts[:number], call, *parts[number + 1 :]), 2) + b"Q"
+        places[f"storage-{number}"] = tensor(pid)
+    for place, code in places.items():
+        yield data(f"calls/within-{place}.pth", torch_zip(_tree(tensor(), code, 2)), OPENS, _has_call)
+
+
+def _has_call(tree: Any) -> None:
+    check(tree)
+    names = [node.type_name for _, node in walk(tree["payload"]) if isinstance(node, Record)]
+    assert names.count("os.system") == 1, names
 
 
 def _others() -> Iterator[Case]:

@@ -11,8 +11,10 @@ from typing import Any, Final
 from ckpt_core.backend import Stored
 from ckpt_core.errors import CheckpointError, DamagedFileError, UnsupportedError
 from ckpt_core.pickles import PLAIN, unpickle
+from ckpt_core.pickles.constructors import holds_inert
 from ckpt_core.source import Source
 from ckpt_core.storage import Storage
+from ckpt_core.tree import Record
 from ckpt_core.zips import STORED, Zip
 from ckpt_torch.script import old_script_root, open_old_script
 from ckpt_torch.tensors import OpenBytes, Tensors, text_of
@@ -118,13 +120,20 @@ class _Storages:
         self._raw: dict[str, Storage] = {}
 
     def load(self, pid: Any) -> Any:
-        """Return the storage that a persistent id means: ("storage", class, key, location, number of elements)."""
+        """Return the storage that a persistent id means: ("storage", class, key, location, number of elements).
+
+        Where a call that was not made stands for one of these, the id is a Record.
+        """
         if type(pid) is not tuple or len(pid) != 5 or (pid[0] != "storage" and text_of(pid[0]) != "storage"):
             raise DamagedFileError("a persistent id is not that of a storage")
+        if type(pid[1]) is Record:
+            return Record("pickle.persistent_id", args=(pid,))
         kind, key, numel = self._tensors.kind(pid[1]), pid[2], pid[4]
         if type(key) is bytes:
             key = text_of(key)
         if type(key) is not str or type(numel) is not int:
+            if holds_inert((key, numel)):
+                return Record("pickle.persistent_id", args=(pid,))
             raise DamagedFileError("a storage is stated without a key or its number of elements")
         raw = self._raw.get(key)
         if raw is None:

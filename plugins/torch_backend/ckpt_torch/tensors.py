@@ -12,7 +12,7 @@ from ckpt_core.arrays import MAX_DIMENSIONS, LazyArray, Piece
 from ckpt_core.dtypes import ITEMSIZE
 from ckpt_core.errors import DamagedFileError
 from ckpt_core.pickles import Constructor
-from ckpt_core.pickles.constructors import resolve
+from ckpt_core.pickles.constructors import holds_inert, malformed, resolve
 from ckpt_core.storage import Storage
 from ckpt_core.tree import Global, Record
 from ckpt_torch.names import BITS, DTYPES, StorageClass, storage_class
@@ -24,6 +24,7 @@ Args = tuple[Any, ...]
 OpenBytes = Callable[[Any], Any]
 
 _SEQUENCES: Final = (tuple, list)
+_TABLES: Final = (dict, type(None))
 
 _UNTYPED: Final = "torch.uint8"
 _STATEFUL: Final = frozenset(
@@ -118,7 +119,8 @@ class Tensors:
         """Return the window of a storage that a tensor is; offset and strides count elements.
 
         Returns:
-            A LazyArray, or a Record with the bits of a dtype that arrays do not have.
+            A LazyArray, or a Record with the bits of a dtype that arrays do not have; NotImplemented where a call
+            that was not made stands for a number.
 
         Raises:
             DamagedFileError: it does not lie within the storage.
@@ -130,6 +132,8 @@ class Tensors:
             raise DamagedFileError(f"a tensor has the unknown dtype {torch_dtype[:200]}")
         is_contiguous = _is_contiguous(size, stride)
         if type(offset) is not int or offset < 0 or is_contiguous is None:
+            if holds_inert((offset, size, stride)):
+                return NotImplemented
             raise DamagedFileError("the offset, size or stride of a tensor is not made of integers")
         shape = tuple(size)
         strides = None if is_contiguous else tuple([step * ITEMSIZE[bits] for step in stride])
@@ -163,7 +167,7 @@ class Tensors:
             "torch._utils._rebuild_sparse_tensor": _rebuild_sparse_tensor,
             "torch._utils._rebuild_nested_tensor": _rebuild_nested_tensor,
             "torch._utils._rebuild_meta_tensor_no_storage": _rebuild_meta_tensor,
-            "torch._utils._rebuild_parameter": _first,
+            "torch._utils._rebuild_parameter": _parameter,
             "torch._utils._rebuild_parameter_with_state": _parameter_with_state,
             "torch._utils._rebuild_device_tensor_from_numpy": _device_tensor,
             "torch._utils._rebuild_device_tensor_from_cpu_tensor": _device_tensor,
@@ -188,19 +192,24 @@ class Tensors:
 
     def _rebuild_tensor(self, args: Args) -> Any:
         if len(args) < 4 or type(args[0]) is not StorageArray:
-            return NotImplemented
-        return self.window(args[0], args[1], args[2], args[3], None, args[6] if len(args) > 6 else None)
+            return malformed("a tensor", args)
+        flags = args[6] if len(args) > 6 else None
+        array = self.window(args[0], args[1], args[2], args[3], None, flags)
+        return array if len(args) < 6 else _beside(array, args[4], args[5], flags)
 
     def _rebuild_tensor_v3(self, args: Args) -> Any:
         if len(args) < 7 or type(args[0]) is not StorageArray or not isinstance(args[6], Global):
-            return NotImplemented
+            return malformed("a tensor", args[:6])
         flags = args[7] if len(args) > 7 else None
-        return self.window(args[0], args[1], args[2], args[3], args[6].name, flags)
+        array = self.window(args[0], args[1], args[2], args[3], args[6].name, flags)
+        return _beside(array, args[4], args[5], flags)
 
     def _rebuild_qtensor(self, args: Args) -> Any:
         if len(args) < 5 or type(args[0]) is not StorageArray:
-            return NotImplemented
+            return malformed("a quantized tensor", args)
         values = self.window(*args[:4])
+        if values is NotImplemented:
+            return NotImplemented
         fields = (
             values if isinstance(values, Record) else {"dtype": Global(args[0].torch_dtype), "bits": values}
         )
@@ -255,9 +264,19 @@ def _is_contiguous(size: Any, stride: Any) -> bool | None:
     return is_contiguous
 
 
-def _keep(value: Any, _: Any) -> Any:
+def _keep(value: Any, state: Any) -> Any:
     """Restoring a state into a finished tensor (requires_grad, hooks) changes nothing that is kept."""
-    return value
+    return _with_state("torch.Tensor", value, state) if holds_inert(state) else value
+
+
+def _beside(array: Any, requires_grad: Any, hooks: Any, flags: Any) -> Any:
+    """Keep what stands beside the window of a tensor and is not what torch writes: hooks, or a call in their place."""
+    is_usual = type(requires_grad) in (bool, int) and type(hooks) in _TABLES and not hooks
+    if is_usual and type(flags) in _TABLES:
+        return array
+    if array is NotImplemented:
+        return NotImplemented
+    return _with_state("torch.Tensor", array, (requires_grad, hooks, flags))
 
 
 def _first(args: Args) -> Any:
@@ -277,10 +296,20 @@ def _with_state(kind: str, data: Any, state: Any) -> Record:
     return Record(kind, {"data": data}, state=state or None)
 
 
+def _parameter(args: Args) -> Any:
+    """_rebuild_parameter(data, requires_grad, backward_hooks), of which the hooks are always empty."""
+    data = _first(args)
+    if data is NotImplemented or not holds_inert(args[1:]):
+        return data
+    return _with_state("torch.nn.parameter.Parameter", data, args[1:])
+
+
 def _parameter_with_state(args: Args) -> Any:
     if len(args) != 4:
+        return malformed("a parameter", args)
+    data, state = _parameter(args[:3]), resolve(args[3])
+    if data is NotImplemented:
         return NotImplemented
-    data, state = resolve(args[0]), resolve(args[3])
     return _with_state("torch.nn.parameter.Parameter", data, state) if state else data
 
 

@@ -21,7 +21,7 @@ def _libc() -> Any:
 
 def start_writeback(fd: int, offset: int, length: int) -> None:
     """Let the disk begin with bytes that were written, without waiting; a hint that may be ignored."""
-    function = getattr(_libc(), "sync_file_range", None)
+    function = getattr(_libc(), "sync_file_range", None) if length else None  # 0 would mean all that follows
     if function is not None:
         function(fd, ctypes.c_int64(offset), ctypes.c_int64(length), _WRITE)
 

@@ -71,10 +71,16 @@ class FileWriter:
     def _advance(self, count: int) -> None:
         """Count bytes that were written, and let the disk begin with them while more come."""
         self._position += count
-        if self._position - self._on_its_way >= _CHUNK:
-            start_writeback(self.fd, self._on_its_way, self._position - self._on_its_way)
-            self._on_its_way = self._position
+        start_writeback(self.fd, *self._due())
         self._progress(count)
+
+    def _due(self) -> tuple[int, int]:
+        """Return the window of the file that the disk may begin with, empty until it is worth a call."""
+        start, length = self._on_its_way, self._position - self._on_its_way
+        if length < _CHUNK:
+            return start, 0
+        self._on_its_way = self._position
+        return start, length
 
     def pad_to(self, multiple: int) -> int:
         """Append zeros up to a multiple of `multiple` bytes; returns how many."""
@@ -119,8 +125,10 @@ class FileWriter:
             self.write(tile)
             return
         self._catch_up()
-        self._behind = _Writing(self.fd, tile, self._position)
-        self._advance(len(tile))
+        at = self._position
+        self._position += len(tile)
+        self._behind = _Writing(self.fd, tile, at, self._due())
+        self._progress(len(tile))
 
     def _catch_up(self) -> None:
         """Wait for the tile that is being written; raises TargetError when the system refused it."""
@@ -224,11 +232,11 @@ class FileWriter:
 
 
 class _Writing(threading.Thread):
-    """Bytes on their way into a file."""
+    """Bytes on their way into a file, and a window of it on its way to the disk, which may keep a caller waiting."""
 
-    def __init__(self, fd: int, data: memoryview, position: int) -> None:
+    def __init__(self, fd: int, data: memoryview, position: int, due: tuple[int, int]) -> None:
         super().__init__(daemon=True)
-        self._fd, self._data, self._at = fd, data, position
+        self._fd, self._data, self._at, self._due = fd, data, position, due
         self.error: OSError | None = None
         self.start()
 
@@ -237,6 +245,7 @@ class _Writing(threading.Thread):
             done = 0
             while done < len(self._data):
                 done += os.pwrite(self._fd, self._data[done : done + _CHUNK], self._at + done)
+            start_writeback(self._fd, *self._due)
         except OSError as error:
             self.error = error
         finally:

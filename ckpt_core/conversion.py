@@ -142,7 +142,7 @@ def convert(
         arrays = arrays_of(fitted.stored.tree)
         return Receipt(
             source=ckpt.path,
-            target=os.fspath(target),
+            target=os.path.abspath(os.fspath(target)),
             source_format=ckpt.format,
             target_format=backend.name,
             arrays=len(arrays),

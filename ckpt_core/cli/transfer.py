@@ -177,7 +177,7 @@ def _write(done: Transferred, out: str, to: str | None, force: bool, as_json: bo
         emit_json(jsonable({"out": out, **dataclasses.asdict(receipt), **more}))
         return
     lines = [
-        f"{clean(receipt.source, 500)} -> {clean(out, 500)}: {arrays_text(len(receipt.filled))}",
+        f"{clean(receipt.source, 500)} -> {clean(os.path.abspath(out), 500)}: {arrays_text(len(receipt.filled))}",
         str(receipt),
     ]
     if suggestion is not None:

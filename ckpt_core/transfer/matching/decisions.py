@@ -10,6 +10,7 @@ from ckpt_core.transfer.matching.flattening import flatten_ways, widths_of
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import common
 from ckpt_core.transfer.matching.units import Family
+from ckpt_core.transfer.matching.vocabulary import TABLES
 from ckpt_core.transfer.plan import Evidence
 
 __all__ = ["Decision", "decide"]
@@ -21,6 +22,7 @@ _WORDS: Final = {
     "conv": "convolutions",
     "flip": "transposed convolutions",
     "reshape": "reshaped",
+    "channels last": "channels put last",
 }
 
 Category = tuple[object, ...]
@@ -57,13 +59,12 @@ def decide(search: Search) -> list[Decision]:
         if len(match.pairing.ways) == 1:
             votes.setdefault(_category(match), []).append(match)
     crossing = set(search.styles) == {"torch", "flax"}
-    widths = widths_of(search.torch_units, "torch") if crossing else None
+    widths = widths_of(search.torch_units) if crossing else None
     found = []
     for match in search.matches:
         torch = match.source.first if search.styles[0] == "torch" else match.target.first
-        dense = widths is not None and "transpose" in match.pairing.ways
-        others = flatten_ways(torch, widths) if widths and dense else ()
-        if others:
+        others = flatten_ways(torch, widths) if widths else ()
+        if others and others[-1] in match.pairing.ways:
             found.append(
                 Decision(
                     None,
@@ -100,7 +101,8 @@ def _decided(match: Match, votes: list[Match]) -> Decision:
         way = said.pop()
         return Decision(way, Evidence("siblings", f"{number} {_WORDS.get(way, way)}"))
     usual = [way for way in ways if way in match.pairing.usual]
-    if said or len(usual) != 1:
+    is_matrix = match.source.first.bare and match.target.first.bare and not _is_table(match)
+    if said or len(usual) != 1 or is_matrix:
         return is_open
     parts = (match.source.first.main.path[-1], match.target.first.main.path[-1])
     return Decision(usual[0], Evidence("name", f"{parts[0]} -> {parts[1]}"))
@@ -114,7 +116,17 @@ def _nearest(match: Match, votes: list[Match]) -> list[Match]:
 
 def _category(match: Match) -> Category:
     ends = (match.source.first, match.target.first)
-    return tuple((len(unit.main.spec.shape), unit.main.path[-1], unit.layer_type, unit.bare) for unit in ends)
+    return tuple(
+        (len(unit.main.spec.shape), "" if unit.bare else unit.main.path[-1], unit.layer_type, unit.bare)
+        for unit in ends
+    )
+
+
+def _is_table(match: Match) -> bool:
+    """Say whether both names are those of vectors one below the other, which nobody turns round."""
+    return all(
+        any(token.concept in TABLES for _, token in family.tokens) for family in (match.source, match.target)
+    )
 
 
 def _is_plain(family: Family) -> bool:

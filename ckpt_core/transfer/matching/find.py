@@ -116,7 +116,7 @@ def searched(source: Template, target: Template, anchors: Sequence[tuple[str, st
     search = Search(styles, families[0], families[1], (usage_of(families[0]), usage_of(families[1])), cut)
     search.anchors = ends
     if "torch" in styles:
-        search.torch_units = units[styles.index("torch")]
+        search.torch_units = units_of(slots[styles.index("torch")])
     search.same_arrays = _sizes(units[0]) == _sizes(units[1])
     _settle_all(search)
     if _packed(search):

@@ -10,7 +10,7 @@ from ckpt_core.framework import Slot
 from ckpt_core.transfer.matching.cuts import Step, layer_steps, pack_steps, pack_ways
 from ckpt_core.transfer.matching.flattening import flatten_ops
 from ckpt_core.transfer.matching.units import Family, Index, Unit
-from ckpt_core.transfer.matching.ways import Way, part_ops, ways
+from ckpt_core.transfer.matching.ways import Way, goes_along, part_ops, ways
 from ckpt_core.transfer.ops import Op, Stack, Unstack
 
 __all__ = ["Pairing", "pairing", "steps_of"]
@@ -157,7 +157,7 @@ def _ops(
     specs = source.parts[part].spec, target.parts[part].spec
     if way.startswith("flatten"):
         ops = flatten_ops(way, part, *specs, styles[0])
-    elif part == "weight":
+    elif part == "weight" or goes_along(source, target, part):
         ops = next(option.ops for option in ways(source, target, styles) if option.name == way)
     else:
         ops = part_ops(*specs) or ()

@@ -140,9 +140,9 @@ def style_of(template: Template) -> str:
     if template.framework:
         return template.framework
     ends = {core_of(slot.path)[-1] for slot in template.slots if slot.path}
-    if ends & FLAX_WORDS:
-        return "flax"
-    return "torch" if "weight" in ends else ""
+    if "weight" in ends and "kernel" not in ends:  # a torch module may well have a `scale` of its own
+        return "torch"
+    return "flax" if ends & FLAX_WORDS else ""
 
 
 def core_of(path: tuple[str, ...]) -> tuple[str, ...]:

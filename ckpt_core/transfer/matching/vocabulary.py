@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BUFFERS", "CONCEPTS", "EXCLUSIVE", "GENERIC", "LISTS", "PARTS"]
+__all__ = ["BUFFERS", "CONCEPTS", "EXCLUSIVE", "GENERIC", "LISTS", "PARTS", "TABLES"]
 
 
 def _table(text: str) -> dict[str, tuple[str, ...]]:
@@ -130,6 +130,11 @@ EXCLUSIVE: Final = (
     frozenset({"coarse", "fine"}),
 )
 """Concepts of which a weight has one at most in one place: where the two sides differ in it, they differ."""
+
+TABLES: Final = frozenset(
+    {"embedding", "position", "token", "type", "class", "latent", "slot", "prompt", "relative"}
+)
+"""What an array that no layer holds is called when its rows are vectors, one for each thing."""
 
 PARTS: Final[dict[str, str]] = {
     **dict.fromkeys(("weight", "kernel", "embedding", "scale", "gamma", "weights", "w"), "weight"),

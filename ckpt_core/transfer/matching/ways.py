@@ -13,7 +13,7 @@ from ckpt_core.arrays import ArraySpec
 from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.ops import Flip, Op, Reshape, Transpose, inverse_chain
 
-__all__ = ["Way", "part_ops", "ways"]
+__all__ = ["Way", "goes_along", "part_ops", "ways"]
 
 Shape = tuple[int, ...]
 
@@ -29,7 +29,7 @@ class Way:
     """One way from a source weight to a target weight.
 
     Arguments:
-        name: "same", "transpose", "conv", "flip", "heads", "joined heads", "pointwise" or "reshape".
+        name: "same", "transpose", "conv", "flip", "heads", "joined heads", "pointwise", "channels last" or "reshape".
         usual: whether it is what the frameworks' own layers need.
         ops: the chain.
     """
@@ -76,6 +76,14 @@ def part_ops(a: ArraySpec, b: ArraySpec) -> tuple[Op, ...] | None:
     )
 
 
+def goes_along(source: Unit, target: Unit, part: str) -> bool:
+    """Say whether a part has the weight's own shape on both sides, of several axes, and so goes the weight's way."""
+    return all(
+        "weight" in unit.parts and len(unit.main.spec.shape) > 1 and unit.parts[part].spec == unit.main.spec
+        for unit in (source, target)
+    )
+
+
 def _squeezed_or_heads(a: Shape, b: Shape) -> bool:
     squeezed = tuple(size for size in a if size != 1) == tuple(size for size in b if size != 1)
     return squeezed or {len(a), len(b)} == {1, 2}
@@ -87,7 +95,13 @@ def _parts_fit(source: Unit, target: Unit) -> bool:
         return False
     for part, slot in target.parts.items():
         other = source.parts.get(part)
-        if other is None or (part != "weight" and part_ops(other.spec, slot.spec) is None):
+        if other is None:
+            return False
+        if (
+            part != "weight"
+            and not goes_along(source, target, part)
+            and part_ops(other.spec, slot.spec) is None
+        ):
             return False
     return not (source.parts.keys() - target.parts.keys() - {"mean", "var"})
 
@@ -123,9 +137,7 @@ def _across(torch: Unit, flax: Unit) -> list[Way]:
     if leaf == "kernel":
         return _kernels(torch, flax, a, b)
     if leaf == "scale":
-        found = [Way("same", True)] if a == b else []
-        axes = (*range(1, len(a)), 0)
-        return found or ([Way("channels last", True, (Transpose(axes),))] if _moved(a, axes) == b else [])
+        return [*([Way("same", True)] if a == b else []), *_channels_last(a, b, 0)]
     return _bare(torch, a, b)
 
 
@@ -184,16 +196,25 @@ def _heads(a: Shape, b: Shape) -> list[Way]:
 
 
 def _bare(torch: Unit, a: Shape, b: Shape) -> list[Way]:
-    """An array of no known layer on the Flax side: as it is, or a matrix turned round."""
-    if a == b:
-        turned = len(a) == 2 and a[0] == a[1] and not torch.bare and torch.layer_type not in _EMBEDDINGS
-        return [Way("same", not turned), *([Way("transpose", False, (Transpose((1, 0)),))] if turned else [])]
-    if len(a) == 2 and a[::-1] == b:
-        return [Way("transpose", False, (Transpose((1, 0)),))]
-    if len(a) == len(b) > 2 and not torch.bare:
+    """An array of no known layer on the Flax side: as it is, matrices turned round, or channels put last."""
+    if torch.layer_type in _EMBEDDINGS:
+        return [Way("same", True)] if a == b else _reshaped(a, b)
+    found = [Way("same", True)] if a == b else []
+    if torch.bare and len(a) > 2:
+        found += _channels_last(a, b, len(a) - 3)
+    if len(a) == 2 or (torch.bare and len(a) == 3):
+        axes = (*range(len(a) - 2), len(a) - 1, len(a) - 2)
+        found += [Way("transpose", False, (Transpose(axes),))] if _moved(a, axes) == b else []
+    elif not found and not torch.bare:
         axes = (*range(2, len(a)), 1, 0)
         return [Way("conv", False, (Transpose(axes),))] if _moved(a, axes) == b else []
-    return _reshaped(a, b)
+    return found or _reshaped(a, b)
+
+
+def _channels_last(a: Shape, b: Shape, axis: int) -> list[Way]:
+    """The way that puts the channels of an image last."""
+    axes = (*range(axis), *range(axis + 1, len(a)), axis)
+    return [Way("channels last", True, (Transpose(axes),))] if _moved(a, axes) == b else []
 
 
 def _moved(shape: Shape, axes: tuple[int, ...]) -> Shape:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 from transfer.matching.judge import Pair, live, templates, verdict
-from transfer.matching.pairs import doubtful, language, others, vision
+from transfer.matching.pairs import doubtful, images, language, others, vision
 
 EXACT = [
     *(pair for pair in vision.PAIRS if pair.name != "flatten before dense"),
     *(pair for pair in language.PAIRS if pair.name not in language.OPEN),
     *others.PAIRS,
+    *images.EXACT,
 ]
 OPEN = [
     *(pair for pair in vision.PAIRS if pair.name == "flatten before dense"),
     *(pair for pair in language.PAIRS if pair.name in language.OPEN),
     *doubtful.PAIRS,
+    *images.OPEN,
 ]
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from ckpt_core import replicas
+from ckpt_core.aliases import spelled_out
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.claims import Claim, claims_of, paths_besides, unclaimed
@@ -147,7 +148,7 @@ class Checkpoint:
         saved = self.stored.attributes.get("optimizers")
         found: dict[str, OptimizerState] = {}
         for name, place in self.roles.opt_states.items():
-            node = node_at(self.tree, place)
+            node = spelled_out(self.tree, node_at(self.tree, place))
             found.update(read_optimizers(name, node, weights, config=self.config, descriptions=saved))
         return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
+from ckpt_core.aliases import MAX_UNFOLDED, resolved
 from ckpt_core.arrays import LazyArray
 from ckpt_core.collector import paused_collector
 from ckpt_core.errors import LimitError
@@ -20,9 +21,6 @@ __all__ = ["Nested", "Weights", "named_weights", "nest"]
 
 BUFFERS: Final = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 """The last parts of names that are buffers wherever a file does not say more."""
-
-_MAX_UNFOLDED: Final = 200_000
-"""Nodes in shared containers that are met again while weights are named."""
 
 _Trail: TypeAlias = "tuple[Any, _Trail] | None"
 """The containers around a node, from the inside out."""
@@ -123,7 +121,7 @@ def named_weights(
         if isinstance(place, Leaves):
             weights += _leaves(tree, place, bool(is_buffer))
             continue
-        node = _resolved(tree, get(tree, place))
+        node = resolved(tree, get(tree, place))
         if is_module(node):
             found = _module_weights(tree, node, _trail(tree, place))
         else:
@@ -146,7 +144,7 @@ def _telling_depth(paths: list[KeyPath]) -> int:
 def _leaves(tree: Any, place: Leaves, is_buffer: bool) -> Weights:
     found: Weights = []
     for segments, path in place.paths.items():
-        array = array_of(_resolved(tree, get(tree, path)))
+        array = array_of(resolved(tree, get(tree, path)))
         if array is not None:
             found.append((segments, array, is_buffer or segments[-1] in BUFFERS))
     return found
@@ -155,14 +153,6 @@ def _leaves(tree: Any, place: Leaves, is_buffer: bool) -> Weights:
 def _names_below(place: KeyPath, paths: Collection[KeyPath]) -> frozenset[tuple[str, ...]]:
     depth = len(place)
     return frozenset(tuple(map(_segment, path[depth:])) for path in paths if path[:depth] == place)
-
-
-def _resolved(tree: Any, node: Any) -> Any:
-    for _ in range(10):
-        if not isinstance(node, Alias):
-            return node
-        node = get(tree, node.path)
-    return node
 
 
 def _module_weights(tree: Any, module: Record, above: _Trail) -> Weights:
@@ -177,22 +167,31 @@ def _module_weights(tree: Any, module: Record, above: _Trail) -> Weights:
     while stack:
         prefix, node, trail, is_shared = stack.pop()
         if isinstance(node, Alias):
-            node, is_shared = _resolved(tree, node), True
+            node, is_shared = resolved(tree, node), True
         if not is_module(node) or _is_above(trail, node):
             continue
         unfolded += is_shared
-        if unfolded > _MAX_UNFOLDED or len(prefix) > 2 * MAX_DEPTH:
+        if unfolded > MAX_UNFOLDED or len(prefix) > 2 * MAX_DEPTH:
             raise LimitError("shared modules unfold without end", place="/".join(prefix[:4]))
-        transient = node.get("_non_persistent_buffers_set") or ()
+        transient = node.get("_non_persistent_buffers_set")
+        if not isinstance(transient, (set, frozenset)):
+            transient = ()
         for group, is_buffer in (("_parameters", False), ("_buffers", True)):
-            for key, value in (node.get(group) or {}).items():
-                array = array_of(_resolved(tree, value))
+            for key, value in _table_of(tree, node, group).items():
+                array = array_of(resolved(tree, value))
                 if array is not None and not (is_buffer and key in transient):
                     found.append(((*prefix, str(key)), array, is_buffer))
         below = (node, trail)
-        modules = list((node.get("_modules") or {}).items())
+        modules = list(_table_of(tree, node, "_modules").items())
+        is_shared = is_shared or isinstance(node["_modules"], Alias)
         stack.extend([((*prefix, str(key)), child, below, is_shared) for key, child in reversed(modules)])
     return found
+
+
+def _table_of(tree: Any, module: Record, name: str) -> Mapping[Any, Any]:
+    """A table that a module keeps of its parameters, buffers or submodules."""
+    table = resolved(tree, module.get(name))
+    return table if isinstance(table, Mapping) else {}
 
 
 def _tree_weights(
@@ -216,7 +215,7 @@ def _tree_weights(
         if prefix in without:
             continue
         unfolded += is_shared
-        if unfolded > _MAX_UNFOLDED or len(prefix) > 2 * MAX_DEPTH:
+        if unfolded > MAX_UNFOLDED or len(prefix) > 2 * MAX_DEPTH:
             raise LimitError("shared containers unfold without end", place="/".join(prefix[:4]))
         array = array_of(item)
         if array is not None:
@@ -226,7 +225,7 @@ def _tree_weights(
             found.append((segments, array, segments[-1] in BUFFERS))
             continue
         if isinstance(item, Alias):
-            item = _resolved(tree, item)
+            item = resolved(tree, item)
             fertile = _leading_to_arrays(tree) if fertile is None else fertile
             if _is_above(trail, item):  # a container that holds itself has no weights of its own in there
                 continue
@@ -256,7 +255,7 @@ def _leading_to_arrays(tree: Any) -> set[int]:
     below: list[Any] = []
     for _, node in walk(tree):
         for _, child in children(node) or ():
-            inner = _resolved(tree, child)
+            inner = resolved(tree, child)
             if array_of(inner) is not None:
                 below.append(node)
             elif isinstance(inner, (dict, list, tuple)):

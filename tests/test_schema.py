@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
+import optax
 import pytest
 import torch
 
@@ -12,7 +16,7 @@ from ckpt_core.errors import UnknownFormatError, UsageError
 from ckpt_core.opening import checkpoint_of, open_checkpoint
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import Selection, matches, selected
-from ckpt_core.tree import Global, Record, flatten, unshare
+from ckpt_core.tree import Alias, Global, Record, flatten, unshare
 
 
 def array(*shape: int, dtype: str = "float32", fill: float = 0.0) -> LazyArray:
@@ -420,6 +424,8 @@ class Sharing(torch.nn.Module):
         self.scale.tag = "kept as an attribute"
         self.again = self.scale
         self.register_buffer("cache", torch.zeros(1), persistent=False)
+        self.norm = torch.nn.BatchNorm1d(2)
+        self.copied = copy.copy(self.norm)  # another object over the same tables
 
 
 class Program(torch.nn.Module):
@@ -484,3 +490,45 @@ def test_arrays_beside_the_models_are_named():
     ckpt = opened({"model": state_dict(), "epoch": 3, "centers": {"means": array(3, 4)}})
     assert ckpt.metadata.notes == ("arrays beside the model's, under keys that say nothing: centers",)
     assert list(ckpt.metadata.extra) == ["centers"]
+
+
+def test_an_optimizer_that_shares_containers_with_the_weights(tmp_path):
+    weights = {"dense": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
+    adam = optax.ScaleByAdamState(np.zeros((), np.int32), weights, weights)
+    path = tmp_path / "state.pkl"
+    path.write_bytes(pickle.dumps({"params": weights, "opt_state": (adam,), "step": 1}))
+    with open_checkpoint(path) as ckpt:
+        assert ckpt.tree["opt_state"][0]["mu"] == Alias(("params",))
+        names = [name for name, _ in ckpt.params.leaves()]
+        assert {slot: [name for name, _ in tree.leaves()] for slot, tree in ckpt.opt_state.slots.items()} == {
+            "mu": names,
+            "nu": names,
+        }
+        assert ckpt.opt_state.native[0]["mu"]["dense"]["bias"] is ckpt.params["dense/bias"]
+
+
+def test_an_optimizer_that_holds_itself():
+    state = {"mu": {"w": array(2)}, "nu": {"w": array(2)}}
+    state["mu"]["again"] = state
+    ckpt = opened({"params": {"w": array(2)}, "opt_state": state, "step": 1})
+    assert "w" in ckpt.opt_state.slots["mu"]
+
+
+@pytest.mark.parametrize("members", [5, None, "ab", [[1]], [{}], [(1, [2])], {"a": 1}])
+def test_groups_of_an_optimizer_that_are_none(members):
+    saved = adamw()
+    saved["param_groups"][0]["params"] = members
+    ckpt = opened({"model": state_dict(), "optimizer": saved})
+    assert ckpt.opt_state.groups[0]["params"] == ()
+    saved["param_groups"] = members
+    assert opened({"model": state_dict(), "optimizer": saved}).opt_state.groups in ((), ({"params": ()},))
+
+
+@pytest.mark.parametrize("group", ["_buffers", "_non_persistent_buffers_set"])
+@pytest.mark.parametrize("value", ["text", 5, array(2), [1]])
+def test_a_module_whose_tables_are_none(group, value):
+    node = module({"w": array(1)}, {"b": array(2)})
+    node[group] = value
+    ckpt = opened(node)
+    assert [name for name, _ in ckpt.params.leaves()] == ["w"]
+    assert len(list(ckpt.buffers.leaves())) == (group != "_buffers")

@@ -93,11 +93,11 @@ def is_optimizer(node: Any) -> bool:
 
 
 def is_module(node: Any) -> bool:
-    """Say whether it is a pickled torch module."""
+    """Say whether it is a pickled torch module; one made by `copy.copy` shares the tables of its original."""
     return (
         isinstance(node, Record)
-        and isinstance(node.get("_parameters"), Mapping)
-        and isinstance(node.get("_modules"), Mapping)
+        and isinstance(node.get("_parameters"), (Mapping, Alias))
+        and isinstance(node.get("_modules"), (Mapping, Alias))
     )
 
 

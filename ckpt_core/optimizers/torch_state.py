@@ -20,7 +20,7 @@ from ckpt_core.optimizers.kinds import torch_kinds, torch_slots
 from ckpt_core.optimizers.naming import Naming, Weight, by_order, by_saved_names
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.optimizers.table import family_of, torch_rule
-from ckpt_core.tree import render_key
+from ckpt_core.tree import Record, render_key
 from ckpt_core.view import nest
 
 __all__ = ["read_torch", "torch_native"]
@@ -42,13 +42,13 @@ def read_torch(
         UsageError: `names` has not one name for each parameter.
     """
     entries = native["state"] if isinstance(native["state"], Mapping) else {}
-    saved_groups = [dict(group) for group in native["param_groups"] if isinstance(group, Mapping)]
+    saved_groups = _groups(native["param_groups"])
     hyperparams = _hyperparams(saved_groups[0]) if saved_groups else {}
     kind = torch_kinds(_slot_names(entries), hyperparams)
     family = family_of(kind[0], "torch", hyperparams) if kind else None
     rule = None if family is None else family.torch_rule(kind[0], hyperparams)
     found = _Entries(entries, torch_slots(kind), rule is not None and rule.is_joint)
-    ids = [list(group.get("params") or ()) for group in saved_groups]
+    ids = [group["params"] for group in saved_groups]
     naming = _given(names, ids) or _naming(saved_groups, ids, found, family, weights)
     notes = (f"parameters are known by position only: {naming.reason}",) if naming.reason else ()
     slots = {name: _named(slot, naming) for name, slot in found.slots.items()}
@@ -137,6 +137,18 @@ def _given(names: Sequence[str] | Mapping[Any, str] | None, ids: list[list[Any]]
     if len(names) != len(flat):
         raise UsageError(f"{len(names):,} names are given for {len(flat):,} parameters of the optimizer")
     return Naming(dict(zip(flat, names, strict=True)))
+
+
+def _groups(saved: Any) -> list[dict[str, Any]]:
+    """The groups, each with a list of its parameters: their numbers or names, in a live optimizer themselves."""
+    found = []
+    for group in saved if isinstance(saved, (list, tuple)) else ():
+        if isinstance(group, Mapping):
+            params = group.get("params")
+            members = params if isinstance(params, (list, tuple)) else ()
+            ids = [id for id in members if isinstance(id, (int, str, LazyArray, Record))]
+            found.append({**group, "params": ids})
+    return found
 
 
 def _naming(

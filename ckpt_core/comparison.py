@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,12 @@ import numpy as np
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.dtypes import is_complex
+from ckpt_core.keypath import join_name
+from ckpt_core.kinds import word_of
 from ckpt_core.layouts.values import number
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.schema import Checkpoint
-from ckpt_core.tree import children, flatten, render_path
+from ckpt_core.tree import Record, children, flatten, render_path, walk
 from ckpt_core.writing import same_bytes
 
 __all__ = ["Diff", "Difference", "Movement", "diff"]
@@ -24,7 +26,7 @@ __all__ = ["Diff", "Difference", "Movement", "diff"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One leaf that differs: `kind` is only_a, only_b, shape, dtype or value."""
+    """One leaf that differs: `kind` is only_a, only_b, shape, dtype or value; or an object: its `kind` is class."""
 
     path: str
     kind: str
@@ -108,7 +110,7 @@ def diff(
             side if isinstance(side, Checkpoint) else stack.enter_context(open_checkpoint(side, **opening))
             for side in (a, b)
         )
-        ours, theirs = _comparable(first, second, weights_only)
+        ours, theirs, classes = _comparable(first, second, weights_only)
         report = _Reporter(ours, progress)
         differences = [
             Difference(path, "only_a", _shown(leaf)) for path, leaf in ours.items() if path not in theirs
@@ -128,6 +130,7 @@ def diff(
         ]
         movements.sort(key=lambda m: (-m.relative, m.path))
         same = len(ours) - sum(d.kind != "only_b" for d in differences)
+        differences += classes
         return Diff(first.path, second.path, same, tuple(differences), tuple(movements))
 
 
@@ -143,17 +146,52 @@ class _Reporter:
             self.progress(self.done, self.total)
 
 
-def _comparable(a: Checkpoint, b: Checkpoint, weights_only: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def _comparable(
+    a: Checkpoint, b: Checkpoint, weights_only: bool
+) -> tuple[dict[str, Any], dict[str, Any], list[Difference]]:
+    """Return the leaves to compare, by name, and the objects in one place that are of different classes."""
     if weights_only or a.is_chosen or b.is_chosen:
-        return dict(_weights(a)), dict(_weights(b))
+        return dict(_weights(a)), dict(_weights(b)), []
     ours, theirs = _by_path(a.tree), _by_path(b.tree)
     if ours.keys() == theirs.keys():
-        return ours, theirs
-    return dict(_by_meaning(a)), dict(_by_meaning(b))
+        return ours, theirs, _other_classes(a.tree, b.tree)
+    return _apart(_by_meaning(a)), _apart(_by_meaning(b)), []
 
 
 def _by_path(tree: Any) -> dict[str, Any]:
     return {render_path(path): leaf for path, leaf in flatten(tree)}
+
+
+def _other_classes(a: Any, b: Any) -> list[Difference]:
+    """The objects that have the same fields in both trees and are of different classes.
+
+    A class is known by its own name: libraries move classes between their modules. What is a plain dict on one
+    side was written by a container that knows no classes.
+    """
+    theirs = {path: node.type_name for path, node in walk(b) if isinstance(node, Record)}
+    return [
+        Difference(render_path(path), "class", node.type_name, theirs[path])
+        for path, node in walk(a)
+        if isinstance(node, Record)
+        and path in theirs
+        and _own_name(node.type_name) != _own_name(theirs[path])
+    ]
+
+
+def _own_name(type_name: str) -> str:
+    return type_name.rpartition(".")[2]
+
+
+def _apart(leaves: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Leaves by name, where one with a name that is taken gets a number."""
+    found: dict[str, Any] = {}
+    for name, leaf in leaves:
+        unique, number = name, 1
+        while unique in found:
+            number += 1
+            unique = f"{name} ({number})"
+        found[unique] = leaf
+    return found
 
 
 def _weights(ckpt: Checkpoint) -> Iterator[tuple[str, Any]]:
@@ -166,8 +204,8 @@ def _by_meaning(ckpt: Checkpoint) -> Iterator[tuple[str, Any]]:
     yield from _weights(ckpt)
     for name, tree in ckpt.ema.items():
         yield from ((f"ema/{name}/{leaf_name}", leaf) for leaf_name, leaf in tree.leaves())
-    for state in ckpt.opt_states.values():
-        yield from _named("opt_state", state.native)
+    for name, state in ckpt.opt_states.items():
+        yield from _named("opt_state" if len(ckpt.opt_states) == 1 else f"opt_states/{name}", state.native)
     for section in ("step", "epoch", "timestamp"):
         if getattr(ckpt, section) is not None:
             yield section, getattr(ckpt, section)
@@ -182,8 +220,7 @@ def _by_meaning(ckpt: Checkpoint) -> Iterator[tuple[str, Any]]:
 
 def _named(section: str, tree: Any) -> Iterator[tuple[str, Any]]:
     for path, leaf in flatten(tree):
-        words = [str(int(key)) if isinstance(key, int) else str(key) for key in path]
-        yield "/".join([section, *words]), leaf
+        yield f"{section}/{join_name(tuple(map(word_of, path)))}" if path else section, leaf
 
 
 def _compare(path: str, a: Any, b: Any) -> Difference | None:
@@ -209,11 +246,12 @@ def _settled(value: Any, other: Any) -> Any:
 def _same_value(a: Any, b: Any) -> bool:
     if children(a) is not None or children(b) is not None:
         return type(a) is type(b) or (children(a) == [] and children(b) == [])
-    if isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b):
-        return True
     if isinstance(a, LazyArray) or isinstance(b, LazyArray):
         return False
-    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
+    if isinstance(a, float) and isinstance(b, float):
+        return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
+    kinds = [(isinstance(value, bool), isinstance(value, float)) for value in (a, b)]
+    return bool(a == b) and kinds[0] == kinds[1]
 
 
 def _shown(leaf: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ckpt_core.errors import LimitError
-from ckpt_core.tree import Alias, Key, children, get, rebuild, walk
+from ckpt_core.tree import Alias, Key, children, get, rebuild
 
 __all__ = ["MAX_UNFOLDED", "resolved", "spelled_out"]
 
@@ -41,7 +41,7 @@ def spelled_out(tree: Any, part: Any) -> Any:
         >>> spelled_out({"params": {"w": 1}, "state": {"mu": Alias(("params",))}}, {"mu": Alias(("params",))})
         {'mu': {'w': 1}}
     """
-    if not any(isinstance(node, Alias) for _, node in walk(part)):
+    if not _has_alias(part):
         return part
     done: list[tuple[Key, Any]] = []
     stack: list[Any] = [(None, part, done, None, None, False)]
@@ -65,6 +65,16 @@ def spelled_out(tree: Any, part: Any) -> Any:
         below = (found, above)
         stack.extend([(name, child, collected, None, below, is_shared) for name, child in reversed(pairs)])
     return done[0][1]
+
+
+def _has_alias(part: Any) -> bool:
+    stack = [part]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Alias):
+            return True
+        stack.extend([child for _, child in children(node) or ()])
+    return False
 
 
 def _is_above(above: Any, node: Any) -> bool:

@@ -16,6 +16,7 @@ from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import Selection, selected
 from ckpt_core.template import label_of
+from ckpt_core.tree import KeyPath, flatten, get
 from ckpt_core.writing import Progress, arrays_of, target_backend, write
 
 __all__ = ["Receipt", "convert"]
@@ -135,9 +136,15 @@ def convert(
         )
         tree, left = selected(ckpt, asked)
         stored = Stored(tree, _labelled(ckpt, backend))
-        ties = ckpt.declared_ties if tree is ckpt.tree else ()
         fitted = write(
-            stored, target, backend, ties=ties, strict=strict, force=force, progress=progress, options=options
+            stored,
+            target,
+            backend,
+            ties=_ties(ckpt, tree),
+            strict=strict,
+            force=force,
+            progress=progress,
+            options=options,
         )
         arrays = arrays_of(fitted.stored.tree)
         return Receipt(
@@ -156,6 +163,15 @@ def convert(
     finally:
         if opened is None:
             ckpt.close()
+
+
+def _ties(ckpt: Checkpoint, tree: Any) -> tuple[tuple[KeyPath, ...], ...]:
+    """Return where, in the tree to write, the arrays stand that were tied before a container separated them."""
+    if tree is ckpt.tree or not ckpt.declared_ties:
+        return ckpt.declared_ties
+    places = {id(leaf): path for path, leaf in flatten(tree)}
+    arrays = [[id(get(ckpt.tree, path)) for path in group] for group in ckpt.declared_ties]
+    return tuple(tuple(places[one] for one in group if one in places) for group in arrays)
 
 
 def _check_apart(source: str, target: str | os.PathLike[str]) -> None:

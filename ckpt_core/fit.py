@@ -84,23 +84,25 @@ class Fitted:
     notes: tuple[str, ...] = ()
 
 
-def fit(stored: Stored, holds: Holds) -> Fitted:
+def fit(stored: Stored, holds: Holds, ties: tuple[tuple[KeyPath, ...], ...] = ()) -> Fitted:
     """Fit a tree to a container.
 
     Arguments:
         stored: a tree and the free metadata of its container.
         holds: what the target container holds.
+        ties: groups of paths whose arrays were tied before another container separated them.
 
     Returns:
         The fitted tree, with what is carried in metadata and what is lost.
     """
-    return _Fitting(stored, holds).run()
+    return _Fitting(stored, holds, ties).run()
 
 
 @dataclass
 class _Fitting:
     source: Stored
     holds: Holds
+    ties: tuple[tuple[KeyPath, ...], ...] = ()
     carried: list[Remark] = field(default_factory=list)
     losses: list[Remark] = field(default_factory=list)
     names: dict[KeyPath, tuple[KeyPath, LazyArray]] = field(default_factory=dict)
@@ -330,21 +332,29 @@ class _Fitting:
         for members in groups.values():
             if len(members) > 1:
                 self._one_storage(members)
+        if not self.holds.sharing:
+            for group in self.ties:
+                self._tied([(path, self.names[path][0]) for path in group if path in self.names])
 
     def _one_storage(self, members: list[tuple[KeyPath, KeyPath, LazyArray]]) -> None:
         same: dict[Any, list[tuple[KeyPath, KeyPath, LazyArray]]] = {}
         for member in members:
             same.setdefault(member[2].identity, []).append(member)
         for tied in same.values():
-            if len(tied) > 1 and not self.holds.sharing:
-                self.tied.append([self._name(target) for _, target, _ in tied])
-                self.carry(tied[1][0], f"tied to {render_path(tied[0][0])}, written as a copy")
+            if not self.holds.sharing:
+                self._tied([(path, target) for path, target, _ in tied])
         spans = sorted((*span_of(group[0][2]), group[0][0]) for group in same.values())
         reach = -1
         for low, high, path in spans:
             if low < reach:
                 self.lose(path, "shares part of its bytes with another array, written as a copy")
             reach = max(reach, high)
+
+    def _tied(self, places: list[tuple[KeyPath, KeyPath]]) -> None:
+        """Name arrays that are tied, by their paths in the tree and in the target."""
+        if len(places) > 1:
+            self.tied.append([self._name(target) for _, target in places])
+            self.carry(places[1][0], f"tied to {render_path(places[0][0])}, written as a copy")
 
     def _name(self, target: KeyPath) -> str:
         return str(target[0]) if not self.holds.containers else render_path(target)

@@ -55,7 +55,7 @@ def write(
         raise UsageError(f"{backend.name} has no option {unknown[0]}", remedy=f"Its options: {known}.")
     if ties and backend.holds.sharing:
         stored = Stored(_retied(stored.tree, ties), stored.attributes)
-    fitted = fit(stored, backend.holds)
+    fitted = fit(stored, backend.holds, ties)
     if strict and fitted.losses:
         count = len(fitted.losses)
         lines = "\n    ".join(map(str, fitted.losses[:20]))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from trees import TREES, same
 
@@ -152,6 +153,24 @@ def test_every_dtype_is_kept_bit_for_bit_or_named(tmp_path, to, dtype):
         with pytest.raises(LossError, match=rf"(?s){to} cannot hold 2 things.*{dtype}"):
             save_checkpoint(tmp_path / "strict", tree, to=to, strict=True)
         assert os.listdir(tmp_path) == ["x"]
+
+
+def test_ties_survive_several_containers_that_separate_them(tmp_path):
+    shared = torch.arange(6.0)
+    model = {"encoder.weight": shared, "head.bias": torch.zeros(2), "decoder.weight": shared}
+    torch.save({"model": model, "epoch": 1}, tmp_path / "a.pth")
+    names = ["a.pth", "b.safetensors", "c.msgpack", "d_orbax", "e.safetensors"]
+    for source, target in itertools.pairwise(names):
+        receipt = convert(tmp_path / source, tmp_path / target)
+        assert "tied to model/encoder.weight, written as a copy @ model/decoder.weight" in map(
+            str, receipt.carried
+        )
+    for only, weights in (((), ("model",)), ("weights", ())):
+        convert(tmp_path / names[-1], tmp_path / "last.pth", only=only, force=True)
+        loaded = torch.load(tmp_path / "last.pth", weights_only=True)
+        for key in weights:
+            loaded = loaded[key]
+        assert loaded["decoder.weight"].data_ptr() == loaded["encoder.weight"].data_ptr()
 
 
 @pytest.mark.parametrize("to", FORMATS)

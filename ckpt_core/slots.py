@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ckpt_core.arrays import ArraySpec, LazyArray
+from ckpt_core.flat import flat_names
 from ckpt_core.framework import Slot
 from ckpt_core.keypath import Index, Part, join_name, split_name
 from ckpt_core.layouts.base import Place
 from ckpt_core.storage import AbstractStorage
 from ckpt_core.tree import KeyPath, flatten
-from ckpt_core.view import named_weights, nest
+from ckpt_core.view import named_weights
 
 __all__ = ["abstract", "leaf_paths", "slots_of"]
 
@@ -49,7 +50,7 @@ def slots_of(
     first: dict[Any, tuple[str, ...]] = {}
     found: dict[KeyPath, Slot] = {}
     for role, pairs in sections.items():
-        for name, array in nest(pairs).leaves():
+        for name, array in flat_names(pairs):
             path, place = split_name(name), places[id(array)]
             tied = None if array.identity is None else first.setdefault(array.identity, path)
             found[place] = Slot(path, array.spec, role, layers.get(place, {}), None if tied == path else tied)

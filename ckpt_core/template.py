@@ -16,6 +16,7 @@ from ckpt_core.backend import Stored
 from ckpt_core.dtypes import ITEMSIZE, name_of
 from ckpt_core.errors import DamagedFileError, UsageError
 from ckpt_core.extra_state import extra_states, is_in_extra_state
+from ckpt_core.flat import flat_names
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
 from ckpt_core.layouts.base import paths_of
@@ -67,12 +68,16 @@ def template_of(like: Any) -> Template:
 
 
 def _of_checkpoint(ckpt: Checkpoint, title: str) -> Template:
-    sections = (("param", ckpt.params), ("buffer", ckpt.buffers))
+    weights = ckpt.named_weights
+    sections = [
+        (role, flat_names((segments, array) for segments, array, other in weights if other == is_buffer))
+        for role, is_buffer in (("param", False), ("buffer", True))
+    ]
     extra = extra_states(ckpt)
     first: dict[Any, tuple[str, ...]] = {}
     slots = []
     for role, section in sections:
-        for name, array in section.leaves():
+        for name, array in section:
             if is_in_extra_state(name):
                 continue
             path = split_name(name)

@@ -50,7 +50,8 @@ def with_inner_copies(tree: Any, roles: Roles) -> Roles:
             weights=_free("averaged", roles.ema),
             notes=(*roles.notes, "the weights are an average (torch's AveragedModel)"),
         )
-    for word in _AVERAGED:
+    firsts = {key.partition(".")[0] for key in table}
+    for word in filter(firsts.__contains__, _AVERAGED):
         found = _copy_of(table, word + ".")
         if found is not None:
             copy, counters = found

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ckpt_core.arrays import ArraySpec, LazyArray
 from ckpt_core.extra_state import is_in_extra_state
+from ckpt_core.flat import flat_names
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name
 from ckpt_core.schema import Checkpoint
@@ -36,9 +37,12 @@ class Comparison:
 
 def found_by_key(ckpt: Checkpoint) -> dict[str, tuple[LazyArray, str]]:
     """Return the weights of a checkpoint and their roles by name; a buffer that has a parameter's name says so."""
+    weights = ckpt.named_weights
+    params = flat_names((segments, array) for segments, array, is_buffer in weights if not is_buffer)
+    buffers = flat_names((segments, array) for segments, array, is_buffer in weights if is_buffer)
     return _keyed(
-        [(name, (array, "param")) for name, array in ckpt.params.leaves() if not is_in_extra_state(name)]
-        + [(name, (array, "buffer")) for name, array in ckpt.buffers.leaves()]
+        [(name, (array, "param")) for name, array in params if not is_in_extra_state(name)]
+        + [(name, (array, "buffer")) for name, array in buffers]
     )
 
 

@@ -67,13 +67,21 @@ def template(model: object) -> Template:
         UsageError: it is no module, or has lazy layers that were never run; says what to do.
     """
     module = module_of(model)
-    extra = tuple(join_name(tuple(name.split("."))) for name in module.state_dict() if is_extra_state(name))
-    return Template(tuple(named_slots(module).values()), "torch", extra=extra)
+    state = module.state_dict(keep_vars=True)
+    extra = tuple(join_name(tuple(name.split("."))) for name in state if is_extra_state(name))
+    return Template(tuple(named_slots(module, _tensors(state)).values()), "torch", extra=extra)
 
 
-def named_slots(module: torch.nn.Module) -> dict[str, Slot]:
-    """Return the slot of each tensor of a module's state dict by its dotted name."""
-    entries = entries_of(module)
+def named_slots(
+    module: torch.nn.Module, entries: Mapping[str, torch.Tensor] | None = None
+) -> dict[str, Slot]:
+    """Return the slot of each tensor of a module's state dict by its dotted name.
+
+    Arguments:
+        module: the module.
+        entries: what `entries_of` returns, where it is known already.
+    """
+    entries = entries_of(module) if entries is None else entries
     owners = layers_of(module, entries)
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     tree: dict[str, Any] = {}
@@ -92,7 +100,10 @@ def named_slots(module: torch.nn.Module) -> dict[str, Slot]:
 
 def entries_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return the live tensors of a module's state dict by their dotted names, in order."""
-    state: Mapping[str, Any] = module.state_dict(keep_vars=True)
+    return _tensors(module.state_dict(keep_vars=True))
+
+
+def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return {
         name: value
         for name, value in state.items()

@@ -67,10 +67,12 @@ def found(path: str | os.PathLike[str]) -> str:
         ckpt_core.errors.CheckpointNotFoundError: no/such/file.pth: no such file or directory
           Looked at .../no/such/file.pth. Directories in $CKPT_ROOT are looked in, too.
     """
+    name = os.fspath(path)
+    if not name:
+        raise CheckpointNotFoundError("an empty path names no checkpoint", remedy="Is a variable not set?")
     place, places = search(path)
     if place is not None:
         return place
-    name = os.fspath(path)
     shown = ", ".join(places[:6]) + (f" and {len(places) - 6} more" if len(places) > 6 else "")
     is_hint = not os.path.isabs(os.path.expanduser(name)) and not os.environ.get(ROOT_VARIABLE)
     hint = f" Directories in ${ROOT_VARIABLE} are looked in, too." if is_hint else ""

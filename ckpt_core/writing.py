@@ -106,10 +106,14 @@ def target_backend(target: str | os.PathLike[str], to: str | None) -> Backend:
             path=target,
             remedy=f"Say which: to={fits[0].name!r} (--to {fits[0].name}).",
         )
+    suffix = os.path.splitext(os.fspath(target))[1].lower()
+    readers = [b.name for _, b in registry().backends if b.holds is None and suffix in b.suffixes]
     raise UnknownFormatError(
-        "the name does not tell the target format",
+        f"the format {readers[0]!r} can only be read"
+        if readers
+        else "the name does not tell the target format",
         path=target,
-        remedy=f"Name it with to= (--to): {', '.join(writable)}.",
+        remedy=f"Name {'another' if readers else 'it'} with to= (--to): {', '.join(writable)}.",
     )
 
 

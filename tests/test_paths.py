@@ -88,3 +88,8 @@ def test_kaggle_by_its_own_variables(tmp_path: Path, monkeypatch, tree) -> None:
     assert paths.found("digits-run/kaggle_model.pth") == str(expected)
     save_checkpoint(tmp_path / "working" / "kaggle_model.pth", tree)
     assert paths.found("kaggle_model.pth") == str(tmp_path / "working" / "kaggle_model.pth")
+
+
+def test_an_empty_path_is_not_the_working_directory():
+    with pytest.raises(CheckpointNotFoundError, match="an empty path names no checkpoint"):
+        open_checkpoint("")

@@ -125,6 +125,7 @@ def test_an_existing_target_needs_force(run, files, tmp_path):
     ("arguments", "text"),
     [
         (("x.foo",), "the name does not tell the target format"),
+        (("x.eqx",), "the format 'equinox' can only be read"),
         (("x", "--to", "foo"), "unknown format 'foo'"),
         (("absent/x.pth",), "there is no such directory to write into"),
         (("x.pth", "--cast", "int8"), "'int8' is no floating-point dtype"),

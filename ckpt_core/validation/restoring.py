@@ -100,7 +100,7 @@ def restore(
             more=() if schedule is None else schedule.problems,
         )
         if not found.report.ok:
-            siblings = fitting_siblings(own.path, template)
+            siblings = fitting_siblings(own.path, template, wanted, optimizer_name)
             replace(found.report, siblings=siblings).raise_if_failed()
         state = None if loaded is None else loaded.state
         filling = Filling(

@@ -399,6 +399,19 @@ def test_a_mismatch_names_the_siblings_that_fit(trained, tmp_path):
     assert "would fit: " in str(caught.value)
 
 
+def test_a_sibling_fits_the_optimizer_too(trained, tmp_path):
+    model, optimizer, path = trained
+    for name, other in (("sgd", torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)), ("none", None)):
+        state = {"model": model.state_dict(), "epoch": 1}
+        if other is not None:
+            train(model, other, 1)
+            state["optimizer"] = other.state_dict()
+        torch.save(state, tmp_path / f"{name}.pth")
+    with pytest.raises(MismatchError) as caught:
+        restore(tmp_path / "none.pth", model, optimizer)
+    assert caught.value.report.siblings == (str(path),)
+
+
 # What is no model.
 
 

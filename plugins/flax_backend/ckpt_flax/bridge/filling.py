@@ -43,13 +43,14 @@ def fill(filling: Filling) -> Filled:
     }
     if filling.optimizer is None and filling.state is not None:
         wanted |= _by_path(paths_beside(skeleton, pytree), filling.state)
+    places = shardings_for(skeleton, filling.device, filling.sharding)
     data = _read(skeleton, wanted)
     second = None
     if filling.optimizer is not None and filling.state is not None:
         second = skeleton_of(optimizer_pytree(filling.optimizer))
         more = _read(second, _by_path(leaf_paths(second.tree), filling.state))
         optimizer = _put(second, more, shardings_for(second, filling.device, None))
-    model = _put(skeleton, data, shardings_for(skeleton, filling.device, filling.sharding))
+    model = _put(skeleton, data, places)
     trainable = frozenset(slot.name for slot in slots.values() if slot.role == "param")
     device = where_is(jax.tree_util.tree_leaves(model))
     if not is_nnx:

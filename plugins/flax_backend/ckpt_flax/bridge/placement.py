@@ -14,6 +14,8 @@ from ckpt_flax.bridge.pytrees import Skeleton, is_random_key
 
 __all__ = ["placed", "shardings_for", "where_is"]
 
+_SHOWN: Final = 5
+
 _GENERATORS: Final = ("threefry2x32", "rbg", "unsafe_rbg")
 """jax's own generators (`jax/_src/prng.py`)."""
 
@@ -27,12 +29,15 @@ def shardings_for(skeleton: Skeleton, device: Any, sharding: Any) -> list[Any]:
         sharding: a `jax.sharding.Sharding` for all leaves, or a tree like the model with one for each.
 
     Raises:
-        UsageError: there is no such device, or the shardings are not a tree like the model.
+        UsageError: there is no such device, the shardings are not a tree like the model, or some do not fit the
+            shapes of their arrays; names these.
     """
     if sharding is not None:
         if device is not None:
             raise UsageError("device= and sharding= exclude each other")
-        return _of_tree(skeleton, sharding)
+        found = _of_tree(skeleton, sharding)
+        _check_shapes(skeleton, found)
+        return found
     if device is not None:
         return [_device_named(device)] * len(skeleton.leaves)
     return [_own_sharding(leaf) for leaf in skeleton.leaves]
@@ -58,6 +63,27 @@ def _of_tree(skeleton: Skeleton, sharding: Any) -> list[Any]:
             remedy="Pass one sharding for all, or one for each leaf: jax.tree.map(lambda leaf: ..., model).",
         )
     return found
+
+
+def _check_shapes(skeleton: Skeleton, shardings: list[Any]) -> None:
+    problems = []
+    for path, i in skeleton.positions.items():
+        shape = tuple(np.shape(skeleton.leaves[i]))
+        try:
+            shardings[i].shard_shape(shape)
+        except (ValueError, IndexError) as error:
+            said = " ".join(str(error).split()).rpartition("implies that ")[2]
+            reason = "it has fewer dimensions" if isinstance(error, IndexError) else said[:200]
+            name = "/".join(map(str, path))
+            problems.append(
+                f"{name} {list(shape)} by {getattr(shardings[i], 'spec', shardings[i])}: {reason}"
+            )
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise UsageError(
+            f"the sharding does not fit {len(problems)} of the {len(skeleton.positions)} arrays",
+            remedy="\n  ".join([*problems[:_SHOWN], *more, "Nothing was read, and the model is as it was."]),
+        )
 
 
 def _device_named(device: Any) -> Any:
@@ -87,7 +113,7 @@ def placed(data: list[np.ndarray], leaves: list[Any], shardings: list[Any]) -> l
     Raises:
         DeviceMemoryError: they do not fit; names the bytes that all of them need.
     """
-    needed = sum(item.nbytes for item in data)
+    needed = sum(_bytes_there(item, sharding) for item, sharding in zip(data, shardings, strict=True))
     made = []
     try:
         for i, (leaf, sharding) in enumerate(zip(leaves, shardings, strict=True)):
@@ -102,6 +128,14 @@ def placed(data: list[np.ndarray], leaves: list[Any], shardings: list[Any]) -> l
             f"the model needs {needed:,} bytes ({size_text(needed)}) there: {reason}",
             remedy='It was left as it was. device="cpu" needs none there.',
         ) from error
+
+
+def _bytes_there(data: np.ndarray, sharding: Any) -> int:
+    """The bytes that an array takes on all devices together: a copy on each that has not a part of its own."""
+    if not isinstance(sharding, jax.sharding.Sharding):
+        return data.nbytes
+    part = int(np.prod(sharding.shard_shape(data.shape), dtype=np.int64)) * data.itemsize
+    return part * len(sharding.device_set)
 
 
 def _like(leaf: Any) -> Callable[[np.ndarray, Any, Any], Any]:

@@ -80,12 +80,12 @@ def resolve(value: Any) -> Any:
 
 
 def holds_inert(value: Any) -> bool:
-    """Say whether a call that was not made, or the name of something, is among the values that are nested in one."""
+    """Say whether a call that was not made is among the values that are nested in one."""
     stack, looked = [value], 0
     while stack and looked < _LOOKED_AT:
         item = resolve(stack.pop())
         looked += 1
-        if type(item) in (Record, Global):
+        if type(item) is Record:
             return True
         if type(item) is dict:
             stack.extend(islice(item.values(), _LOOKED_AT))

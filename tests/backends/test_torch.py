@@ -656,6 +656,13 @@ def test_damaged_anywhere_raises_nothing_else(path: Path, name: str) -> None:
     assert "refused" in outcomes
 
 
+@pytest.mark.parametrize("version", [b"", b"x", b"-1", b"3" * 30])
+def test_a_version_that_is_none_is_refused(path: Path, version: bytes) -> None:
+    data = archive_of(tensor_pickle(), {"r/data/0": bytes(24), "r/version": version})
+    with pytest.raises(CheckpointError, match="r/version|is no number"):
+        open_all(write(path, data))
+
+
 def test_a_member_twice_is_refused(path: Path) -> None:
     buffer = io.BytesIO(archive_of(tensor_pickle()))
     with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):

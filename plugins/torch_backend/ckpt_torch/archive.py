@@ -25,6 +25,7 @@ ATTRIBUTES: Final = "ckpt_core.json"
 """The member, beside `data.pkl`, that holds the free metadata."""
 
 _MAX_ATTRIBUTES: Final = 1 << 28
+_MAX_VERSION: Final = 20
 
 
 def sniff_zip(source: Source) -> bool:
@@ -65,6 +66,7 @@ def open_zip(source: Source, open_bytes: OpenBytes | None = None, *, is_embedded
     root = _root(archive)
     if is_embedded and archive.entries[f"{root}/data.pkl"].method != STORED:
         raise UnsupportedError("is a compressed archive inside of a pickle", path=source.path)
+    _check_version(archive, root)
     tensors = Tensors(swapped=_is_swapped(archive, root), open_bytes=open_bytes)
     loader = _Storages(archive, f"{root}/data/", tensors)
     value = unpickle(
@@ -86,6 +88,17 @@ def _root(archive: Zip) -> str:
             path=archive.source.path,
         )
     return roots[0]
+
+
+def _check_version(archive: Zip, root: str) -> None:
+    """Raise DamagedFileError where the version of the archive's form is no number; nothing here depends on it."""
+    name = f"{root}/version"
+    if name in archive:
+        version = archive.read(name, _MAX_VERSION)
+        if not version.strip().isdigit():
+            raise DamagedFileError(
+                f"the version {version!r} is no number", path=archive.source.path, place=name
+            )
 
 
 def _is_swapped(archive: Zip, root: str) -> bool:

@@ -274,9 +274,10 @@ def _beside(array: Any, requires_grad: Any, hooks: Any, flags: Any) -> Any:
     is_usual = type(requires_grad) in (bool, int) and type(hooks) in _TABLES and not hooks
     if is_usual and type(flags) in _TABLES:
         return array
-    if array is NotImplemented:
-        return NotImplemented
-    return _with_state("torch.Tensor", array, (requires_grad, hooks, flags))
+    beside = (requires_grad, hooks, flags)
+    if not hooks:
+        malformed("what stands beside a tensor", beside)
+    return array if array is NotImplemented else _with_state("torch.Tensor", array, beside)
 
 
 def _first(args: Args) -> Any:

@@ -659,7 +659,7 @@ def test_damaged_anywhere_raises_nothing_else(path: Path, name: str) -> None:
 @pytest.mark.parametrize("version", [b"", b"x", b"-1", b"3" * 30])
 def test_a_version_that_is_none_is_refused(path: Path, version: bytes) -> None:
     data = archive_of(tensor_pickle(), {"r/data/0": bytes(24), "r/version": version})
-    with pytest.raises(CheckpointError, match="r/version|is no number"):
+    with pytest.raises(CheckpointError, match=r"r/version|is no number"):
         open_all(write(path, data))
 
 

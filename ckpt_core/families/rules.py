@@ -78,7 +78,7 @@ class Keeps:
         name: the dotted name of its class.
         fields: the fields in order; `count` is the number of updates, the others are slots.
         neutral: the neutral names of the fields that have another one here.
-        scalars: of the fields, those that are one value for all parameters and no slot.
+        scalars: of the fields, those that are no slots: one value for all parameters, or a history of them.
     """
 
     name: str

@@ -87,14 +87,21 @@ class TorchOnly(_Unpaired):
     }
 
 
+_LBFGS = Keeps(
+    "optax._src.transform.ScaleByLBFGSState",
+    ("count", "params", "updates", "diff_params_memory", "diff_updates_memory", "weights_memory"),
+    scalars=frozenset({"params", "updates", "diff_params_memory", "diff_updates_memory", "weights_memory"}),
+)
+
+
 def _adam_like(kind: str, *keeps: Keeps) -> OptaxRule:
     return OptaxRule(kind, f"optax.{kind}", {}, keeps or (ADAM,))
 
 
 class OptaxOnly(_Unpaired):
-    """optax's Yogi, AdaBelief, NovoGrad, LAMB, LARS and SM3.
+    """optax's Yogi, AdaBelief, NovoGrad, LAMB, LARS, SM3 and L-BFGS.
 
-    Sources: `optax.yogi`, `optax.adabelief`, `optax.novograd`, `optax.lamb`, `optax.lars`, `optax.sm3`.
+    Sources: `optax.yogi`, `optax.adabelief`, `optax.novograd`, `optax.lamb`, `optax.lars`, `optax.sm3`, `optax.lbfgs`.
     """
 
     optax = (
@@ -104,8 +111,14 @@ class OptaxOnly(_Unpaired):
         _adam_like("novograd", Keeps("optax._src.transform.ScaleByNovogradState", ("count", "mu", "nu"))),
         OptaxRule("sm3", "optax.sm3", {}, (Keeps("optax._src.transform.ScaleBySM3State", ("mu", "nu")),)),
         OptaxRule("lars", "optax.lars", {}, (TRACE,)),
+        OptaxRule("lbfgs", "optax.lbfgs", {}, (_LBFGS,)),
     )
     why = {
+        "lbfgs": (
+            "optax.lbfgs keeps its history as trees beside a line search of its own, and torch's LBFGS as flat vectors",
+            "Transfer the weights alone, and start torch.optim.LBFGS anew: its history fills in a few steps.",
+        ),
+    } | {
         kind: (
             f"torch has no {name} of its own, so that there is no one rule that would continue optax's",
             f"Stay in optax, or transfer the weights alone and start {instead} anew.",

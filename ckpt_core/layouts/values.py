@@ -29,6 +29,7 @@ __all__ = [
     "is_streams",
     "is_weights",
     "number",
+    "numbers",
 ]
 
 _LOOK: int = 10_000
@@ -177,3 +178,8 @@ def number(node: Any) -> Any:
     if isinstance(node, LazyArray) and node.size == 1:
         return node.item()
     return node.item() if isinstance(node, np.generic) else node
+
+
+def numbers(node: Any) -> Any:
+    """Return a setting with its scalars as Python numbers, and tuples for lists."""
+    return tuple(map(numbers, node)) if isinstance(node, (list, tuple)) else number(node)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError
+from ckpt_core.layouts.values import numbers
 from ckpt_core.optimizers.state import Home, OptimizerState
 from ckpt_core.optimizers.table import torch_rule
 
@@ -27,16 +28,14 @@ def settings_of(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def home_of(state: OptimizerState) -> Home:
     """Return what is to be known of a state for the way back to it."""
-    native = state.native if isinstance(state.native, Mapping) else {}
-    saved = native.get("param_groups") if state.framework == "torch" else None
-    first = saved[0] if isinstance(saved, (list, tuple)) and saved else {}
-    return Home(
-        state.framework,
-        state.kind[0],
-        tuple(state.groups),
-        isinstance(first, Mapping) and "param_names" in first,
-        _step_dtype(native.get("state")) if state.framework == "torch" else "float32",
-    )
+    native = state.native if state.framework == "torch" and isinstance(state.native, Mapping) else {}
+    saved = [group for group in native.get("param_groups") or () if isinstance(group, Mapping)]
+    groups: list[Mapping[str, Any]] = list(state.groups)
+    if len(saved) == len(groups):  # settings in the types in which they were saved
+        own = [{k: v for k, v in group.items() if k not in ("params", "param_names")} for group in saved]
+        groups = [{**mine, "params": group["params"]} for mine, group in zip(own, groups, strict=True)]
+    has_names = bool(saved) and "param_names" in saved[0]
+    return Home(state.framework, state.kind[0], tuple(groups), has_names, _step_dtype(native.get("state")))
 
 
 def _step_dtype(entries: Any) -> str:
@@ -65,7 +64,7 @@ def settled(state: OptimizerState) -> OptimizerState:
 
 
 def _with_groups(state: OptimizerState, groups: Sequence[Mapping[str, Any]]) -> OptimizerState:
-    hyperparams = settings_of(groups[0]) if groups else state.hyperparams
+    hyperparams = {key: numbers(value) for key, value in settings_of(groups[0]).items()} if groups else {}
     return dataclasses.replace(state, groups=tuple(groups), hyperparams=hyperparams)
 
 
@@ -73,7 +72,7 @@ def _complete(kind: str, group: Mapping[str, Any], own: Mapping[str, Any]) -> di
     """A torch group with what its translation does not say: its own settings of before, else torch's defaults."""
     rule = torch_rule(kind, group)
     defaults = {} if rule is None else rule.defaults
-    same = {key: value for key, value in own.items() if key in group and group[key] == value}
+    same = {key: value for key, value in own.items() if key in group and group[key] == numbers(value)}
     return {**defaults, **own, **group, **same}
 
 

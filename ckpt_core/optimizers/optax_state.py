@@ -18,7 +18,7 @@ from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.tree import Alias, Index, KeyPath, Record, children, render_path
 from ckpt_core.view import named_weights, nest
 
-__all__ = ["MASKED", "Member", "count_of", "members", "read_optax", "trace_is_scaled"]
+__all__ = ["BARE", "MASKED", "WRAPPED", "Member", "count_of", "members", "read_optax", "trace_is_scaled"]
 
 _WRAPPERS: Final = {
     "inner_state": frozenset({"count", "step", "notfinite_count", "last_finite", "total_notfinite"}),
@@ -33,6 +33,17 @@ _MOST: Final = 100_000
 _MOST_LOOKED: Final = 10_000
 """Nodes below an unknown member that are looked at for a rule."""
 
+
+_AROUND: Final = frozenset({"fast_state", "base_optimizer_state"})
+"""Of the wrappers, those that make another rule of the one that they hold."""
+
+WRAPPED: Final = "the rule is within another one (lookahead, schedule_free, mechanic or the like)"
+"""The note of a state whose rule is a part of another."""
+
+BARE: Final = (
+    "groups that keep nothing for their parameters, so that the state does not say which they update"
+)
+"""What the note of a state begins with where a group's rule has no slots (plain SGD)."""
 
 MASKED: Final = (
     "a part of the rule is for some parameters alone (masked), and the state does not say for which"
@@ -127,7 +138,8 @@ def _injected(path: KeyPath, node: Mapping[str, Any], labels: tuple[str, ...]) -
 def _wrapped(path: KeyPath, node: Mapping[Any, Any], labels: tuple[str, ...]) -> Iterator[Any]:
     inner = next((name for name in _WRAPPERS if name in node), None)
     if set(node) == {"inner_state"} and _is_empty(node["inner_state"]):
-        yield Member(path, "mask", "", node, labels)
+        is_group = path[-2:-1] == ("inner_states",)  # set_to_zero of a multi_transform
+        yield Member(path, "empty" if is_group else "mask", "", node, labels)
         return
     for key, value in node.items():
         if key == inner or (inner is None and _leads_to_a_rule(value)):
@@ -211,8 +223,9 @@ def read_optax(native: Any) -> OptimizerState:
     step = max(counts, default=found.schedule if found.schedule is not None else found.outer)
     differ = len(set(steps.values())) > 1
     notes = ["the members of the state count different numbers of updates"] if differ else []
-    if found.is_masked:
-        notes.append(MASKED)
+    notes += [note for note, holds in ((MASKED, found.is_masked), (WRAPPED, found.is_wrapped)) if holds]
+    if bare := found.bare_groups():
+        notes.append(f"{BARE}: {', '.join(bare)}")
     schedule = None if found.schedule is None else {"count": found.schedule}
     return OptimizerState(
         optax_kinds(found.states),
@@ -244,12 +257,15 @@ class _Found:
         self.states: list[tuple[frozenset[str], str]] = []
         self.other: dict[str, Any] = {}
         self.is_masked = False
+        self.is_wrapped = False
+        self.empties: dict[str, int] = {}
         self._last_state: KeyPath | None = None
 
     def take(self, member: Member) -> None:
         label = "/".join(member.labels)
         if member.labels:
             self.groups.setdefault(label, {})
+        self.is_wrapped |= bool(_AROUND & set(member.path))
         if member.role in ("slot", "count"):
             self._state(member)
         if member.role == "slot":
@@ -274,7 +290,9 @@ class _Found:
             self.other[render_path(member.path)] = member.value
         elif member.role == "mask":
             self.is_masked = True
-        elif member.role != "empty":
+        elif member.role == "empty":
+            self.empties[label] = self.empties.get(label, 0) + 1
+        else:
             self.other[render_path(member.path)] = member.value
 
     def _state(self, member: Member) -> None:
@@ -296,6 +314,10 @@ class _Found:
         self.members.setdefault(member.path[:-1], set()).update(names)
         if member.labels:
             self.groups[label].update(names)
+
+    def bare_groups(self) -> list[str]:
+        """The groups whose rule moves parameters and keeps nothing: a chain of more than one member."""
+        return [label for label, names in self.groups.items() if not names and self.empties.get(label, 0) > 1]
 
     def steps(self) -> dict[str, int]:
         """The number of updates of each parameter: the count of the state that its slots are in."""

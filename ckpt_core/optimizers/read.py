@@ -12,13 +12,14 @@ from typing import Any
 
 from ckpt_core.errors import UsageError
 from ckpt_core.layouts.values import is_optimizer
+from ckpt_core.optimizers.describing import described
 from ckpt_core.optimizers.kinds import named_in
 from ckpt_core.optimizers.naming import Weight
 from ckpt_core.optimizers.optax_state import read_optax
-from ckpt_core.optimizers.state import Home, OptimizerState
+from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.optimizers.torch_state import read_torch
 
-__all__ = ["describe", "described", "identified", "read_optimizer", "read_optimizers"]
+__all__ = ["identified", "read_optimizer", "read_optimizers"]
 
 
 def read_optimizer(
@@ -73,80 +74,6 @@ def read_optimizers(
         state = described(read_optimizer(item, weights), known.get(key))
         found[key] = identified(state, config=config) if len(pairs) == 1 else state
     return found
-
-
-def described(state: OptimizerState, description: Any) -> OptimizerState:
-    """Return the state with the rule and the hyperparameters that a saved description names.
-
-    Arguments:
-        state: a state that was read.
-        description: what `describe` wrote beside it; anything that contradicts the state is passed over.
-    """
-    if not isinstance(description, Mapping) or description.get("framework") != state.framework:
-        return state
-    kind, groups = description.get("kind"), description.get("groups")
-    if not isinstance(kind, list) or not isinstance(groups, list) or not set(kind) <= set(state.kind or kind):
-        return state
-    rows = [row for row in groups if isinstance(row, Mapping) and isinstance(row.get("params"), list)]
-    if len(rows) < len(groups):
-        return state
-    state = dataclasses.replace(state, home=_home(description.get("home")))
-    if not rows:
-        return state
-    found = tuple({**_tupled(row), "params": tuple(row["params"])} for row in rows)
-    first = {key: value for key, value in found[0].items() if key not in ("params", "label", "kind")}
-    return dataclasses.replace(
-        state,
-        kind=tuple(str(name) for name in kind),
-        hyperparams={**first, **state.hyperparams},
-        groups=found if state.framework == "optax" else state.groups,
-    )
-
-
-def describe(state: OptimizerState) -> dict[str, Any]:
-    """Return the rule and the hyperparameters of a state as JSON: what an optax state alone does not say."""
-    home = state.home
-    if home is not None:
-        kept = {"framework": home.framework, "kind": home.kind, "groups": _rows(home.groups)}
-        kept |= {"has_names": home.has_names, "step_dtype": home.step_dtype}
-    return {
-        "framework": state.framework,
-        "kind": list(state.kind),
-        "groups": _rows(state.groups),
-        **({} if home is None else {"home": kept}),
-    }
-
-
-def _rows(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The groups as JSON; settings that are none (a project's own objects) are left out."""
-    return [
-        {**{key: value for key, value in group.items() if _is_json(value)}, "params": list(group["params"])}
-        for group in groups
-    ]
-
-
-def _is_json(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_is_json(item) for item in value)
-    return value is None or type(value) in (bool, int, float, str)
-
-
-def _home(saved: Any) -> Home | None:
-    """What `describe` wrote of where a state came from; None for anything else."""
-    if not isinstance(saved, Mapping) or not isinstance(saved.get("groups"), list):
-        return None
-    rows = [
-        row for row in saved["groups"] if isinstance(row, Mapping) and isinstance(row.get("params"), list)
-    ]
-    if len(rows) < len(saved["groups"]) or saved.get("step_dtype") not in ("float32", "float64"):
-        return None
-    groups = tuple({**_tupled(row), "params": tuple(map(str, row["params"]))} for row in rows)
-    has_names = saved.get("has_names") is True
-    return Home(str(saved.get("framework")), str(saved.get("kind")), groups, has_names, saved["step_dtype"])
-
-
-def _tupled(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
 
 
 def identified(

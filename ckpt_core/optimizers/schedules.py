@@ -45,7 +45,7 @@ def schedule_of(state: Any, step: int | None) -> Schedule | None:
     """
     if not isinstance(state, Mapping):
         return None
-    last = number(state.get("last_epoch"))
+    last = number(_last_epoch(state))
     if not isinstance(last, (int, float)) or isinstance(last, bool):
         return None
     every = _every(int(last), step)
@@ -56,7 +56,10 @@ def schedule_of(state: Any, step: int | None) -> Schedule | None:
         text = f"the scheduler counts {int(last):,} and the optimizer {step:,}: how often it is stepped is not clear"
         return Schedule(int(last), (), (text,))
     if not made or any(recipe is None for recipe in made):
-        text = f"the function of the learning-rate schedule is not in its state; it stands at {int(last):,}"
+        text = (
+            f"the function of the learning-rate schedule is not in its state, where it stands at {int(last):,}: "
+            "the rate stays as it is unless the optimizer is built with a schedule, and its state given (optimizer=)"
+        )
         return Schedule(position, (), (text,))
     wrapped = [Call("ckpt_flax.transforms.every", (every, recipe)) for recipe in made if recipe is not None]
     return Schedule(position, tuple(wrapped))
@@ -70,6 +73,14 @@ def scheduler_state(position: int, groups: int) -> dict[str, Any]:
         groups: the number of parameter groups.
     """
     return {"last_epoch": position, "_step_count": position + 1, "lr_lambdas": [None] * groups}
+
+
+def _last_epoch(state: Mapping[str, Any]) -> Any:
+    """How far a scheduler has come; one that only holds others (ChainedScheduler) as far as its first."""
+    inner = _list(state.get("_schedulers"))
+    if "last_epoch" not in state and inner and isinstance(inner[0], Mapping):
+        return inner[0].get("last_epoch")
+    return state.get("last_epoch")
 
 
 def _every(last: int, step: int | None) -> int | None:

@@ -25,6 +25,7 @@ class Home:
             parameters have there, in order, under `params`.
         has_names: the groups carried the names of their parameters.
         step_dtype: what torch counted its steps in.
+        schedulers: the states of torch's schedulers, by the names that they were saved under.
     """
 
     framework: str
@@ -32,6 +33,7 @@ class Home:
     groups: tuple[Mapping[str, Any], ...]
     has_names: bool = False
     step_dtype: str = "float32"
+    schedulers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

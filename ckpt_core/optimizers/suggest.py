@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.families.recipe import Call, Name, chained, code, imports
+from ckpt_core.layouts.values import numbers
 from ckpt_core.optimizers.grouping import FROZEN, settings_of
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.optimizers.table import family_of, torch_rule
@@ -136,7 +137,9 @@ def torch_recipe(state: OptimizerState) -> Call:
     if rule is None or not rule.function:
         raise UnsupportedError(f"no constructor for torch's {state.kind[0]} is known")
     taken = rule.defaults.keys() - rule.hidden - _TORCH_HIDDEN
-    settings = [{k: v for k, v in settings_of(group).items() if k in taken} for group in state.groups]
+    settings = [
+        {k: numbers(v) for k, v in settings_of(group).items() if k in taken} for group in state.groups
+    ]
     common = (
         {k: v for k, v in settings[0].items() if all(k in s and s[k] == v for s in settings)}
         if settings

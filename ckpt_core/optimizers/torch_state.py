@@ -15,7 +15,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.families import Family
 from ckpt_core.keypath import split_name
-from ckpt_core.layouts.values import array_of, number
+from ckpt_core.layouts.values import array_of, number, numbers
 from ckpt_core.optimizers.kinds import torch_kinds, torch_slots
 from ckpt_core.optimizers.naming import Naming, Weight, by_order, by_saved_names
 from ckpt_core.optimizers.state import OptimizerState
@@ -207,7 +207,7 @@ def _named(slot: Mapping[Any, LazyArray], naming: Naming) -> Any:
 
 
 def _hyperparams(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(key): number(value) for key, value in group.items() if key not in ("params", "param_names")}
+    return {str(key): numbers(value) for key, value in group.items() if key not in ("params", "param_names")}
 
 
 def _count(value: Any) -> int | None:

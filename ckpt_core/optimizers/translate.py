@@ -10,13 +10,13 @@ from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.families import Family, Part
 from ckpt_core.keypath import split_name
 from ckpt_core.optimizers.grouping import FROZEN, home_of, settings_of, settled
-from ckpt_core.optimizers.optax_state import MASKED, count_of
+from ckpt_core.optimizers.optax_state import BARE, MASKED, WRAPPED, count_of
 from ckpt_core.optimizers.read import identified
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.optimizers.table import family_of, known_kinds, torch_rule
 from ckpt_core.view import nest
 
-__all__ = ["check_mask", "translate_optimizer", "translated"]
+__all__ = ["check_told", "translate_optimizer", "translated"]
 
 
 def translate_optimizer(
@@ -53,7 +53,7 @@ def translate_optimizer(
         0.9
     """
     made = translated(state, to, kind=kind, hyperparams=hyperparams, step=step)
-    check_mask(made)
+    check_told(made)
     return settled(made)
 
 
@@ -92,6 +92,11 @@ def _check(state: OptimizerState) -> None:
         raise UsageError(
             f"the optimizer state fits {len(state.kind)} rules: {', '.join(state.kind)}",
             remedy="Name the one that the run used: kind='...' (--optimizer-kind).",
+        )
+    if WRAPPED in state.notes:
+        raise UnsupportedError(
+            f"{WRAPPED}, which the other framework does not have",
+            remedy="Transfer the weights alone, and start the optimizer anew.",
         )
     if not state.is_named:
         raise UsageError(
@@ -233,17 +238,19 @@ def _torch_groups(parts: list[_Translated]) -> tuple[dict[str, Any], ...]:
     return tuple(groups.values())
 
 
-def check_mask(state: OptimizerState) -> None:
-    """Refuse a translated state whose weight decay is for some parameters alone, and nothing says for which.
+def check_told(state: OptimizerState) -> None:
+    """Refuse a translated state whose groups nothing tells: masked weight decay, and rules that keep nothing.
 
     Raises:
-        UsageError: there is such a mask; says how to tell.
+        UsageError: there is such a group; says how to tell.
     """
+    remedy = "Pass the torch optimizer with its groups (optimizer=)"
     if MASKED in state.notes and len(state.groups) == 1 and state.groups[0].get("weight_decay"):
-        raise UsageError(
-            f"{MASKED}; its weight decay is {state.groups[0]['weight_decay']!r}",
-            remedy="Pass the torch optimizer with its groups (optimizer=), or weight_decay=0 where it has none.",
-        )
+        decay = state.groups[0]["weight_decay"]
+        raise UsageError(f"{MASKED}; its weight decay is {decay!r}", remedy=f"{remedy}, or weight_decay=0.")
+    bare = next((note for note in state.notes if note.startswith(BARE)), None)
+    if bare is not None and not all(group["params"] for group in state.groups):
+        raise UsageError(bare, remedy=f"{remedy}.")
 
 
 def _frozen_note(members: tuple[str, ...]) -> str:

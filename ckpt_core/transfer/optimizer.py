@@ -18,7 +18,7 @@ from ckpt_core.optimizers.optax_fill import optax_filled
 from ckpt_core.optimizers.suggest import Suggestion, suggestion_for
 from ckpt_core.optimizers.table import family_of, torch_rule
 from ckpt_core.optimizers.torch_state import torch_native
-from ckpt_core.optimizers.translate import check_mask, translated
+from ckpt_core.optimizers.translate import check_told, translated
 from ckpt_core.registry import registry
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.slots import moved_state
@@ -100,8 +100,9 @@ def carry(
         kind, hyperparams = _told_by(live, state, kind, hyperparams)
     made = translated(state, to, kind=kind, hyperparams=hyperparams, step=step)
     if is_said or not isinstance(live, LiveTorch):
-        check_mask(made)
+        check_told(made)
     moved = _with_newcomers(settled(moved_state(made, plan, sources, template)), template)
+    moved = dataclasses.replace(moved, notes=(*moved.notes, *_dtype_notes(moved, template)))
     suggestion = suggestion_for(moved, schedule=schedule, clip=clip)
     if to == "torch":
         if isinstance(live, LiveTorch):
@@ -146,6 +147,21 @@ def _check_kind(live: LiveTorch, state: OptimizerState) -> None:
         )
 
 
+def _dtype_notes(state: OptimizerState, template: Template) -> list[str]:
+    """Slots of another precision than their parameters: torch and optax each keep them so by different settings."""
+    dtypes = {slot.name: slot.spec.dtype for slot in template.slots}
+    found: dict[tuple[str, str, str], int] = {}
+    for slot, arrays in state.flat_slots().items():
+        for name, array in arrays.items():
+            own = dtypes.get(name, array.dtype)
+            if array.ndim and array.dtype != own:
+                found[slot, array.dtype, own] = found.get((slot, array.dtype, own), 0) + 1
+    return [
+        f"{slot} is {ours} for {count:,} parameters of {own}: load_state_dict of torch makes it {own}, and a run that keeps it otherwise parts by its rounding"
+        for (slot, ours, own), count in found.items()
+    ]
+
+
 def _with_newcomers(state: OptimizerState, template: Template) -> OptimizerState:
     """Put parameters that have no source into the first group, with slots as at the beginning."""
     known = {name for group in state.groups for name in group["params"]}
@@ -165,7 +181,8 @@ def _with_newcomers(state: OptimizerState, template: Template) -> OptimizerState
     elif len(groups) == 1 and not groups[0]["params"]:
         groups[0]["params"] = tuple(new)  # a rule that keeps nothing names nobody: it updates all
     elif new:
-        notes = (*notes, f"{len(new):,} parameters are in no group of the optimizer: {', '.join(new[:4])}")
+        shown = ", ".join(new[:4])
+        notes = (*notes, f"{len(new):,} parameters have no optimizer state, and are in no group: {shown}")
     is_home = state.home is not None and state.home.framework == state.framework
     for group in groups if not is_home else ():
         group["params"] = tuple(sorted(group["params"], key=lambda name: order.get(name, len(order))))

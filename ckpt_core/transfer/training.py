@@ -11,7 +11,7 @@ from ckpt_core.errors import UsageError
 from ckpt_core.framework import Framework, Template
 from ckpt_core.layouts.values import number
 from ckpt_core.optimizers import OptimizerState, describe
-from ckpt_core.optimizers.schedules import schedule_of, scheduler_state
+from ckpt_core.optimizers.schedules import Schedule, schedule_of, scheduler_state
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
 from ckpt_core.transfer.optimizer import Carried, LiveTorch, carry
@@ -86,9 +86,7 @@ def training_of(
     state = _chosen(ckpt, request.name)
     template = target.template
     tree = target.filled(arrays)
-    scheduled = next(
-        (found for s in ckpt.schedulers.values() if (found := schedule_of(s, state.step or ckpt.step))), None
-    )
+    scheduled = _scheduled(ckpt, state)
     if scheduled is not None:
         state = replace(state, schedule={"count": scheduled.position})
     carried = carry(
@@ -113,8 +111,16 @@ def training_of(
     build = _torch_tree if template.framework == "torch" else _flax_tree
     made = build(ckpt, tree, carried, averaged)
     key = "optimizer_state_dict" if template.framework == "torch" else "opt_state"
-    described = {"optimizers": {key: describe(carried.state)}}
+    described = {"optimizers": {key: describe(_with_schedulers(carried.state, ckpt))}}
     return Training(made, carried, described, tuple(dict.fromkeys(notes)))
+
+
+def _scheduled(ckpt: Checkpoint, state: OptimizerState) -> Schedule | None:
+    """Where torch's scheduler stands, of which optax's states have the position in them."""
+    if state.framework != "torch":
+        return None
+    found = [schedule_of(saved, state.step or ckpt.step) for saved in ckpt.schedulers.values()]
+    return next((schedule for schedule in found if schedule is not None), None)
 
 
 def _chosen(ckpt: Checkpoint, name: str | None) -> OptimizerState:
@@ -175,16 +181,34 @@ def _in_form(template: Template, arrays: Mapping[str, LazyArray]) -> Any:
     return made["params"] if template.framework == "flax" else made
 
 
-def _torch_tree(ckpt: Checkpoint, tree: Any, carried: Carried, averaged: Mapping[str, Any]) -> dict[str, Any]:
+def _with_schedulers(state: OptimizerState, ckpt: Checkpoint) -> OptimizerState:
+    """The state with torch's schedulers among what is known of where it came from."""
+    if state.home is None or state.framework == "torch":
+        return state
+    return replace(state, home=replace(state.home, schedulers=dict(ckpt.schedulers)))
+
+
+def _torch_schedulers(carried: Carried) -> dict[str, Any]:
+    """The schedulers that the run was saved with, while they stand where it stands; else a position alone."""
     position = (carried.state.schedule or {}).get("count")
+    step = carried.state.step if position is None else position
+    home = carried.state.home
+    saved = home.schedulers if home is not None and home.framework == "torch" else {}
+    found = [schedule_of(state, step) for state in saved.values()]
+    if found and all(schedule is not None and schedule.position == step for schedule in found):
+        return dict(saved)
+    if position is None:
+        return {}
+    return {"scheduler_state_dict": scheduler_state(position, len(carried.state.groups))}
+
+
+def _torch_tree(ckpt: Checkpoint, tree: Any, carried: Carried, averaged: Mapping[str, Any]) -> dict[str, Any]:
     made = {
         "epoch": ckpt.epoch,
         "step": carried.state.step if ckpt.step is None else ckpt.step,
         "model_state_dict": tree,
         "optimizer_state_dict": carried.state.native,
-        "scheduler_state_dict": None
-        if position is None
-        else scheduler_state(position, len(carried.state.groups)),
+        **_torch_schedulers(carried),
         **{_copy_name(name): copy for name, copy in averaged.items()},
         "scaler": _torch_scaler(ckpt.scaler),
         "metrics": dict(ckpt.metrics) or None,

@@ -230,6 +230,12 @@ print(resolve_config(sys.argv[1], rules="vit").facts["depth"])
     assert second == "3"
 
 
+RECIPE = (
+    "import optax tx = optax.chain(optax.trace(decay=0.9), optax.scale_by_sign(), "
+    "optax.scale_by_learning_rate(0.001))"
+)
+
+
 def test_its_optimizer_is_read_carried_over_and_back(installed: Path, tmp_path: Path) -> None:
     """A rule that neither framework has: inspected, trained on in the other framework, and home again."""
     code = """
@@ -275,8 +281,7 @@ with precision("float64"):
         "True",
         "True Signum",
         "Signum",
-        "import optax tx = optax.chain("
-         "optax.trace(decay=0.9), optax.scale_by_sign(), optax.scale_by_learning_rate(0.001))",
+        RECIPE,
         "['signum'] {'lr': 0.001, 'momentum': 0.9} ['trace']",
     ]
 

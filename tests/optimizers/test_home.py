@@ -81,6 +81,9 @@ ODD = {
         lr=0.01,
     ),
     "damped without momentum": lambda model: torch.optim.SGD(model.parameters(), lr=0.01, dampening=0.3),
+    "tensors and lists": lambda model: Adam(
+        model.parameters(), lr=torch.tensor(0.01), betas=[0.8, 0.9], foreach=False
+    ),
     "before the first step": None,
 }
 

@@ -374,6 +374,22 @@ def test_what_has_no_neutral_form_is_a_record(path: Path) -> None:
     assert extension["u"]["code"] == -1
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (msgpack.ExtType(1, msgpack.packb(((2,), "flot32", bytes(8)))), "the unknown dtype 'flot32'"),
+        (msgpack.ExtType(1, msgpack.packb(((2,), "O", bytes(16)))), "the unknown dtype 'O'"),
+        (msgpack.ExtType(3, msgpack.packb(((), "V8,O", bytes(16)))), "the unknown dtype 'V8,O'"),
+        (b"\xc7\x04\xfe1234", "the reserved type -2 has 4 bytes"),
+        (b"\xc7\x03\xff123", "the reserved type -1 has 3 bytes"),
+    ],
+)
+def test_what_msgpack_or_numpy_would_refuse(path: Path, value: Any, reason: str) -> None:
+    packed = value if isinstance(value, bytes) else msgpack.packb(value)
+    with pytest.raises(DamagedFileError, match=reason):
+        read(path, b"\x81\xa1w" + packed)
+
+
 def test_keys_of_other_types(path: Path) -> None:
     tree = {1: "a", -5: "b", 1.5: "c", None: "d", b"x": "e", False: "f", "g": "h"}
     assert differences(tree, read(path, msgpack.packb(tree)).tree) == []

@@ -14,6 +14,7 @@ left before anything is made of it.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 import numpy as np
@@ -37,6 +38,14 @@ HEADER_MARK: Final = "ckpt_core:"
 
 MAX_NODES: Final = 5_000_000
 """Values, containers included, that a file may hold."""
+
+_TIMESTAMPS: Final = frozenset({(-1, 4), (-1, 8), (-1, 12)})
+"""The one type of extension that the format itself defines, with the lengths that it may have."""
+
+_FOREIGN: Final = re.compile(
+    r"object|(?:str|bytes|void|float|complex|int|uint)[0-9]+\w*|(?:datetime|timedelta)64(?:\[[0-9]*[a-zA-Zμ]+\])?"
+)
+"""The names that numpy gives to dtypes of text, dates, structures and the like (`numpy.dtype.name`)."""
 
 _ENOUGH: Final = 200
 _ENOUGH_UNNAMED: Final = 100_000
@@ -239,6 +248,8 @@ def _extension(cursor: Cursor, length: int) -> Any:
         value = _complex(cursor)
     else:
         signed = code - 256 if code > 127 else code
+        if signed < 0 and (signed, length) not in _TIMESTAMPS:
+            raise cursor.damaged(f"an extension of the reserved type {signed} has {length} bytes", start)
         value = Record("msgpack.ExtType", {"code": signed, "data": cursor.take(length)})
     if cursor.position != stop:
         raise cursor.damaged(
@@ -264,6 +275,8 @@ def _array(cursor: Cursor, code: int) -> Any:
     cursor.skip(nbytes)
     storage = FileStorage(cursor.source, start, nbytes)
     if not is_known(name):
+        if not _FOREIGN.fullmatch(name):
+            raise cursor.damaged(f"an array has the unknown dtype {name[:40]!r}", at)
         data = LazyArray((nbytes,), "uint8", storage)
         return Record("numpy.ndarray", {"shape": list(shape), "dtype": name, "data": data})
     if math.prod(shape) * itemsize(name) != nbytes:

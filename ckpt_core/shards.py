@@ -3,6 +3,7 @@
     pytorch_model-00001-of-00002.bin
     pytorch_model-00002-of-00002.bin
     pytorch_model.bin.index.json    {"metadata": {...}, "weight_map": {"name": "file", ...}}
+    flax_model.msgpack.index.json   the same, of names joined by `/`; the shards are nested
 
 Each shard is opened by whichever backend claims it. The safetensors backend reads its own indexes.
 """
@@ -10,12 +11,13 @@ Each shard is opened by whichever backend claims it. The safetensors backend rea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from ckpt_core.backend import Stored
 from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, LimitError
 from ckpt_core.source import Source
+from ckpt_core.tree import KeyPath, children, get
 
 __all__ = ["SUFFIX", "is_index", "open_shards", "shard_files"]
 
@@ -53,24 +55,63 @@ def open_shards(index: Source, directory: Source, open_one: Callable[[Source], S
     weight_map, metadata = _weight_map(index)
     shards = {file: open_one(_shard(index, directory, file)) for file in shard_files(index)}
     tree: dict[str, Any] = {}
+    placed: set[KeyPath] = set()
     for name, file in weight_map.items():
-        table = shards[file].tree
-        if not isinstance(table, Mapping) or name not in table:
+        path = _path_of(name, shards[file].tree)
+        if path is None:
             raise DamagedFileError(
                 f"the index places it in {file}, where it is not", path=index.path, place=name[:200]
             )
-        tree[name] = table[name]
+        placed.add(path)
+        _put(tree, path, get(shards[file].tree, path))
     notes = [f"{file}: {note}" for file, stored in shards.items() for note in stored.notes]
-    unlisted = {
-        key: value for stored in shards.values() for key, value in stored.tree.items() if key not in tree
-    }
+    above = {path[:depth] for path in placed for depth in range(len(path))}
+    unlisted = [found for stored in shards.values() for found in _unlisted(stored.tree, placed, above)]
+    for path, value in unlisted:
+        _put(tree, path, value)
     if unlisted:
-        tree.update(unlisted)
-        notes.append(
-            f"{len(unlisted)} entries are in the shards and not in the index, such as {next(iter(unlisted))}"
-        )
+        example = "/".join(map(str, unlisted[0][0]))
+        notes.append(f"{len(unlisted)} entries are in the shards and not in the index, such as {example}")
     attributes = {file: dict(stored.attributes) for file, stored in shards.items() if stored.attributes}
     return Stored(tree, {**metadata, **attributes}, tuple(notes))
+
+
+def _path_of(name: str, table: Any) -> KeyPath | None:
+    """Where a weight of the index stands in its shard: under its name, or, as Flax has it, nested by its parts."""
+    for path in ((name,), tuple(name.split("/"))):
+        node = table
+        for key in path:
+            node = node.get(key) if isinstance(node, Mapping) else None
+        if node is not None:
+            return path
+    return None
+
+
+def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
+    node = tree
+    for depth, key in enumerate(path[:-1]):
+        node = node.setdefault(key, {})
+        if type(node) is not dict:
+            raise DamagedFileError(
+                "is a weight in one shard, and holds others in another",
+                place="/".join(map(str, path[:depth])),
+            )
+    node[path[-1]] = value
+
+
+def _unlisted(
+    table: Any, placed: Collection[KeyPath], above: Collection[KeyPath]
+) -> list[tuple[KeyPath, Any]]:
+    """The highest entries of a shard of which nothing is in the index; `above` are the paths that lead to its names."""
+    found: list[tuple[KeyPath, Any]] = []
+    stack: list[tuple[KeyPath, Any]] = [((), table)]
+    while stack:
+        path, node = stack.pop()
+        if path in above:
+            stack += [((*path, key), child) for key, child in reversed(children(node) or [])]
+        elif path not in placed:
+            found.append((path, node))
+    return found
 
 
 def _shard(index: Source, directory: Source, file: str) -> Source:

@@ -60,6 +60,31 @@ def test_a_torch_index_opens_by_itself_and_alone_in_its_directory(tmp_path):
         assert (ckpt.format, ckpt.layout, len(ckpt.params.leaves())) == ("torch", "state_dict", 25)
 
 
+def test_shards_of_flax_are_nested(tmp_path):
+    folder = Path(shutil.copytree(GOLDEN / "huggingface/sharded_flax", tmp_path / "model"))
+    index = folder / "flax_model.msgpack.index.json"
+    with open_checkpoint(folder) as ckpt:
+        assert (ckpt.layout, template_of(ckpt).framework, len(ckpt.params.leaves())) == (
+            "hf_model",
+            "flax",
+            23,
+        )
+    names = json.loads(index.read_text())
+    del names["weight_map"]["pooler/dense/bias"]
+    index.write_text(json.dumps(names))
+    with open_checkpoint(index) as ckpt:
+        assert len(ckpt.params.leaves()) == 23
+        assert any(
+            "1 entries are in the shards and not in the index, such as pooler/dense/bias" in n
+            for n in ckpt.metadata.notes
+        )
+    for wrong, message in (("pooler/none", "where it is not"), ("pooler/dense/kernel/x", "where it is not")):
+        names["weight_map"] = {wrong: "flax_model-00001-of-00002.msgpack"}
+        index.write_text(json.dumps(names))
+        with pytest.raises(DamagedFileError, match=message):
+            open_checkpoint(index)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "note"),
     [
@@ -73,33 +98,6 @@ def test_a_torch_index_opens_by_itself_and_alone_in_its_directory(tmp_path):
         ("merges.txt", b"a b\n", "no known format: merges.txt"),
     ],
 )
-def test_shards_of_flax_are_nested(tmp_path):
-    folder = Path(shutil.copytree(GOLDEN / "huggingface/sharded_flax", tmp_path / "model"))
-    index = folder / "flax_model.msgpack.index.json"
-    with open_checkpoint(folder) as ckpt:
-        assert (ckpt.layout, template_of(ckpt).framework, len(ckpt.params.leaves())) == (
-            "hf_model",
-            "flax",
-            23,
-        )
-    names = json.loads(index.read_text())
-    dropped = [name for name in names["weight_map"] if name.startswith("pooler/")]
-    for name in dropped:
-        del names["weight_map"][name]
-    index.write_text(json.dumps(names))
-    with open_checkpoint(index) as ckpt:
-        assert len(ckpt.params.leaves()) == 23
-        assert any(
-            "1 entries are in the shards and not in the index, such as pooler" in n
-            for n in ckpt.metadata.notes
-        )
-    for wrong, message in (("pooler/none", "where it is not"), ("pooler/dense/kernel/x", "where it is not")):
-        names["weight_map"] = {wrong: "flax_model-00001-of-00002.msgpack"}
-        index.write_text(json.dumps(names))
-        with pytest.raises(DamagedFileError, match=message):
-            open_checkpoint(index)
-
-
 def test_what_holds_no_weights_may_be_left_out_with_a_note(trainer, file, content, note):
     path = trainer / file
     path.write_bytes(path.read_bytes()[:-4000] if content is None else content)

@@ -84,8 +84,8 @@ class _Fill:
             self._number(member, (self.state.schedule or {}).get("count", self.state.step))
         elif member.role == "hyperparams":
             self._hyperparams(member)
-        elif member.role == "wrapper" and member.name == "gradient_step":
-            self._number(member, self.state.step)
+        elif member.role == "wrapper" and (member.name == "gradient_step" or member.path == ("step",)):
+            self._number(member, self.state.step)  # of MultiSteps, and of nnx.Optimizer itself
 
     def _step_of(self, member: Member) -> int | None:
         """The count of one rule: that of its own group, where groups have different ones."""

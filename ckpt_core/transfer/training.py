@@ -103,11 +103,8 @@ def training_of(
         if template.framework == "torch"
         else _live_optax(request.live, tree),
     )
-    averaged = {
-        name: _in_form(template, moved_arrays(plan, sources, template, dict(copy.leaves())))
-        for name, copy in ckpt.ema.items()
-    }
-    notes = [*carried.state.notes, *(scheduled.notes if scheduled else ()), *_kept_notes(ckpt)]
+    averaged, lost = _averaged(ckpt, plan, sources, template)
+    notes = [*carried.state.notes, *(scheduled.notes if scheduled else ()), *lost, *_kept_notes(ckpt)]
     build = _torch_tree if template.framework == "torch" else _flax_tree
     made = build(ckpt, tree, carried, averaged)
     key = "optimizer_state_dict" if template.framework == "torch" else "opt_state"
@@ -176,9 +173,38 @@ def _framework(name: str) -> Framework:
     raise UsageError(f"no plugin knows the framework {name!r}")
 
 
+def _averaged(
+    ckpt: Checkpoint, plan: TransferPlan, sources: Mapping[str, LazyArray], template: Template
+) -> tuple[dict[str, Any], list[str]]:
+    """The other copies of the weights in the target's layouts, by name, and what of them is left behind."""
+    made, notes = {}, []
+    for name, copy in ckpt.ema.items():
+        arrays = _without_wrapper(dict(copy.leaves()), sources)
+        moved = moved_arrays(plan, sources, template, arrays)
+        if moved:
+            made[name] = _in_form(template, moved)
+        left = [key for key in arrays if key not in sources]
+        lacking = sum(key not in arrays for key in sources)
+        if left or lacking:
+            more = f", which lacks {lacking:,} of the weights" if lacking else ""
+            notes.append(f"of the copy {name}{more}, {', '.join(left[:4]) or 'nothing'} is left behind")
+    return made, notes
+
+
+def _without_wrapper(
+    arrays: Mapping[str, LazyArray], sources: Mapping[str, LazyArray]
+) -> dict[str, LazyArray]:
+    """A copy under the names of the weights: torch's AveragedModel puts `module` before them, Flax its collections."""
+    if any(name in sources for name in arrays):
+        return dict(arrays)
+    short = {name: name.partition("/")[2] for name in arrays}
+    fits = sum(name in sources for name in short.values())
+    return {(short[n] if fits and short[n] in sources else n): array for n, array in arrays.items()}
+
+
 def _in_form(template: Template, arrays: Mapping[str, LazyArray]) -> Any:
     made = arranged(template, arrays)
-    return made["params"] if template.framework == "flax" else made
+    return made["params"] if template.framework == "flax" and len(made) == 1 else made
 
 
 def _with_schedulers(state: OptimizerState, ckpt: Checkpoint) -> OptimizerState:
@@ -223,8 +249,11 @@ def _flax_tree(ckpt: Checkpoint, tree: Any, carried: Carried, averaged: Mapping[
     if isinstance(tree, Record) and "opt_state" in tree:
         counted = {"step": step} if "step" in tree and step is not None else {}
         return Record(tree.type_name, {**tree, **counted, "opt_state": carried.state.native})
+    native = carried.state.native
+    if isinstance(native, Mapping) and set(native) == {"opt_state", "step"}:  # an nnx.Optimizer counts itself
+        native = native["opt_state"]
     collections = tree if isinstance(tree, Mapping) and "params" in tree else {"params": tree}
-    state = {**collections, "opt_state": carried.state.native, "step": step or 0}
+    state = {**collections, "opt_state": native, "step": step or 0}
     metadata = {
         "epoch": ckpt.epoch,
         "metrics": dict(ckpt.metrics) or None,

@@ -20,7 +20,7 @@ from ckpt_core.layouts.values import (
 )
 from ckpt_core.tree import KeyPath, Record
 
-__all__ = ["COLLECTIONS", "CONFIG_KEYS", "claim_by_spelling", "claim_by_value", "spelled_role"]
+__all__ = ["COLLECTIONS", "CONFIG_KEYS", "ENTRIES", "claim_by_spelling", "claim_by_value", "spelled_role"]
 
 COLLECTIONS: Final = frozenset(
     {"batch_stats", "cache", "buffers", "intermediates", "spectral_stats", "ema_stats"}
@@ -165,6 +165,9 @@ _ROWS: Final = (
         _is_settings,
     ),
 )
+
+ENTRIES: Final = frozenset({"param_groups", "state"}).union(*(row.keys for row in _ROWS))
+"""The keys that scripts use for the parts of a checkpoint."""
 
 _SINGLE: Final = {
     row.role: row.keys

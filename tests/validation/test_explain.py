@@ -10,6 +10,8 @@ import json
 import pickle
 import sys
 import types
+import warnings
+import zipfile
 
 import flax.serialization
 import jax
@@ -229,6 +231,64 @@ def test_tensors_of_a_device_that_is_not_here():
         "If you are running on a CPU-only machine, please use torch.load with map_location"
     )
     assert 'torch.load(..., map_location="cpu")' in explain(text).remedies
+
+
+def test_the_whole_file_in_place_of_its_weights(slots):
+    found = explain(raised(Slots(32).load_state_dict, torch.load(slots)), slots)
+    assert found.cause == (
+        "the whole file was passed instead of the weights in it, which are below 'model_state_dict'"
+    )
+    assert found.remedies[0] == f"restore({str(slots)!r}, model) takes the weights alone"
+    model = explain(raised(Slots(32).load_state_dict, Slots(32)), slots)
+    assert "was given a" in model.cause and "takes a state dict" in model.cause
+
+
+def test_a_key_that_scripts_look_for(slots):
+    found = explain(raised(lambda: torch.load(slots)["state_dict"]), slots)
+    assert found.error == "a key that is not there"
+    assert "its entries are: model_state_dict, config" in found.notes
+    assert not explain(raised(lambda: {}["my own key"]), slots).is_known
+
+
+def test_files_of_another_kind(slots, tmp_path):
+    script = str(tmp_path / "program.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), script)
+        program = raised(torch.load, script, weights_only=True)
+        no_program = raised(torch.jit.load, str(slots))
+    np.savez(tmp_path / "a.npz", w=np.ones(3))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"w": 1}))
+    with zipfile.ZipFile(slots) as archive:
+        member = io.BytesIO(archive.read("slots/data.pkl"))
+    causes = {
+        "which torch.jit.load opens": program,
+        "torch.jit.load was given a file of torch.save": no_program,
+        "a ZIP archive that torch.save did not write": raised(torch.load, tmp_path / "a.npz"),
+        "numpy.load was given a pickle": raised(np.load, tmp_path / "a.pkl"),
+        "its arrays stand outside of the pickle": raised(pickle.load, member),
+        "the path is a directory": raised(torch.load, tmp_path),
+        "the bytes are no whole msgpack document": raised(flax.serialization.msgpack_restore, b"\xc1"),
+    }
+    for cause, error in causes.items():
+        assert cause in explain(error, slots).cause, error
+    found = explain(causes["the path is a directory"], tmp_path)
+    assert found.remedies == (f"ckpt ls {tmp_path} lists the checkpoints in it",)
+
+
+def test_what_cannot_be_opened_is_not_to_be_restored(tmp_path):
+    path = write(tmp_path / "page.pth", b"<!DOCTYPE html><html>")
+    found = explain(raised(torch.load, path), path)
+    assert "opening it here: is a web page, not a checkpoint" in found.notes
+    assert found.remedies == (f"ckpt inspect {path} says what is in the file",)
+
+
+def test_a_tensor_that_safetensors_does_not_have(tmp_path):
+    path = tmp_path / "a.safetensors"
+    safetensors.torch.save_file(Slots(2, "project").state_dict(), path)
+    with safetensors.safe_open(path, "pt") as file:
+        found = explain(raised(file.get_tensor, "projekt.weight"), path)
+    assert ("missing", "projekt/weight") in [(p.kind, p.name) for p in found.report.problems]
 
 
 def test_numpy_2():

@@ -16,7 +16,7 @@ from ckpt_core.arrays import ArraySpec
 from ckpt_core.config.rules import Rules
 from ckpt_core.errors import CheckpointError
 from ckpt_core.framework import Slot, Template
-from ckpt_core.keypath import split_name
+from ckpt_core.keypath import join_name, split_name
 from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import Global, Record, walk
 from ckpt_core.validation.asked import Asked
@@ -34,6 +34,12 @@ _MAX_TEXT: Final = 1 << 20
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 _UNKNOWN: Final = ArraySpec((), "?")
 _LOOK: Final = 200_000
+_LOADING: Final = ("restore(", "ckpt convert", "torch.")
+_INSPECT: Final = ("ckpt inspect {quoted} says what is in the file",)
+_OF_WEIGHTS: Final = (
+    "restore({path!r}, model) takes the weights alone",
+    "ckpt inspect {quoted} says what else is in it",
+)
 
 
 class ExplanationWarning(UserWarning):
@@ -69,8 +75,9 @@ def explain(
         if isinstance(facts, Mismatch):
             return _of_mismatch(facts, own, path, verdict, Asked(rules=rules))
         if isinstance(facts, FileFault):
-            return _of_fault(facts, own, path, verdict)
-    hint = ("ckpt inspect {quoted} says what is in the file",) if path else ()
+            given = "" if ckpt is None or isinstance(ckpt, Checkpoint) else os.fspath(ckpt)
+            return _of_fault(facts, own, given if os.path.isdir(given) else path, verdict)
+    hint = _INSPECT if path else ()
     if verdict:
         return Explanation("the file", verdict[0], path, remedies=_filled(hint, path))
     return Explanation("", "nothing in this text is known here", path, remedies=_filled(hint, path))
@@ -143,11 +150,16 @@ def _filled(remedies: Sequence[str], path: str) -> tuple[str, ...]:
 
 def _of_fault(facts: FileFault, own: Checkpoint | None, path: str, verdict: tuple[str, ...]) -> Explanation:
     notes = list(verdict)
+    ways = facts.remedies
+    if verdict:  # what cannot be opened here can be loaded nowhere
+        ways = tuple(way for way in ways if not way.startswith(_LOADING)) or _INSPECT
     if own is not None:
         notes.append(f"it opens here as {own.format}, {own.layout or 'no known layout'}")
         if facts.type_name and _names(own, facts.type_name):
             notes.append(f"{facts.type_name}: the checkpoint names it; here it is read as data")
-    return Explanation(facts.error, facts.cause, path, None, _filled(facts.remedies, path), tuple(notes))
+        if facts.error == "a key that is not there" and isinstance(own.tree, Mapping):
+            notes.append(f"its entries are: {', '.join(map(str, list(own.tree)[:8]))}")
+    return Explanation(facts.error, facts.cause, path, None, _filled(ways, path), tuple(notes))
 
 
 def _names(ckpt: Checkpoint, name: str) -> bool:
@@ -165,6 +177,9 @@ def _names(ckpt: Checkpoint, name: str) -> bool:
 def _of_mismatch(
     facts: Mismatch, own: Checkpoint | None, path: str, verdict: tuple[str, ...], asked: Asked
 ) -> Explanation:
+    whole = _whole_file(facts, own)
+    if whole is not None:
+        return Explanation(facts.error, whole, path, None, _filled(_OF_WEIGHTS, path))
     report = _reported(facts, own, path, asked)
     cause = _cause(facts, report)
     notes = [*verdict, *([facts.hint] if facts.hint and facts.hint != cause else [])]
@@ -183,6 +198,16 @@ def _of_mismatch(
     return Explanation(
         facts.error, _cause(facts, report), path, report, (*report.remedies, *ways), tuple(notes)
     )
+
+
+def _whole_file(facts: Mismatch, own: Checkpoint | None) -> str | None:
+    """The cause, where all that was loaded is the file itself instead of the weights in it."""
+    if own is None or not facts.unexpected or not isinstance(own.tree, Mapping):
+        return None
+    weights = [place[0] for place in own.roles.params if isinstance(place, tuple) and place]
+    if not weights or set(facts.unexpected) != {join_name(tuple(str(key).split("."))) for key in own.tree}:
+        return None
+    return f"the whole file was passed instead of the weights in it, which are below {weights[0]!r}"
 
 
 def _cause(facts: Mismatch, report: ValidationReport) -> str:

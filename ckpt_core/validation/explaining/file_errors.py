@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from ckpt_core.layouts.spelling import ENTRIES
 from ckpt_core.validation.explaining.facts import FileFault
 
 __all__ = ["parse"]
@@ -34,6 +35,12 @@ _SAFETENSORS_CAUSES: Final = (
         "it is cut off: the header promises more bytes than there are",
     ),
 )
+_PERSISTENT: Final = re.compile(r"persistent id instruction was encountered|persistent_load function")
+_OBJECTS: Final = re.compile(
+    r"contains pickled \(object\) data|Object arrays cannot be loaded when allow_pickle=False"
+)
+_DIRECTORY: Final = re.compile(r"IsADirectoryError|Is a directory:")
+_NO_ENTRY: Final = re.compile(r"^KeyError: '(?P<name>\w+)'\s*\Z", re.MULTILINE)
 _COPY: Final = re.compile(r"Unable to avoid copy while creating an array")
 _ZIP: Final = re.compile(r"BadZipFile|File is not a zip file|Bad magic number for file header")
 _GONE: Final = re.compile(
@@ -41,6 +48,32 @@ _GONE: Final = re.compile(
 )
 
 _INSPECT: Final = ("ckpt inspect {quoted} says what it is, and runs nothing in it",)
+_FAULTS: Final = (
+    (
+        _PERSISTENT,
+        FileFault(
+            "pickle: a torch file",
+            "torch.save wrote it, and its arrays stand outside of the pickle, where pickle.load does not find them",
+            ("torch.load({path!r})", *_INSPECT),
+        ),
+    ),
+    (
+        _OBJECTS,
+        FileFault(
+            "numpy: a pickle",
+            "numpy.load was given a pickle, or an array of Python objects, which is one",
+            _INSPECT,
+        ),
+    ),
+    (
+        _DIRECTORY,
+        FileFault(
+            "a directory",
+            "the path is a directory, where a file was expected",
+            ("ckpt ls {quoted} lists the checkpoints in it",),
+        ),
+    ),
+)
 
 
 def parse(text: str) -> FileFault | None:
@@ -73,6 +106,14 @@ def parse(text: str) -> FileFault | None:
     if _GONE.search(text):
         cause = "there is no such checkpoint, or it is a directory that holds checkpoints and is none"
         return FileFault("not found", cause, ("ckpt ls {quoted} lists what is there",))
+    for pattern, fault in _FAULTS:
+        if pattern.search(text):
+            return fault
+    match = _NO_ENTRY.search(text)
+    if match is not None and match["name"] in ENTRIES:
+        cause = f"the script asked for the entry {match['name']!r}, and the file is arranged in another way"
+        ways = ("ckpt inspect {quoted} says how", "restore({path!r}, model) finds the weights")
+        return FileFault("a key that is not there", cause, ways)
     if _ZIP.search(text):
         return FileFault(
             "zip: no archive", "the file is no whole ZIP archive: cut off, or of another format", _INSPECT

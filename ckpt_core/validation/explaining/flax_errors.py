@@ -70,7 +70,9 @@ _ORBAX_ENTRY: Final = re.compile(
 _PURE_DICT: Final = re.compile(r"key in pure_dict not available in state: \((?P<path>[^)]*)\)")
 _NNX_STATIC: Final = re.compile(r"assigned to static attribute '(?P<name>[^']+)' of Pytree type")
 _MSGPACK: Final = re.compile(
-    r"Unpack failed: incomplete input|unpack\(b\) received extra data|MessagePack data"
+    r"Unpack failed: incomplete input|unpack\(b\) received extra data|MessagePack data|"
+    r"^(msgpack\.exceptions\.)?(FormatError|StackError|OutOfData):",
+    re.MULTILINE,
 )
 
 _TOPS: Final = frozenset({"params", "state"})

@@ -78,6 +78,10 @@ _ATTRIBUTE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
     "--hyperparam", multiple=True, metavar="NAME=VALUE",
     help="What an optax state does not hold, such as learning_rate=0.001. May be repeated.",
 )  # fmt: skip
+@click.option(
+    "--parameter-names", metavar="FILE",
+    help="The names of a torch optimizer's parameters in the order of its groups, one a line, where SOURCE does not tell.",
+)  # fmt: skip
 @click.option("--plan-only", is_flag=True, help="Print the plan with its evidence; write nothing else.")
 @click.option("--save-plan", metavar="FILE", help="Write the plan as TOML.")
 @click.option(
@@ -102,6 +106,7 @@ def transfer(
     with_optimizer: bool,
     optimizer_kind: str | None,
     hyperparam: tuple[str, ...],
+    parameter_names: str | None,
     plan_only: bool,
     save_plan: str | None,
     check: bool,
@@ -134,8 +139,11 @@ def transfer(
         if with_optimizer:
             values = _values(hyperparam)
             asked |= {"with_optimizer": True, "optimizer_kind": optimizer_kind, "hyperparams": values or None}
-        elif optimizer_kind or hyperparam:
-            raise UsageError("--optimizer-kind and --hyperparam belong to --with-optimizer")
+            asked["parameter_names"] = None if parameter_names is None else _lines(parameter_names)
+        elif optimizer_kind or hyperparam or parameter_names:
+            raise UsageError(
+                "--optimizer-kind, --hyperparam and --parameter-names belong to --with-optimizer"
+            )
         done = transfer_weights(
             ckpt if ckpt is not None else source, target, **asked, cast=cast, optional=optional
         )
@@ -187,6 +195,14 @@ def _write(done: Transferred, out: str, to: str | None, force: bool, as_json: bo
             *(f"    {line}" for line in suggestion.code.splitlines()),
         ]
     emit(clean_lines("\n".join(lines)))
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot be read as text: {error}", path=path) from error
 
 
 def _values(texts: tuple[str, ...]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.families import Family
-from ckpt_core.keypath import split_name
+from ckpt_core.keypath import join_name, split_name
 from ckpt_core.layouts.values import array_of, number, numbers
 from ckpt_core.optimizers.kinds import torch_kinds, torch_slots
 from ckpt_core.optimizers.naming import Naming, Weight, by_order, by_saved_names
@@ -133,10 +133,15 @@ def _given(names: Sequence[str] | Mapping[Any, str] | None, ids: list[list[Any]]
         missing = [id for id in flat if id not in names]
         if missing:
             raise UsageError(f"no name is given for the parameters {missing[:8]} of the optimizer")
-        return Naming(dict(names))
+        return Naming({id: _neutral(name) for id, name in names.items()})
     if len(names) != len(flat):
         raise UsageError(f"{len(names):,} names are given for {len(flat):,} parameters of the optimizer")
-    return Naming(dict(zip(flat, names, strict=True)))
+    return Naming(dict(zip(flat, map(_neutral, names), strict=True)))
+
+
+def _neutral(name: str) -> str:
+    """A name as the neutral view has it; torch's own are dotted."""
+    return name if "/" in name else join_name(tuple(name.split(".")))
 
 
 def _groups(saved: Any) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ def _check(state: OptimizerState) -> None:
     if not state.is_named:
         raise UsageError(
             next(iter(state.notes), "the optimizer's parameters are known by position only"),
-            remedy="Give the names in the order of the groups, or save with optimizers built by named_parameters().",
+            remedy="Give their names in the order of the groups (parameter_names=, --parameter-names), or save with optimizers built by named_parameters().",
         )
 
 

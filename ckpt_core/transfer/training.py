@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +10,9 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Framework, Template
 from ckpt_core.layouts.values import number
-from ckpt_core.optimizers import OptimizerState, describe
+from ckpt_core.optimizers import OptimizerState, describe, read_optimizer
 from ckpt_core.optimizers.schedules import Schedule, schedule_of, scheduler_state
+from ckpt_core.optimizers.table import family_of
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
 from ckpt_core.transfer.optimizer import Carried, LiveTorch, carry
@@ -34,12 +35,14 @@ class OptimizerRequest:
         kind: the rule that wrote the state, where it allows several.
         hyperparams: what the state does not say, in the names of the framework that wrote it.
         name: which of several saved optimizers is meant.
+        parameters: the names of torch's parameters in the order of the groups, where the file does not tell them.
     """
 
     live: Any = None
     kind: str | None = None
     hyperparams: Mapping[str, Any] | None = None
     name: str | None = None
+    parameters: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ def training_of(
         UnsupportedError: the state cannot be carried; says why.
     """
     state = _chosen(ckpt, request.name)
+    if request.parameters is not None:
+        state = _named(state, request.parameters, sources)
     template = target.template
     tree = target.filled(arrays)
     scheduled = _scheduled(ckpt, state)
@@ -132,6 +137,27 @@ def _chosen(ckpt: Checkpoint, name: str | None) -> OptimizerState:
             "holds no optimizer state", path=ckpt.path or None, remedy="Transfer the weights alone."
         )
     return state
+
+
+def _named(state: OptimizerState, names: Sequence[str], sources: Mapping[str, LazyArray]) -> OptimizerState:
+    """A torch state with its parameters named by the caller, who must agree with the shapes that are there."""
+    found = read_optimizer(state.native, names=names)
+    if found.framework != "torch":
+        raise UsageError("parameter_names are for torch's optimizers; optax's states hold the names")
+    members = [name for group in found.groups for name in group["params"]]
+    unknown = [name for name in members if name not in sources]
+    if unknown or len(set(members)) < len(members):
+        twice = [name for name in members if members.count(name) > 1]
+        text = f"the weights have no {unknown[0]}" if unknown else f"{twice[0]} is named twice"
+        raise UsageError(f"parameter_names do not fit: {text}")
+    family = family_of(found.kind[0], "torch", found.hyperparams) if found.kind else None
+    unlike = {"step"} if family is None else family.scalars | family.factored
+    for slot, arrays in found.flat_slots().items():
+        for name, array in arrays.items() if slot not in unlike else ():
+            if array.shape != sources[name].shape:
+                shapes = f"{list(sources[name].shape)}, and its {slot} is {list(array.shape)}"
+                raise UsageError(f"parameter_names do not fit: {name} is {shapes}")
+    return found
 
 
 def _params_of(tree: Any, template: Template, arrays: Mapping[str, LazyArray]) -> Any:

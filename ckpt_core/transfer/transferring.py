@@ -125,6 +125,7 @@ def transfer(
     optimizer_kind: str | None = None,
     hyperparams: Mapping[str, Any] | None = None,
     optimizer_name: str | None = None,
+    parameter_names: Sequence[str] | None = None,
 ) -> Transferred:
     """Bring the weights of one model into another: other names, other layouts, the same function.
 
@@ -149,6 +150,8 @@ def transfer(
         optimizer_kind: the rule that wrote the optimizer's state, where that allows several ("adamw").
         hyperparams: its hyperparameters, where the state does not hold them: an optax state needs `learning_rate`.
         optimizer_name: which of several saved optimizers is meant.
+        parameter_names: the names of a torch optimizer's parameters in the order of its groups, where the file does not
+            tell them (`[name for name, p in model.named_parameters() if p.requires_grad]`).
 
     Raises:
         PlanError: something does not fit or is not settled; every such thing at once, and nothing is transferred.
@@ -189,7 +192,7 @@ def transfer(
         )
         tree, receipt, training = target.filled(applied.arrays), applied.receipt, None
         if with_optimizer or optimizer is not None:
-            asked = OptimizerRequest(optimizer, optimizer_kind, hyperparams, optimizer_name)
+            asked = OptimizerRequest(optimizer, optimizer_kind, hyperparams, optimizer_name, parameter_names)
             training = training_of(ckpt, ready.plan, arrays, target, applied.arrays, asked, like)
             tree, receipt = training.tree, replace(receipt, notes=(*receipt.notes, *training.notes))
     except BaseException:

@@ -133,6 +133,33 @@ def test_flax_to_torch_asks_for_what_an_optax_state_does_not_say(folder: Path) -
     assert (group["lr"], group["betas"]) == (0.01, (0.9, 0.999))
 
 
+def test_parameters_that_the_file_does_not_name(folder: Path) -> None:
+    """Frozen ones outside of the optimizer: which those are is not in the file, and is told."""
+    model = module()
+    model.first.requires_grad_(False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    model.last(model.first(torch.ones(4, 3))).square().sum().backward()
+    optimizer.step()
+    torch.save(
+        {"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}, "frozen.pth"
+    )
+    asked = ["frozen.pth", "--like", "flax.msgpack", "--out", "out.msgpack"]
+    result = run("transfer", *asked, "--with-optimizer")
+    assert result.exit_code == 2
+    assert "the optimizer has 2 parameters and the weights are 4" in result.stderr
+    assert "--parameter-names" in result.stderr
+    Path("names.txt").write_text("last.weight\nlast.bias\n")
+    assert "optax.set_to_zero()" in done(*asked, "--parameter-names", "names.txt")
+    for names, problem in (
+        ("last.bias\nlast.weight\n", "last/bias is [2], and its mu is [2, 5]"),
+        ("last.weight\n", "1 names are given for 2 parameters"),
+        ("last.weight\nlost\n", "the weights have no lost"),
+    ):
+        Path("names.txt").write_text(names)
+        result = run("transfer", *asked, "--force", "--with-optimizer", "--parameter-names", "names.txt")
+        assert (result.exit_code, problem in result.stderr) == (2, True), result.stderr
+
+
 def test_what_has_no_optimizer_is_an_error(folder: Path) -> None:
     result = run(
         "transfer", "torch.pth", "--like", "flax.msgpack", "--out", "out.msgpack", "--with-optimizer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -189,8 +189,8 @@ def settle_by_forward(
 ) -> Settled:
     """Settle the unsettled lines of a plan by running the target with each way of settling them.
 
-    All are tried: where two agree, the inputs or the weights do not tell them apart (fresh zeros and ones hide most
-    swaps; a key's bias never shows), and the line stays unsettled with those that are left.
+    All are tried that take no source twice: where two agree, the inputs or the weights do not tell them apart (fresh
+    zeros and ones hide most swaps; a key's bias never shows), and the line stays unsettled with those that are left.
 
     Arguments:
         plan: the plan.
@@ -206,16 +206,20 @@ def settle_by_forward(
     lines = _open(plan)
     if not lines:
         return Settled(replace(plan, unsettled=()), 0, 0, "there is nothing to settle")
-    count = math.prod(len(line.candidates) for line in lines)
-    if not count or count > _MOST_TRIALS:
-        reason = (
-            "an unsettled line has no candidates" if not count else f"there are {count} combinations to try"
-        )
-        raise UsageError(reason, remedy="Settle some of the lines by rules first.")
+    ways = list(itertools.islice(_ways(lines), _MOST_TRIALS + 1))
+    count = len(ways)
+    if not all(line.candidates for line in lines):
+        problem = "an unsettled line has no candidates"
+    elif not ways:
+        problem = "every way of settling them takes a source twice"
+    else:
+        problem = f"there are more than {_MOST_TRIALS:,} combinations to try" if count > _MOST_TRIALS else ""
+    if problem:
+        raise UsageError(problem, remedy="Settle some of the lines by rules first.")
     expected = _outputs(source_fn(*inputs))
     agreeing: list[tuple[Candidate, ...]] = []
     closest = math.inf
-    for chosen in itertools.product(*(line.candidates for line in lines)):
+    for chosen in ways:
         rules = [rule for candidate in chosen for rule in candidate.rules]
         trial = replace(plan.with_rules(*rules), unsettled=())
         try:
@@ -230,6 +234,18 @@ def settle_by_forward(
         text = f"none of {count} agrees; the closest differs by {closest:.2g}"
         return Settled(plan, 0, count, text)
     return _kept(plan, lines, agreeing, count)
+
+
+def _ways(lines: Sequence[Unsettled], taken: frozenset[str] = frozenset()) -> Iterator[tuple[Candidate, ...]]:
+    """The ways of settling every line, none of which takes a source twice."""
+    if not lines:
+        yield ()
+        return
+    for candidate in lines[0].candidates:
+        sources = frozenset(name for rule in candidate.rules for name in rule.source)
+        if not sources & taken:
+            for rest in _ways(lines[1:], taken | sources):
+                yield (candidate, *rest)
 
 
 def _open(plan: TransferPlan) -> list[Unsettled]:

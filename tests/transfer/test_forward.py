@@ -150,12 +150,23 @@ def test_a_line_that_a_rule_settles_is_not_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "count", "problem"),
-    [(WEIGHTS, 6, "there are 4096 combinations"), (Unsettled((), ("x",), ""), 1, "has no candidates")],
+    ("names", "problem"),
+    [
+        ([f"{i}{j}" for i in range(7) for j in range(5)], "there are more than 1,000 combinations"),
+        (["0a", "1a"], "every way of settling them takes a source twice"),
+        (["0a", "1"], "an unsettled line has no candidates"),
+    ],
 )
-def test_what_cannot_be_tried_is_refused(line: Unsettled, count: int, problem: str) -> None:
+def test_what_cannot_be_tried_is_refused(names: list[str], problem: str) -> None:
+    """Names are a line's number and, for each candidate, its source; 7 lines of 5 have sources of their own."""
+    by_line: dict[str, list[Candidate]] = {}
+    for name in names:
+        source = name if len(names) > 2 else name[1:]
+        candidates = by_line.setdefault(name[0], [])
+        candidates += [Candidate((Rule((source,), (name[0],)),))] if source else []
+    lines = [Unsettled((), (line,), "", "", tuple(found)) for line, found in by_line.items()]
     with pytest.raises(UsageError, match=problem):
-        settle(biased(), *[line] * count)
+        settle(biased(), *lines)
 
 
 def test_the_layer_at_which_the_models_part_is_named() -> None:

@@ -19,6 +19,7 @@ from ckpt_core.transfer.ops import (
     Concat,
     Constant,
     Copy,
+    Deal,
     Flip,
     Initial,
     Op,
@@ -200,6 +201,7 @@ def test_ends_turn_into_each_other() -> None:
         (Stack(parts=2), [(2,), (2,), (2,)], "3 arrays do not make groups of 2"),
         (Sum((2, 1)), [(2,), (2,)], r"2 arrays do not make groups of \[2, 1\]"),
         (Arrange((0, 2)), [(2,), (2,)], r"\[0, 2\] is no order"),
+        (Deal(2), [(2,), (2,), (2,)], "3 arrays cannot be dealt into 2 hands"),
     ],
 )
 def test_what_does_not_fit_is_said(op: Op, shapes: list[tuple[int, ...]], problem: str) -> None:
@@ -223,6 +225,7 @@ TEXTS = [
     "sum(sizes=[2, 1], reverse='last')",
     "spread(sizes=[2])",
     "arrange(1, 0)",
+    "deal(2)",
     "copy(2, tied=True)",
     "tie(2)",
     "skip('by request', back=0)",

@@ -16,11 +16,13 @@ from ckpt_core.framework import Slot
 from ckpt_core.layers import Layer
 from ckpt_core.transfer.layers import known_layers
 from ckpt_core.transfer.matching.units import Unit, core_of
+from ckpt_core.transfer.matching.words import read_segment
 
 __all__ = ["ROLES", "cut_rows", "layers_in", "packs_in"]
 
 _DEEPEST: Final = 3
 _ENDING: Final = re.compile(r"(.+?)(_l\d+(?:_reverse)?)?\Z")
+_LEVEL: Final = re.compile(r"_l(\d+)(_reverse)?")
 
 ROLES: Final = ("query", "key", "value")
 """What a packed matrix holds, in this order."""
@@ -48,10 +50,11 @@ def layers_in(slots: Iterable[Slot], style: str) -> list[Unit]:
             position.setdefault(path[:-depth], place)
     rows = cut_rows()
     find = _torch_layers if style == "torch" else _flax_layers
+    found = {path: find(names, rows) for path, names in below.items()}
     return [
-        _unit(path, ending, members, position[path])
-        for path, names in below.items()
-        for ending, members in find(names, rows)
+        _unit(path, ending, members, position[path], any(e.endswith("_reverse") for e, _ in layers))
+        for path, layers in found.items()
+        for ending, members in layers
     ]
 
 
@@ -84,13 +87,15 @@ def _flax_layers(names: Mapping[str, Slot], rows: list[Layer]) -> list[tuple[str
     return [("", best)] if best else []
 
 
-def _unit(path: Path, ending: str, members: dict[str, Slot], position: int) -> Unit:
+def _unit(path: Path, ending: str, members: dict[str, Slot], position: int, two_ways: bool) -> Unit:
     """One unit; its size is that of the matrices alone, since torch has more biases."""
     size = sum(math.prod(slot.spec.shape) for name, slot in members.items() if "bias" not in name)
     first = next(iter(members.values()))
     place = Slot(first.path, ArraySpec((size,), first.spec.dtype), first.role, first.layer)
-    whole = (*path, ending.strip("_")) if ending else path
-    return Unit(whole or ("",), {"layer": place}, False, position, members=members, ending=ending)
+    level = _LEVEL.fullmatch(ending)
+    if level is not None:
+        path = (*path, f"layer{level[1]}", *((("backward" if level[2] else "forward"),) if two_ways else ()))
+    return Unit(path or ("",), {"layer": place}, False, position, members=members, ending=ending)
 
 
 def packs_in(units: Iterable[Unit], roles: Mapping[int, str]) -> list[Unit]:
@@ -100,17 +105,27 @@ def packs_in(units: Iterable[Unit], roles: Mapping[int, str]) -> list[Unit]:
         units: the units that are left.
         roles: by the identity of a unit, which of the three it is.
     """
-    parents: dict[Path, dict[str, Unit]] = {}
+    groups: dict[tuple[Path, str], dict[str, Unit]] = {}
     for unit in units:
         role = roles.get(id(unit))
         if role and len(unit.main.spec.shape) >= 2 and "weight" in unit.parts:
-            parents.setdefault(unit.path[:-1], {})[role] = unit
+            groups.setdefault((unit.path[:-1], _without_role(unit.path[-1])), {})[role] = unit
     found = []
-    for parent, pieces in parents.items():
+    for (parent, rest), pieces in groups.items():
         for wanted, word in ((ROLES, "qkv"), (ROLES[1:], "kv")):
             if all(role in pieces for role in wanted) and len({tuple(pieces[r].parts) for r in wanted}) == 1:
                 chosen = tuple(pieces[role] for role in wanted)
                 size = sum(piece.size for piece in chosen)
                 place = Slot(chosen[0].main.path, ArraySpec((size,), chosen[0].main.spec.dtype))
-                found.append(Unit((*parent, word), {"pack": place}, False, chosen[0].position, pieces=chosen))
+                path = (*parent, f"{rest}_{word}".strip("_"))
+                found.append(Unit(path, {"pack": place}, False, chosen[0].position, pieces=chosen))
     return found
+
+
+def _without_role(text: str) -> str:
+    """What else than its role the name of a query, key or value says: `self_attn` and the number of a block."""
+    segment = read_segment(text)
+    words = [
+        token.word for token in segment.tokens if token.concept not in ROLES and token.concept != "projection"
+    ]
+    return "_".join([*words, *map(str, segment.numbers)])

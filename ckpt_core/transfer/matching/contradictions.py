@@ -42,7 +42,7 @@ def _is_majority(counts: Counter[tuple[int, ...]], value: tuple[int, ...]) -> bo
 
 def _said(match: Match) -> Iterator[tuple[tuple[str, str, bool, tuple[int, ...]], tuple[int, ...]]]:
     """What a match says about blocks, in both directions."""
-    for source, target in match.pairing.pairs if not match.pairing.form else ():
+    for source, target in () if match.pairing.form or match.pairing.across else match.pairing.pairs:
         mine, theirs = _blocks(source), _blocks(target)
         if len(mine) == len(theirs):
             pairs = list(zip(mine, theirs, strict=True))

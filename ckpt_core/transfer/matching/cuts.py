@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.errors import UsageError
@@ -14,9 +15,25 @@ from ckpt_core.transfer.layers import layer_rules
 from ckpt_core.transfer.matching.compounds import cut_rows
 from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.matching.ways import Way, part_ops, ways
-from ckpt_core.transfer.ops import Concat, Op, Split, Transpose, chain_specs, inverse_chain
+from ckpt_core.transfer.ops import (
+    Concat,
+    Op,
+    Reshape,
+    Split,
+    Stack,
+    Transpose,
+    Unstack,
+    chain_specs,
+    inverse_chain,
+)
 
-__all__ = ["Step", "layer_steps", "pack_steps", "pack_ways"]
+__all__ = ["BY_HEAD", "Step", "layer_steps", "layer_ways", "pack_steps", "pack_ways"]
+
+BY_HEAD: Final = " by "
+"""In the name of a way: the packed matrix holds queries, keys and values head by head, not one after another."""
+_MOST_HEADS: Final = 6
+_USUAL_WIDTH: Final = 64
+"""Where the number of heads is not known, those are tried first whose width is nearest to this."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +46,11 @@ class Step:
 
 
 # Rows of the table of layers.
+
+
+def layer_ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
+    """Return the one way between two layers where a row of the table fits both."""
+    return [] if layer_steps(source, target, styles) is None else [Way("layer", True)]
 
 
 def layer_steps(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Step] | None:
@@ -56,8 +78,6 @@ def _by_row(row: Layer, torch: Unit, flax: Unit) -> list[Step] | None:
     placed: set[str] = set()
     for line, rule in zip(lines, rules, strict=True):
         names = [name.replace("\\/", "/") for name in line.target]
-        if not line.source:
-            return None  # values that the table makes up are for a person to ask for
         if not all(name in flax.members for name in names):
             return None
         placed.update(names)
@@ -66,7 +86,7 @@ def _by_row(row: Layer, torch: Unit, flax: Unit) -> list[Step] | None:
             tuple(flax.members[name] for name in names),
             rule.ops,
         )
-        if not _fits(step):
+        if step.sources and not _fits(step):
             return None
         steps.append(step)
     return steps if placed == flax.members.keys() else None
@@ -94,6 +114,8 @@ def _fits(step: Step) -> bool:
 def _turned(steps: list[Step]) -> list[Step] | None:
     turned = []
     for step in steps:
+        if not step.sources:
+            return None  # what the torch layer lacks may have been learned
         chain = inverse_chain(step.ops, tuple(slot.spec for slot in step.sources))
         if not isinstance(chain, tuple):
             return None
@@ -122,7 +144,29 @@ def pack_ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
             if common is None
             else {n: w for n, w in common.items() if n in found and found[n].ops == w.ops}
         )
-    return list((common or {}).values())
+    plain = list((common or {}).values())
+    if not packed.may_be_interleaved:
+        return plain
+    by_head = [
+        replace(way, name=f"{way.name}{BY_HEAD}{count} heads")
+        for count in _heads_of(pieces)
+        for way in plain
+        if way.usual
+    ]
+    return [*plain, *by_head]
+
+
+def _heads_of(pieces: tuple[Unit, ...]) -> list[int]:
+    """The numbers of heads that there may be; one where the pieces have an axis for them."""
+    outs = {_out(piece) for piece in pieces}
+    if len(outs) != 1:
+        return []
+    shapes = [piece.main.spec.shape for piece in pieces if len(piece.main.spec.shape) == 3]
+    if shapes:
+        return [shapes[0][1]]
+    out = outs.pop()
+    counts = [count for count in range(2, out // 2 + 1) if out % count == 0]
+    return sorted(counts, key=lambda count: abs(math.log2(out / count / _USUAL_WIDTH)))[:_MOST_HEADS]
 
 
 def pack_steps(source: Unit, target: Unit, way: str, styles: tuple[str, str]) -> list[Step]:
@@ -132,25 +176,41 @@ def pack_steps(source: Unit, target: Unit, way: str, styles: tuple[str, str]) ->
     style = styles[0] if unpacks else styles[1]
     cut = _cut(packed, pieces, style)
     assert cut is not None
+    name, _, heads = way.partition(BY_HEAD)
     steps = []
     for part, slot in packed.parts.items():
         axis, turned = _out_axis(packed, pieces, style) if part == "weight" else (0, False)
-        sizes = tuple(piece.parts[part].spec.shape[axis] for piece in cut)
-        ends = (cut[0].parts[part].spec, pieces[0].parts[part].spec)
+        specs = tuple(piece.parts[part].spec for piece in cut)
+        ends = (specs[0], pieces[0].parts[part].spec)
         before, after = ends if unpacks else (ends[1], ends[0])
         if part == "weight":
             options = ways(cut[0], pieces[0], styles) if unpacks else ways(pieces[0], cut[0], styles)
-            ops = next(option.ops for option in options if option.name == way)
+            ops = next(option.ops for option in options if option.name == name)
         else:
             ops = part_ops(before, after) or ()
         turn = (Transpose((1, 0)),) if turned else ()
-        split = Split(axis, len(sizes)) if len(set(sizes)) == 1 else Split(axis, sizes=sizes)
         others = tuple(piece.parts[part] for piece in pieces)
+        apart, together = _cutting(specs, axis, int(heads.split()[0]) if heads else 0)
         if unpacks:
-            steps.append(Step((slot,), others, (*turn, split, *ops)))
+            steps.append(Step((slot,), others, (*turn, *apart, *ops)))
         else:
-            steps.append(Step(others, (slot,), (*ops, Concat(axis), *turn)))
+            steps.append(Step(others, (slot,), (*ops, *together, *turn)))
     return steps
+
+
+def _cutting(specs: tuple[ArraySpec, ...], axis: int, heads: int) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    """The ops that take a packed array apart along an axis, and those that put it together."""
+    sizes = tuple(spec.shape[axis] for spec in specs)
+    if not heads:
+        split = Split(axis, len(sizes)) if len(set(sizes)) == 1 else Split(axis, sizes=sizes)
+        return (split,), (Concat(axis, len(sizes)),)
+    shape, width = specs[0].shape, sizes[0] // heads
+    before, behind = shape[:axis], shape[axis + 1 :]
+    whole, each = (*before, heads, len(sizes), width, *behind), (*before, heads, width, *behind)
+    return (
+        (Reshape(whole), Unstack(axis + 1), Reshape(shape)),
+        (Reshape(each), Stack(axis + 1, len(sizes)), Reshape((*before, sum(sizes), *behind))),
+    )
 
 
 def _cut(packed: Unit, pieces: tuple[Unit, ...], style: str) -> list[Unit] | None:

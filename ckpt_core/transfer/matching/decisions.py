@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from ckpt_core.transfer.matching.cuts import BY_HEAD
 from ckpt_core.transfer.matching.flattening import flatten_ways, widths_of
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import common
@@ -89,6 +90,13 @@ def _decided(match: Match, votes: list[Match]) -> Decision:
         reason=f"{' and '.join(_WORDS.get(way, way) for way in ways)} both fit its shape",
         settled_by="The types of the layers, outputs of both models, or a rule.",
     )
+    if any(BY_HEAD in way for way in ways):
+        return Decision(
+            None,
+            open=ways,
+            reason="a packed matrix of this name holds queries, keys and values one after another, or head by head",
+            settled_by="The number of heads and the model's own code, a rule, or outputs of both models.",
+        )
     typed = match.source.first.layer_type or match.target.first.layer_type
     if "flip" in ways and not typed:
         if _is_plain(match.source) and _is_plain(match.target):

@@ -139,13 +139,24 @@ def _second_names(search: Search, source: Template) -> None:
 
 
 def _settle_all(search: Search) -> None:
-    """Settle blocks as wholes first, then with their numbers told apart from within."""
+    """Settle blocks as wholes first, then with their numbers told apart from within.
+
+    At last, what one side has in numbered blocks and the other under numbered names of its own: `blocks/0/norm` and
+    `norm_0`.
+    """
     for fine in range(_FINEST + 1):
         if fine:
             search.sources, search.targets = split(search.sources, fine), split(search.targets, fine)
         while settle(search):
             pass
-    search.sources, search.targets = split(search.sources, 0), split(search.targets, 0)
+    for listed in ((True, False), (False, True)):
+        search.sources, search.targets = (
+            split(side, listed=numbered)
+            for side, numbered in zip((search.sources, search.targets), listed, strict=True)
+        )
+        while settle(search):
+            pass
+    search.sources, search.targets = split(search.sources), split(search.targets)
 
 
 def _cut_layers(
@@ -157,7 +168,7 @@ def _cut_layers(
     families = [families_of(layers_in(side, style)) for side, style in zip(slots, styles, strict=True)]
     search = Search(styles, families[0], families[1], (usage_of(families[0]), usage_of(families[1])))
     search.anchors = anchors
-    search.same_arrays = [len(f.units) for f in families[0]] == [len(f.units) for f in families[1]]
+    search.same_arrays = sum(len(f.units) for f in families[0]) == sum(len(f.units) for f in families[1])
     _settle_all(search)
     return search.matches
 

@@ -175,24 +175,26 @@ def flatten_ways(torch: Unit, widths: Widths) -> tuple[str, ...]:
 
 def _before_dense(torch: Unit, width: int, widths: Widths) -> list[int]:
     """The channels of the image that a dense layer may see."""
-    is_open = width in widths.entries or _is_behind_channels(torch, width, widths)
+    others = [layer for layer in widths.dense if layer.place != torch.position]
+    is_open = width in widths.entries or _is_behind_channels(torch, width, widths, others)
     return _channels_in(torch, width, widths) if is_open else []
 
 
 def _before_a_vector(torch: Unit, width: int, widths: Widths) -> list[int]:
     """The channels of the image that a norm or a recurrent layer may see."""
     is_known = width in widths.known or any(layer.made == width for layer in widths.dense)
-    is_open = width in widths.entries or not is_known or _is_behind_channels(torch, width, widths)
+    before = [layer for layer in widths.dense if layer.place < torch.position]
+    is_open = width in widths.entries or not is_known or _is_behind_channels(torch, width, widths, before)
     return _channels_in(torch, width, widths) if is_open else []
 
 
-def _is_behind_channels(torch: Unit, width: int, widths: Widths) -> bool:
+def _is_behind_channels(torch: Unit, width: int, widths: Widths, makers: Iterable[_Layer]) -> bool:
     """Say whether the convolution before a layer makes channels that the width is a multiple of.
 
-    Another dense layer may have made the width, and a convolution behind it takes joined channels.
+    A dense layer among the makers may have made the width, and a convolution behind it takes joined channels.
     """
     nearest, following = _nearest(torch, widths)
-    made = any(layer.made == width and layer.place != torch.position for layer in widths.dense)
+    made = any(layer.made == width for layer in makers)
     is_multiple = width not in nearest and any(_divides(count, width, _FEWEST) for count in nearest)
     return is_multiple and not made and width not in following
 

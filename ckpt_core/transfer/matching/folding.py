@@ -47,7 +47,7 @@ def folded(
         sources, targets: the paths of each line; or many lines on one side and one on the other, to gather or scatter.
         names: all the names of both sides.
     """
-    many = sources if len(sources) > 1 else targets
+    many = sources if len(sources) > 1 and sources[0] else targets
     columns = _columns([line[0] for line in many])
     if columns is None or len(columns) > len(_CAPTURES):
         return None

@@ -11,7 +11,7 @@ from ckpt_core.transfer.matching.folding import Names, folded
 from ckpt_core.transfer.matching.pairing import Pairing, steps_of
 from ckpt_core.transfer.matching.rounds import Component, components
 from ckpt_core.transfer.matching.state import Match, Search
-from ckpt_core.transfer.matching.units import Family
+from ckpt_core.transfer.matching.units import Family, split
 from ckpt_core.transfer.plan import GIVEN, PROVEN, STRONG, Candidate, Evidence, Rule, TransferPlan, Unsettled
 
 __all__ = ["plan_of"]
@@ -43,21 +43,21 @@ class Lines:
                 alike = [step for step in steps if step.ops == ops]
                 sources = [tuple(slot.path for slot in step.sources) for step in alike]
                 targets = [tuple(slot.path for slot in step.targets) for step in alike]
-                for ours, theirs in self._folded(sources, targets, pairing.form):
+                for ours, theirs in self._folded(sources, targets, pairing.across):
                     rules.append(Rule(tuple(ours), tuple(theirs), ops, confidence, evidence))
         return rules
 
     def _folded(
-        self, sources: list[tuple[Path, ...]], targets: list[tuple[Path, ...]], form: str
+        self, sources: list[tuple[Path, ...]], targets: list[tuple[Path, ...]], across: str
     ) -> list[tuple[list[str], list[str]]]:
-        if form in ("stack", "unstack"):
+        if across:
             sources, targets = list(dict.fromkeys(sources)), list(dict.fromkeys(targets))
         found = folded(sources, targets, self._names) if len(sources) > 1 or len(targets) > 1 else None
         if found:
             return [found]
         ours = [[self._names[0].literal(path) for path in line] for line in sources]
         theirs = [[self._names[1].literal(path) for path in line] for line in targets]
-        if form in ("stack", "unstack"):
+        if across:
             return [([name for line in ours for name in line], [name for line in theirs for name in line])]
         return list(zip(ours, theirs, strict=True))
 
@@ -75,7 +75,8 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
     lines = Lines(search, source, target)
     settled: list[tuple[int, Rule]] = []
     unsettled: list[tuple[int, Unsettled]] = []
-    for match, decision in zip(search.matches, decide(search), strict=True):
+    decided = list(zip(search.matches, decide(search), strict=True))
+    for match, decision in decided:
         position = match.target.first.position
         if decision.way is None:
             unsettled.append((position, _undecided(match, decision, lines)))
@@ -86,18 +87,23 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
                 (position, rule)
                 for rule in lines.rules(match.pairing, decision.way, evidence, _confidence(match))
             ]
-    for component in components(search):
-        unsettled += _open(component, lines)
-    known = {id(family) for component in components(search) for family in component.targets}
-    unsettled += [
-        (family.first.position, _orphan(family, lines))
-        for family in search.targets
-        if id(family) not in known
-    ]
+    left = search.targets
+    for listed in (
+        (False, False),
+        (True, False),
+        (False, True),
+    ):  # the numbers of names as those of blocks, too
+        search.sources = split(search.sources, listed=listed[0])
+        search.targets = split(left, listed=listed[1])
+        found = components(search)
+        unsettled += [line for component in found for line in _open(component, lines)]
+        known = {id(family) for component in found for family in component.targets}
+        left = [family for family in search.targets if id(family) not in known]
+    unsettled += [(family.first.position, _orphan(family, lines)) for family in left]
     return TransferPlan(
         tuple(rule for _, rule in sorted(settled, key=lambda line: line[0])),
         tuple(line for _, line in sorted(unsettled, key=lambda line: line[0])),
-        _conventions(search.matches),
+        _conventions(match for match, decision in decided if decision.way),
         source.framework,
         target.framework,
     )

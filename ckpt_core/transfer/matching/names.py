@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from ckpt_core.transfer.matching.units import Family
+from ckpt_core.transfer.matching.units import Family, letters
 from ckpt_core.transfer.matching.vocabulary import EXCLUSIVE, GENERIC
 from ckpt_core.transfer.matching.words import Token
 
@@ -100,7 +99,7 @@ def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Lik
         else:
             score -= ORDINAL
             misnumbered = True
-    if _letters(source.pattern[-1]) == _letters(target.pattern[-1]) != "":
+    if letters(source.pattern[-1]) == letters(target.pattern[-1]) != "":
         score, telling = score + SAME_TEXT, telling + SAME_TEXT
     own = [
         next((token.word for token in left if _is_own(token, usage)), None)
@@ -112,7 +111,7 @@ def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Lik
 
 def _counts_alike(source: Family, target: Family) -> bool:
     """Say whether two numberings may follow the same order: `w1, w2` are names, and `Dense_0, Dense_1` calls."""
-    stems = [_letters(family.pattern[-1]) for family in (source, target)]
+    stems = [letters(family.pattern[-1]) for family in (source, target)]
     return stems[0] == stems[1] or all(len(stem) != 1 for stem in stems)
 
 
@@ -167,11 +166,6 @@ def _compared(source: tuple[Token, ...], target: tuple[Token, ...]) -> _Words:
     return _Words(
         score - CONFLICT * len(conflicts), tuple(common), (tuple(left), tuple(theirs.values())), conflicts
     )
-
-
-@functools.lru_cache(65536)
-def _letters(text: str) -> str:
-    return re.sub(r"[^a-z]", "", text.lower())
 
 
 def _weight(token: Token) -> float:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.framework import Slot
-from ckpt_core.transfer.matching.cuts import Step, layer_steps, pack_steps, pack_ways
+from ckpt_core.transfer.matching.cuts import Step, layer_steps, layer_ways, pack_steps, pack_ways
 from ckpt_core.transfer.matching.flattening import flatten_ops
 from ckpt_core.transfer.matching.units import Family, Index, Unit
 from ckpt_core.transfer.matching.ways import Way, goes_along, part_ops, ways
-from ckpt_core.transfer.ops import Op, Stack, Unstack
+from ckpt_core.transfer.ops import Deal, Op, Stack, Unstack
 
 __all__ = ["Pairing", "pairing", "steps_of"]
 
@@ -22,56 +22,67 @@ class Pairing:
 
     Arguments:
         pairs: the units, by the numbers of the blocks in order.
-        form: "" for layer to layer, "stack" for many sources in one target, "unstack" for the reverse, "cut" for a
-            layer that the other side cuts up in another way, "pack" for a packed matrix and its pieces.
+        form: "" for layer to layer, "cut" for a layer that the other side cuts up in another way, "pack" for a packed
+            matrix and its pieces.
+        across: "" where both sides have as many units, "stack" for many sources in one target, "unstack" for the
+            reverse.
         ways: the names of the ways that fit every pair, usual ones first.
         usual: those of them that are what the frameworks' own layers need.
     """
 
     pairs: tuple[tuple[Unit, Unit], ...]
     form: str
+    across: str
     ways: tuple[str, ...]
     usual: frozenset[str]
 
 
 def pairing(source: Family, target: Family, styles: tuple[str, str]) -> Pairing | None:
     """Pair the units of two families; None where they do not fit."""
-    one, other = source.first, target.first
-    if one.members or other.members or one.pieces or other.pieces:
-        return _compound(source, target, styles)
     counts = len(source.units), len(target.units)
     if counts[0] == counts[1]:
-        form, pairs = "", _in_order(source, target)
-        likes = pairs
-    elif counts[1] == 1 and (layer := _layer_of(other, counts[0])):
-        form, pairs = "stack", [(unit, other) for unit in source.units.values()]
-        likes = [(one, layer)] if _alike(source) else None
-    elif counts[0] == 1 and (layer := _layer_of(one, counts[1])):
-        form, pairs = "unstack", [(one, unit) for unit in target.units.values()]
-        likes = [(layer, other)] if _alike(target) else None
+        across, pairs = "", _in_order(source, target)
+    elif counts[1] == 1 and _alike(source):
+        across, pairs = "stack", [(unit, target.first) for unit in source.units.values()]
+    elif counts[0] == 1 and _alike(target):
+        across, pairs = "unstack", [(source.first, unit) for unit in target.units.values()]
     else:
         return None
-    if not likes or not pairs:
-        return None
-    return _with_common_ways(pairs, form, (ways(*like, styles) for like in likes))
-
-
-def _compound(source: Family, target: Family, styles: tuple[str, str]) -> Pairing | None:
-    """Pair families of which one at least has compounds."""
-    pairs = _in_order(source, target) if len(source.units) == len(target.units) else None
     if not pairs:
         return None
-    one, other = source.first, target.first
-    if one.members and other.members:
-        fits = all(layer_steps(*pair, styles) is not None for pair in pairs)
-        return Pairing(tuple(pairs), "cut", ("layer",), frozenset({"layer"})) if fits else None
-    if one.members or other.members or bool(one.pieces) == bool(other.pieces):
+    likes = pairs if not across else [_one_layer(pairs[0], across, len(pairs))]
+    form = _form(*pairs[0])
+    if form is None or None in likes:
         return None
-    return _with_common_ways(pairs, "pack", (pack_ways(*pair, styles) for pair in pairs))
+    fits = {
+        "": lambda one, other: ways(one, other, styles),
+        "cut": lambda one, other: layer_ways(one, other, styles),
+        "pack": lambda one, other: pack_ways(one, other, styles),
+    }[form]
+    return _with_common_ways(pairs, (form, across), (fits(*like) for like in likes if like))
+
+
+def _form(one: Unit, other: Unit) -> str | None:
+    """What kind of layers two are; None where they are of different kinds."""
+    if one.members or other.members:
+        return "cut" if one.members and other.members else None
+    if one.pieces or other.pieces:
+        return "pack" if bool(one.pieces) != bool(other.pieces) else None
+    return ""
+
+
+def _one_layer(pair: tuple[Unit, Unit], across: str, count: int) -> tuple[Unit, Unit] | None:
+    """A pair with one layer in place of the stack; None where it has not that many."""
+    if not across:
+        return pair
+    layer = _layer_of(pair[across == "stack"], count)
+    if layer is None:
+        return None
+    return (pair[0], layer) if across == "stack" else (layer, pair[1])
 
 
 def _with_common_ways(
-    pairs: list[tuple[Unit, Unit]], form: str, possible: Iterable[list[Way]]
+    pairs: list[tuple[Unit, Unit]], kind: tuple[str, str], possible: Iterable[list[Way]]
 ) -> Pairing | None:
     common: dict[str, Way] | None = None
     for options in possible:
@@ -82,7 +93,7 @@ def _with_common_ways(
     if not common:
         return None
     usual = frozenset(name for name, way in common.items() if way.usual)
-    return Pairing(tuple(pairs), form, tuple(common), usual)
+    return Pairing(tuple(pairs), *kind, tuple(common), usual)
 
 
 def _in_order(source: Family, target: Family) -> list[tuple[Unit, Unit]] | None:
@@ -110,24 +121,25 @@ def _ranked(indices: list[Index]) -> dict[Index, Index]:
 
 def _alike(family: Family) -> bool:
     """Say whether all units have the same shapes, so that they can be stacked."""
-    kinds = {
-        tuple((part, slot.spec) for part, slot in sorted(u.parts.items())) for u in family.units.values()
-    }
-    return len(kinds) == 1
+    return len({tuple(slot.spec for slot in unit.slots) for unit in family.units.values()}) == 1
 
 
 def _layer_of(unit: Unit, count: int) -> Unit | None:
-    """The unit of one layer of a stack of `count`; None where a part has no such leading axis."""
-    parts: dict[str, Slot] = {}
-    for part, slot in unit.parts.items():
-        if slot.spec.shape[:1] != (count,):
-            return None
-        parts[part] = replace(slot, spec=ArraySpec(slot.spec.shape[1:], slot.spec.dtype))
-    return replace(unit, parts=parts)
+    """The unit of one layer of a stack of `count`; None where an array has no such leading axis."""
+    if any(slot.spec.shape[:1] != (count,) for slot in unit.slots):
+        return None
+    pieces = tuple(piece for piece in (_layer_of(piece, count) for piece in unit.pieces) if piece)
+    parts = {name: _sliced(slot) for name, slot in unit.parts.items()} if not unit.pieces else unit.parts
+    members = {name: _sliced(slot) for name, slot in unit.members.items()}
+    return replace(unit, parts=parts if not members else unit.parts, members=members, pieces=pieces)
+
+
+def _sliced(slot: Slot) -> Slot:
+    return replace(slot, spec=ArraySpec(slot.spec.shape[1:], slot.spec.dtype))
 
 
 def steps_of(pair: tuple[Unit, Unit], way: str, found: Pairing, styles: tuple[str, str]) -> list[Step]:
-    """Return the steps of one pair.
+    """Return the steps of one pair; those of a stack are all layers' at once.
 
     Arguments:
         pair: the units.
@@ -135,32 +147,36 @@ def steps_of(pair: tuple[Unit, Unit], way: str, found: Pairing, styles: tuple[st
         found: the pairing that has the pair.
         styles: the frameworks whose layouts the two sides have.
     """
-    source, target = pair
+    count = len(found.pairs)
+    layers = _one_layer(pair, found.across, count)
+    assert layers is not None
+    source, target = layers
     if found.form == "cut":
-        return layer_steps(source, target, styles) or []
-    if found.form == "pack":
-        return pack_steps(source, target, way, styles)
-    return [
-        Step((source.parts[part],), (slot,), _ops(pair, part, way, found, styles))
-        for part, slot in target.parts.items()
-    ]
+        steps = layer_steps(source, target, styles) or []
+    elif found.form == "pack":
+        steps = pack_steps(source, target, way, styles)
+    else:
+        steps = [
+            Step((source.parts[part],), (slot,), _ops(source, target, part, way, styles))
+            for part, slot in target.parts.items()
+        ]
+    return [replace(step, ops=_across(step, found.across, count)) for step in steps]
 
 
-def _ops(
-    pair: tuple[Unit, Unit], part: str, way: str, found: Pairing, styles: tuple[str, str]
-) -> tuple[Op, ...]:
-    source, target = pair
-    if found.form == "stack":
-        target = _layer_of(target, len(found.pairs)) or target
-    elif found.form == "unstack":
-        source = _layer_of(source, len(found.pairs)) or source
+def _across(step: Step, across: str, count: int) -> tuple[Op, ...]:
+    """The chain of a step for all layers, whose arrays come layer by layer."""
+    if not across or not step.sources:
+        return step.ops
+    if across == "stack":
+        many = len(step.targets)
+        return (*step.ops, *((Deal(many), Stack(parts=count)) if many > 1 else (Stack(),)))
+    return (Unstack(), *((Deal(count),) if len(step.sources) > 1 else ()), *step.ops)
+
+
+def _ops(source: Unit, target: Unit, part: str, way: str, styles: tuple[str, str]) -> tuple[Op, ...]:
     specs = source.parts[part].spec, target.parts[part].spec
     if way.startswith("flatten"):
-        ops = flatten_ops(way, part, *specs, styles[0])
-    elif part == "weight" or goes_along(source, target, part):
-        ops = next(option.ops for option in ways(source, target, styles) if option.name == way)
-    else:
-        ops = part_ops(*specs) or ()
-    if found.form == "stack":
-        return (*ops, Stack())
-    return (Unstack(), *ops) if found.form == "unstack" else ops
+        return flatten_ops(way, part, *specs, styles[0])
+    if part == "weight" or goes_along(source, target, part):
+        return next(option.ops for option in ways(source, target, styles) if option.name == way)
+    return part_ops(*specs) or ()

@@ -23,6 +23,7 @@ __all__ = [
     "Unit",
     "core_of",
     "families_of",
+    "letters",
     "split",
     "style_of",
     "unit_path",
@@ -78,6 +79,15 @@ class Unit:
     def layer_type(self) -> str:
         """The type of the layer, where it is known: "Linear", "Dense"."""
         return str(self.main.layer.get("type", "")).rpartition(".")[2]
+
+    @property
+    def may_be_interleaved(self) -> bool:
+        """Whether its name is one that packs of queries, keys and values have which lie head by head."""
+        return any(
+            token.concept == "interleaved"
+            for segment in self.path[-2:]
+            for token in read_segment(segment).tokens
+        )
 
     @property
     def size(self) -> int:
@@ -189,12 +199,13 @@ def unit_path(path: tuple[str, ...]) -> tuple[str, ...]:
 # Families.
 
 
-def families_of(units: Iterable[Unit], fine: int = 0) -> list[Family]:
+def families_of(units: Iterable[Unit], fine: int = 0, *, listed: bool = False) -> list[Family]:
     """Group units into families.
 
     Arguments:
         units: the units.
         fine: how many of the innermost block numbers tell families apart, instead of being an index.
+        listed: whether the number of a layer's own name is that of a block, too: `attn_norm_0` of the block 0.
     """
     read = [(unit, *_parsed(unit.path)) for unit in units]
     siblings: dict[object, set[int]] = {}
@@ -203,7 +214,8 @@ def families_of(units: Iterable[Unit], fine: int = 0) -> list[Family]:
             siblings.setdefault((stem, unit.kind), set()).add(last)
     grouped: dict[Any, dict[Index, Unit]] = {}
     for unit, stem, outer, own in read:
-        is_list = own is not None and len(siblings[stem, unit.kind]) > _MANY
+        count = len(siblings[stem, unit.kind]) if own is not None else 0
+        is_list = count > (_MANY if not listed or len(letters(stem[-1])) == 1 else 1)
         numbers, last = ((*outer, own), None) if is_list and own is not None else (outer, own)
         cut = max(len(numbers) - fine, 0)
         grouped.setdefault(((stem, unit.kind, unit.bare), numbers[cut:], last), {})[numbers[:cut]] = unit
@@ -234,9 +246,15 @@ def families_of(units: Iterable[Unit], fine: int = 0) -> list[Family]:
     return families
 
 
-def split(families: Iterable[Family], fine: int) -> list[Family]:
-    """Take families apart along their innermost block numbers."""
-    return families_of((unit for family in families for unit in family.units.values()), fine)
+def split(families: Iterable[Family], fine: int = 0, *, listed: bool = False) -> list[Family]:
+    """Group the units of families anew; see `families_of`."""
+    return families_of((unit for family in families for unit in family.units.values()), fine, listed=listed)
+
+
+@functools.lru_cache(65536)
+def letters(text: str) -> str:
+    """Return the letters of a name, in lower case."""
+    return re.sub(r"[^a-z]", "", text.lower())
 
 
 def _parsed(path: tuple[str, ...]) -> tuple[tuple[str, ...], Index, int | None]:

@@ -25,7 +25,8 @@ CONCEPTS: Final = _table("""
 query: q query queries wq qs
 key: k key keys wk ks
 value: v value values wv vs
-query key value packed: qkv cattn inproj wqkv querykeyvalue
+query key value packed: qkv cattn inproj wqkv
+query key value packed interleaved: querykeyvalue
 key value packed: kv wkv
 out: o out output outputs outproj wo
 in: in input inputs inp
@@ -84,6 +85,8 @@ hidden: hidden hid
 recurrent: rnn lstm gru
 generator: generator gen netg
 discriminator: discriminator disc netd critic
+forward: forward fwd fw
+backward: backward bwd bw reverse reversed
 student: student
 teacher: teacher
 online: online

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.transfer.matching.units import Unit
@@ -17,6 +18,8 @@ __all__ = ["Way", "goes_along", "part_ops", "ways"]
 
 Shape = tuple[int, ...]
 
+_MOST_AXES: Final = 3
+"""A bias has an axis for queries, keys and values, one for heads and one for their width, at most."""
 _INPUT_FIRST = frozenset({"Conv1D"})
 _EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag", "Embed"})
 _DENSE = frozenset(
@@ -86,7 +89,7 @@ def goes_along(source: Unit, target: Unit, part: str) -> bool:
 
 def _squeezed_or_heads(a: Shape, b: Shape) -> bool:
     squeezed = tuple(size for size in a if size != 1) == tuple(size for size in b if size != 1)
-    return squeezed or {len(a), len(b)} == {1, 2}
+    return squeezed or (min(len(a), len(b)) == 1 and max(len(a), len(b)) <= _MOST_AXES)
 
 
 def _parts_fit(source: Unit, target: Unit) -> bool:
@@ -148,6 +151,8 @@ def _kernels(torch: Unit, flax: Unit, a: Shape, b: Shape) -> list[Way]:
         return _convolutions(torch, flax, a, b)
     if len(a) == 2 and len(b) == 3:
         return _heads(a, b)
+    if len(a) == 2 and a == (math.prod(b[1:]), b[0]) and not torch.may_be_interleaved:
+        return [Way("heads", True, (Transpose((1, 0)), Reshape(b)))]
     if len(b) == 2 and math.prod(a[2:]) == 1 and (a[1], a[0]) == b:
         return [Way("pointwise", False, (Reshape(a[:2]), Transpose((1, 0))))]
     if len(a) == 2 and math.prod(b[:-2]) == 1 and (a[1], a[0]) == b[-2:]:

@@ -5,7 +5,7 @@ the last returns fills the targets in order. An op knows what it does to shapes 
 copying them (`apply`), and which op undoes it (`inverse`).
 
     same number         transpose reshape flip cast resize
-    fewer or more       split concat stack unstack sum spread copy tie arrange
+    fewer or more       split concat stack unstack sum spread copy tie arrange deal
     ends                skip (no target), initial and constant (no source)
 """
 
@@ -15,7 +15,18 @@ from typing import Final
 
 from ckpt_core.transfer.ops.base import Op, chain_specs, inverse_chain
 from ckpt_core.transfer.ops.ends import Constant, Filling, Initial, Skip
-from ckpt_core.transfer.ops.several import Arrange, Concat, Copy, Split, Spread, Stack, Sum, Tie, Unstack
+from ckpt_core.transfer.ops.several import (
+    Arrange,
+    Concat,
+    Copy,
+    Deal,
+    Split,
+    Spread,
+    Stack,
+    Sum,
+    Tie,
+    Unstack,
+)
 from ckpt_core.transfer.ops.single import Cast, Flip, Reshape, Resize, Transpose
 
 __all__ = [
@@ -25,6 +36,7 @@ __all__ = [
     "Concat",
     "Constant",
     "Copy",
+    "Deal",
     "Filling",
     "Flip",
     "Initial",
@@ -47,7 +59,7 @@ OPS: Final[dict[str, type[Op]]] = {
     kind.name: kind
     for kind in (
         *(Transpose, Reshape, Flip, Cast, Resize),
-        *(Split, Concat, Stack, Unstack, Sum, Spread, Arrange, Copy, Tie),
+        *(Split, Concat, Stack, Unstack, Sum, Spread, Arrange, Deal, Copy, Tie),
         *(Skip, Initial, Constant),
     )
 }

@@ -11,7 +11,7 @@ from ckpt_core.transfer import views
 from ckpt_core.transfer.ops.base import Arrays, Op, Specs, axis_of, check_alike, groups_of
 from ckpt_core.writing import same_bytes
 
-__all__ = ["Arrange", "Concat", "Copy", "Split", "Spread", "Stack", "Sum", "Tie", "Unstack"]
+__all__ = ["Arrange", "Concat", "Copy", "Deal", "Split", "Spread", "Stack", "Sum", "Tie", "Unstack"]
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,32 @@ class Arrange(Op):
 
     def inverse(self, before: Specs) -> Op | None:
         return Arrange(tuple(self.order.index(i) for i in range(len(self.order))))
+
+
+@dataclass(frozen=True)
+class Deal(Op):
+    """The arrays dealt like cards: every `hands`-th one, from the first, the second, ... on.
+
+    What comes layer by layer, several arrays each, is in order of the arrays then, ready to be stacked.
+    """
+
+    hands: int
+    name = "deal"
+    listed = "hands"
+
+    def _dealt(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self.hands < 1 or len(items) % self.hands:
+            raise UsageError(f"{len(items)} arrays cannot be dealt into {self.hands} hands")
+        return tuple(item for start in range(self.hands) for item in items[start :: self.hands])
+
+    def specs(self, before: Specs) -> Specs:
+        return self._dealt(before)
+
+    def apply(self, arrays: Arrays) -> Arrays:
+        return self._dealt(arrays)
+
+    def inverse(self, before: Specs) -> Op | None:
+        return Deal(len(before) // self.hands)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ckpt_core.template import template_of
 from ckpt_core.transfer import TransferPlan
 from ckpt_core.transfer.binding import bind
 from ckpt_core.transfer.matching import plan_transfer
+from ckpt_core.transfer.ops import Constant
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ def applied(plan: TransferPlan, source: dict[str, np.ndarray], target: Template)
     for step in bound.steps:
         arrays = tuple(lazy[name] for name in step.sources)
         for op in step.rule.ops:
-            arrays = op.apply(arrays)
+            if isinstance(op, Constant):
+                arrays = tuple(op.fill(target.by_name()[name].spec, None) for name in step.targets)
+            else:
+                arrays = op.apply(arrays)
         made.update(zip(step.targets, (np.asarray(array) for array in arrays), strict=True))
     for slot in target.slots:
         if slot.tied and slot.name not in made and "/".join(slot.tied) in made:

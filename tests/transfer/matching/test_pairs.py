@@ -41,3 +41,11 @@ def test_what_nothing_settles_stays_open(pair: Pair) -> None:
     }
     assert "wrong" not in found.values(), found
     assert "open" in found.values(), found
+
+
+@pytest.mark.parametrize("pair", others.WITHOUT_BIASES, ids=lambda pair: pair.name)
+def test_biases_that_torch_lacks_are_zeros_and_those_that_were_learned_are_not_lost(pair: Pair) -> None:
+    models = live(pair)
+    for types in (True, False):
+        assert verdict(models, templates(models, types=types), "flax")[0] == "exact"
+        assert verdict(models, templates(models, types=types), "torch")[0] == "open"

@@ -198,7 +198,7 @@ class MetaLlama(fnn.Module):
         return fnn.Dense(VOCABULARY, use_bias=False, name="output")(fnn.RMSNorm(name="norm")(x))
 
 
-OPEN = frozenset({"gpt, head of its own", "gpt, scanned and separate", "gated layers of two schools"})
+OPEN = frozenset({"gpt, head of its own", "gated layers of two schools"})
 TOKENS = {"shape": (2, LENGTH), "tokens": VOCABULARY}
 PAIRS = (
     Pair("gpt, packed on both sides, tied", GPT, FlaxGPT, **TOKENS),

@@ -15,11 +15,11 @@ from transfer.matching.judge import Pair
 
 
 class TorchTagger(nn.Module):
-    def __init__(self, kind: type[nn.Module]) -> None:
+    def __init__(self, kind: type[nn.Module], **options: Any) -> None:
         super().__init__()
         self.embed = nn.Embedding(11, 6)
-        self.rnn = kind(6, 8, num_layers=2, batch_first=True)
-        self.fc = nn.Linear(8, 4)
+        self.rnn = kind(6, 8, num_layers=2, batch_first=True, **options)
+        self.fc = nn.Linear(16 if options.get("bidirectional") else 8, 4)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.fc(self.rnn(self.embed(tokens))[0])
@@ -27,13 +27,30 @@ class TorchTagger(nn.Module):
 
 class FlaxTagger(fnn.Module):
     kind: type[fnn.RNNCellBase]
+    both_ways: bool = False
 
     @fnn.compact
     def __call__(self, tokens: Any) -> Any:
         x = fnn.Embed(11, 6, name="embed")(tokens)
         for i in range(2):
-            x = fnn.RNN(self.kind(8, name=f"rnn_{i}"))(x)
+            if self.both_ways:
+                there, back = (fnn.RNN(self.kind(8, name=f"{way}_{i}")) for way in ("fwd", "bwd"))
+                x = fnn.Bidirectional(there, back)(x)
+            else:
+                x = fnn.RNN(self.kind(8, name=f"rnn_{i}"))(x)
         return fnn.Dense(4, name="out")(x)
+
+
+def tagger(torch_kind: type[nn.Module], flax_kind: type[fnn.RNNCellBase], **options: Any) -> Pair:
+    both_ways = bool(options.get("bidirectional"))
+    name = " ".join([torch_kind.__name__, *options])
+    return Pair(
+        name,
+        lambda: TorchTagger(torch_kind, **options),
+        lambda: FlaxTagger(flax_kind, both_ways),
+        (2, 5),
+        tokens=11,
+    )
 
 
 # Slot attention: a GRU, three projections and norms with names of their own.
@@ -189,8 +206,10 @@ class FlaxTwoTowers(fnn.Module):
 
 
 PAIRS = (
-    Pair("lstm", lambda: TorchTagger(nn.LSTM), lambda: FlaxTagger(fnn.OptimizedLSTMCell), (2, 5), tokens=11),
-    Pair("gru", lambda: TorchTagger(nn.GRU), lambda: FlaxTagger(fnn.GRUCell), (2, 5), tokens=11),
+    tagger(nn.LSTM, fnn.OptimizedLSTMCell),
+    tagger(nn.GRU, fnn.GRUCell),
+    tagger(nn.LSTM, fnn.LSTMCell, bidirectional=True),
+    tagger(nn.GRU, fnn.GRUCell, bidirectional=True),
     Pair("slot attention", SlotAttention, FlaxSlotAttention, (2, 5, 8)),
     Pair("mixer", Mixer, FlaxMixer, (2, 8, 8)),
     Pair("variational", Variational, FlaxVariational, (3, 6)),
@@ -200,4 +219,9 @@ PAIRS = (
         lambda: FlaxTwoTowers(("visual", "textual")),
         (3, 6),
     ),
+)
+
+WITHOUT_BIASES = (
+    tagger(nn.LSTM, fnn.OptimizedLSTMCell, bias=False),
+    tagger(nn.GRU, fnn.GRUCell, bias=False, bidirectional=True),
 )

@@ -1,7 +1,8 @@
 """structure_of: what the names and shapes of weights say about a model without any rules.
 
-Repeated blocks are siblings whose names differ in a number alone. Embeddings are tables with many more rows than the
-width of the model, or whose names say so. The hidden size is the size that most arrays have along some axis.
+Repeated blocks are siblings whose names differ in a number alone; arrays count as such where they have one shape.
+Embeddings are tables with many more rows than the width of the model, or whose names say so. The hidden size is the
+size that most arrays have along some axis.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ckpt_core.shapes import Leaf
 
 __all__ = ["Blocks", "Embedding", "Structure", "structure_of"]
 
-_NUMBERED: Final = re.compile(r"(.*?)([0-9]{1,6})\Z", re.DOTALL)
+_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{1,6}(?![0-9])")
 _EMBEDDING: Final = re.compile(
     r"(^|[_/])(emb|embed|embeds|embedding|embeddings|embedder)($|[_/0-9])", re.IGNORECASE
 )
@@ -96,20 +97,27 @@ def _blocks(leaves: Sequence[Leaf]) -> tuple[Blocks, ...]:
     for name, shape in leaves:
         segments = split_name(name)
         stars: list[str] = []
-        for depth, segment in enumerate(segments[:-1]):
-            match = _NUMBERED.match(segment)
-            if match is not None:
-                pattern = "/".join([*stars, f"{match[1]}*"])
+        for depth, segment in enumerate(segments):
+            for number in _NUMBER.finditer(segment):
+                pattern = "/".join([*stars, f"{segment[: number.start()]}*{segment[number.end() :]}"])
                 parent, below = "/".join(segments[:depth]), "/".join(segments[depth + 1 :])
                 entries = groups.setdefault(pattern, {}).setdefault(parent, {})
                 entries.setdefault(segment, []).append((below, shape))
-            stars.append(f"{match[1]}*" if match is not None else segment)
-    found = []
+            stars.append(_NUMBER.sub("*", segment))
+    found: list[Blocks] = []
+    told: set[str] = set()
     for pattern, parents in groups.items():
         count = max(map(len, parents.values()))
-        if count > 1:
-            forms = {frozenset(leaves) for entries in parents.values() for leaves in entries.values()}
-            found.append(Blocks(pattern, count, len(forms) == 1))
+        forms = {frozenset(leaves) for entries in parents.values() for leaves in entries.values()}
+        are_arrays = all(below == "" for form in forms for below, _ in form)
+        above = pattern.rpartition("/")[0]
+        if count < 2 or (are_arrays and (len(forms) > 1 or above in told)):
+            continue
+        if (
+            are_arrays
+        ):  # layers within one module, as torch names those of an LSTM: of all their arrays one tells
+            told.add(above)
+        found.append(Blocks(pattern, count, len(forms) == 1))
     return tuple(found)
 
 

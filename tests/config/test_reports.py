@@ -298,3 +298,18 @@ def test_a_text_that_is_no_config_is_none(text):
 def test_values_come_back_exactly():
     values = {"a": (1, [2.5, None]), "big": 1 << 200, 3: "key", "nan": math.inf}
     assert written_config({ATTRIBUTE: config_attribute(values, {"a": "saved"})}) == (values, {"a": "saved"})
+
+
+def test_numbers_within_names_and_layers_of_one_module_are_blocks():
+    lstm = torch.nn.LSTM(16, 32, num_layers=3, bidirectional=True)
+    leaves = [(f"lstm/{name}", tuple(value.shape)) for name, value in lstm.named_parameters()]
+    found = structure_of([*leaves, ("mix/w1", (2, 3)), ("mix/w2", (4,))])
+    assert [(one.pattern, one.count, one.are_alike) for one in found.blocks] == [
+        ("lstm/weight_hh_l*", 3, True)
+    ]
+    assert found.depth == 3
+    linen = [(f"tok{i}_{end}/kernel", (4, 8)) for i in range(4) for end in ("in", "out")]
+    assert [(one.pattern, one.count) for one in structure_of(linen).blocks] == [
+        ("tok*_in", 4),
+        ("tok*_out", 4),
+    ]

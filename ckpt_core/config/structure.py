@@ -1,6 +1,7 @@
 """structure_of: what the names and shapes of weights say about a model without any rules.
 
-Repeated blocks are siblings whose names differ in a number alone; arrays count as such where they have one shape.
+Repeated blocks are siblings whose names differ in a number alone; arrays within a module count as such where they
+have one shape.
 Embeddings are tables with many more rows than the width of the model, or whose names say so. The hidden size is the
 size that most arrays have along some axis.
 """
@@ -111,7 +112,7 @@ def _blocks(leaves: Sequence[Leaf]) -> tuple[Blocks, ...]:
         forms = {frozenset(leaves) for entries in parents.values() for leaves in entries.values()}
         are_arrays = all(below == "" for form in forms for below, _ in form)
         above = pattern.rpartition("/")[0]
-        if count < 2 or (are_arrays and (len(forms) > 1 or above in told)):
+        if count < 2 or (are_arrays and (len(forms) > 1 or not above or above in told)):
             continue
         if (
             are_arrays

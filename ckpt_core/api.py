@@ -14,6 +14,7 @@ from ckpt_core.config import (
 from ckpt_core.conversion import Receipt, convert
 from ckpt_core.hashing import hash_weights
 from ckpt_core.opening import open_checkpoint
+from ckpt_core.optimizers.suggest import suggest_optimizer
 from ckpt_core.runs import ResumePlan, Run, add_resume_arguments, plan_resume
 from ckpt_core.saving import save_checkpoint
 from ckpt_core.transfer import (
@@ -25,7 +26,6 @@ from ckpt_core.transfer import (
     verify_transfer,
 )
 from ckpt_core.transfer.matching import plan_transfer
-from ckpt_core.transfer.optimizer import suggest_optimizer
 from ckpt_core.validation import (
     Explanation,
     Restored,

@@ -14,7 +14,7 @@ from ckpt_core.families.rules import OptaxRule, TorchRule
 __all__ = ["ADAM_NAMES", "ADAM_SLOTS", "ADAM_STOCK", "TORCH_ADAM", "Adam"]
 
 ADAM_SLOTS: Final = {"exp_avg": "mu", "exp_avg_sq": "nu"}
-ADAM_NAMES: Final = {
+ADAM_NAMES: Final[Mapping[str, str | tuple[str, ...]]] = {
     "lr": "learning_rate",
     "betas": ("b1", "b2"),
     "eps": "eps",

@@ -13,7 +13,7 @@ from ckpt_core.errors import UnsupportedError
 from ckpt_core.keypath import join_name
 from ckpt_core.layouts.values import array_of
 from ckpt_core.optimizers.kinds import optax_kinds
-from ckpt_core.optimizers.optax_state import Member, members, trace_is_scaled
+from ckpt_core.optimizers.optax_members import Member, members, trace_is_scaled
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.tree import KeyPath, flatten
 from ckpt_core.view import named_weights

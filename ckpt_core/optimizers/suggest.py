@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ckpt_core.errors import UnsupportedError, UsageError
@@ -12,8 +12,10 @@ from ckpt_core.layouts.values import numbers
 from ckpt_core.optimizers.grouping import FROZEN, settings_of
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.optimizers.table import family_of, torch_rule
+from ckpt_core.optimizers.translate import translate_optimizer
+from ckpt_core.registry import registry
 
-__all__ = ["Suggestion", "optax_recipe", "suggestion_for", "torch_recipe"]
+__all__ = ["Suggestion", "optax_recipe", "suggest_optimizer", "suggestion_for", "torch_recipe"]
 
 _TORCH_HIDDEN: Final = frozenset({"initial_lr", "param_names"})
 """What schedulers and optimizers add to groups, and constructors do not take."""
@@ -69,6 +71,41 @@ def suggestion_for(state: OptimizerState, *, schedule: Any = None, clip: float |
         lines += ["", f"# {what} goes on at step {position}."]
     lines += ["", f"tx = {code(recipe)}"]
     return Suggestion("\n".join(lines) + "\n", recipe, "optax", state.notes)
+
+
+def suggest_optimizer(
+    state: OptimizerState,
+    framework: str | None = None,
+    *,
+    model: Any = None,
+    kind: str | None = None,
+    hyperparams: Mapping[str, Any] | None = None,
+    schedule: Any = None,
+    clip: float | None = None,
+) -> Suggestion:
+    """Return the constructor whose update is the same as the one that wrote a state: code, and a live object.
+
+    Arguments:
+        state: a state of either framework.
+        framework: "torch" or "optax", whose constructor is meant; without it the state's own.
+        model: the torch module whose parameters are optimized; without it `live` is None for torch.
+        kind, hyperparams: see `translate_optimizer`.
+        schedule: a live learning-rate schedule for optax, in place of the number in the state.
+        clip: the norm that gradients are clipped to before the update.
+
+    Raises:
+        UsageError, UnsupportedError: see `translate_optimizer`.
+        MissingDependencyError: the framework is not installed.
+    """
+    made = translate_optimizer(state, framework or state.framework, kind=kind, hyperparams=hyperparams)
+    suggestion = suggestion_for(made, schedule=schedule, clip=clip)
+    if suggestion.framework == "torch" and model is None:
+        return suggestion
+    name = "torch" if suggestion.framework == "torch" else "flax"
+    for _, known in registry().frameworks:
+        if known.name == name:
+            return replace(suggestion, live=known.build_optimizer(suggestion.recipe, model))
+    raise UsageError(f"no plugin knows the framework {name}")
 
 
 # optax.

@@ -10,7 +10,8 @@ from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.families import Family, Part
 from ckpt_core.keypath import split_name
 from ckpt_core.optimizers.grouping import FROZEN, home_of, settings_of, settled
-from ckpt_core.optimizers.optax_state import BARE, MASKED, WRAPPED, count_of
+from ckpt_core.optimizers.optax_members import count_of
+from ckpt_core.optimizers.optax_state import BARE, MASKED, WRAPPED
 from ckpt_core.optimizers.read import identified
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.optimizers.table import family_of, known_kinds, torch_rule

@@ -11,7 +11,7 @@ from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.families import Part
 from ckpt_core.framework import Template
 from ckpt_core.keypath import join_name
-from ckpt_core.optimizers import OptimizerState, translate_optimizer
+from ckpt_core.optimizers import OptimizerState
 from ckpt_core.optimizers.grouping import in_groups, settled
 from ckpt_core.optimizers.optax_build import optax_native
 from ckpt_core.optimizers.optax_fill import optax_filled
@@ -19,12 +19,11 @@ from ckpt_core.optimizers.suggest import Suggestion, suggestion_for
 from ckpt_core.optimizers.table import family_of, torch_rule
 from ckpt_core.optimizers.torch_state import torch_native
 from ckpt_core.optimizers.translate import check_told, translated
-from ckpt_core.registry import registry
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.slots import moved_state
 from ckpt_core.tree import map_with_path
 
-__all__ = ["Carried", "LiveTorch", "carry", "suggest_optimizer"]
+__all__ = ["Carried", "LiveTorch", "carry"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +111,7 @@ def carry(
     elif live is None:
         native = optax_native(moved, suggestion.recipe, params)
     else:
-        made = optax_filled(moved, live)
-        native = map_with_path(made.get, live)
+        native = map_with_path(optax_filled(moved, live).get, live)
     return Carried(dataclasses.replace(moved, native=native), suggestion)
 
 
@@ -187,38 +185,3 @@ def _with_newcomers(state: OptimizerState, template: Template) -> OptimizerState
     for group in groups if not is_home else ():
         group["params"] = tuple(sorted(group["params"], key=lambda name: order.get(name, len(order))))
     return dataclasses.replace(state, groups=tuple(groups), notes=notes)
-
-
-def suggest_optimizer(
-    state: OptimizerState,
-    framework: str | None = None,
-    *,
-    model: Any = None,
-    kind: str | None = None,
-    hyperparams: Mapping[str, Any] | None = None,
-    schedule: Any = None,
-    clip: float | None = None,
-) -> Suggestion:
-    """Return the constructor whose update is the same as the one that wrote a state: code, and a live object.
-
-    Arguments:
-        state: a state of either framework.
-        framework: "torch" or "optax", whose constructor is meant; without it the state's own.
-        model: the torch module whose parameters are optimized; without it `live` is None for torch.
-        kind, hyperparams: see `translate_optimizer`.
-        schedule: a live learning-rate schedule for optax, in place of the number in the state.
-        clip: the norm that gradients are clipped to before the update.
-
-    Raises:
-        UsageError, UnsupportedError: see `translate_optimizer`.
-        MissingDependencyError: the framework is not installed.
-    """
-    made = translate_optimizer(state, framework or state.framework, kind=kind, hyperparams=hyperparams)
-    suggestion = suggestion_for(made, schedule=schedule, clip=clip)
-    if suggestion.framework == "torch" and model is None:
-        return suggestion
-    name = "torch" if suggestion.framework == "torch" else "flax"
-    for _, known in registry().frameworks:
-        if known.name == name:
-            return dataclasses.replace(suggestion, live=known.build_optimizer(suggestion.recipe, model))
-    raise UsageError(f"no plugin knows the framework {name}")

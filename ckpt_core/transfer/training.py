@@ -9,16 +9,16 @@ from typing import Any
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Framework, Template
-from ckpt_core.layouts.values import number
 from ckpt_core.optimizers import OptimizerState, describe, read_optimizer
-from ckpt_core.optimizers.schedules import Schedule, schedule_of, scheduler_state
+from ckpt_core.optimizers.schedules import Schedule, schedule_of
 from ckpt_core.optimizers.table import family_of
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
+from ckpt_core.transfer.arranging import flax_tree, torch_tree
+from ckpt_core.transfer.averages import averaged_copies
 from ckpt_core.transfer.optimizer import Carried, LiveTorch, carry
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.sides import Target, arranged
-from ckpt_core.transfer.slots import moved_arrays
 from ckpt_core.tree import Record
 
 __all__ = ["OptimizerRequest", "Training", "training_of"]
@@ -108,9 +108,9 @@ def training_of(
         if template.framework == "torch"
         else _live_optax(request.live, tree),
     )
-    averaged, lost = _averaged(ckpt, plan, sources, template)
+    averaged, lost = averaged_copies(ckpt, plan, sources, template)
     notes = [*carried.state.notes, *(scheduled.notes if scheduled else ()), *lost, *_kept_notes(ckpt)]
-    build = _torch_tree if template.framework == "torch" else _flax_tree
+    build = torch_tree if template.framework == "torch" else flax_tree
     made = build(ckpt, tree, carried, averaged)
     key = "optimizer_state_dict" if template.framework == "torch" else "opt_state"
     described = {"optimizers": {key: describe(_with_schedulers(carried.state, ckpt))}}
@@ -199,126 +199,11 @@ def _framework(name: str) -> Framework:
     raise UsageError(f"no plugin knows the framework {name!r}")
 
 
-def _averaged(
-    ckpt: Checkpoint, plan: TransferPlan, sources: Mapping[str, LazyArray], template: Template
-) -> tuple[dict[str, Any], list[str]]:
-    """The other copies of the weights in the target's layouts, by name, and what of them is left behind."""
-    made, notes = {}, []
-    for name, copy in ckpt.ema.items():
-        arrays = _without_wrapper(dict(copy.leaves()), sources)
-        moved = moved_arrays(plan, sources, template, arrays)
-        if moved:
-            made[name] = _in_form(template, moved)
-        left = [key for key in arrays if key not in sources]
-        lacking = sum(key not in arrays for key in sources)
-        if left or lacking:
-            more = f", which lacks {lacking:,} of the weights" if lacking else ""
-            notes.append(f"of the copy {name}{more}, {', '.join(left[:4]) or 'nothing'} is left behind")
-    return made, notes
-
-
-def _without_wrapper(
-    arrays: Mapping[str, LazyArray], sources: Mapping[str, LazyArray]
-) -> dict[str, LazyArray]:
-    """A copy under the names of the weights: torch's AveragedModel puts `module` before them, Flax its collections."""
-    if any(name in sources for name in arrays):
-        return dict(arrays)
-    short = {name: name.partition("/")[2] for name in arrays}
-    fits = sum(name in sources for name in short.values())
-    return {(short[n] if fits and short[n] in sources else n): array for n, array in arrays.items()}
-
-
-def _in_form(template: Template, arrays: Mapping[str, LazyArray]) -> Any:
-    made = arranged(template, arrays)
-    return made["params"] if template.framework == "flax" and len(made) == 1 else made
-
-
 def _with_schedulers(state: OptimizerState, ckpt: Checkpoint) -> OptimizerState:
     """The state with torch's schedulers among what is known of where it came from."""
     if state.home is None or state.framework == "torch":
         return state
     return replace(state, home=replace(state.home, schedulers=dict(ckpt.schedulers)))
-
-
-def _torch_schedulers(carried: Carried) -> dict[str, Any]:
-    """The schedulers that the run was saved with, while they stand where it stands; else a position alone."""
-    position = (carried.state.schedule or {}).get("count")
-    step = carried.state.step if position is None else position
-    home = carried.state.home
-    saved = home.schedulers if home is not None and home.framework == "torch" else {}
-    found = [schedule_of(state, step) for state in saved.values()]
-    if found and all(schedule is not None and schedule.position == step for schedule in found):
-        return dict(saved)
-    if position is None:
-        return {}
-    return {"scheduler_state_dict": scheduler_state(position, len(carried.state.groups))}
-
-
-def _torch_tree(ckpt: Checkpoint, tree: Any, carried: Carried, averaged: Mapping[str, Any]) -> dict[str, Any]:
-    made = {
-        "epoch": ckpt.epoch,
-        "step": carried.state.step if ckpt.step is None else ckpt.step,
-        "model_state_dict": tree,
-        "optimizer_state_dict": carried.state.native,
-        **_torch_schedulers(carried),
-        **{_copy_name(name): copy for name, copy in averaged.items()},
-        "scaler": _torch_scaler(ckpt.scaler),
-        "metrics": dict(ckpt.metrics) or None,
-        "config": dict(ckpt.config) or None,
-        "rng": dict(ckpt.rng) or None,
-    }
-    return {key: value for key, value in made.items() if value is not None}
-
-
-def _flax_tree(ckpt: Checkpoint, tree: Any, carried: Carried, averaged: Mapping[str, Any]) -> Any:
-    step = carried.state.step if ckpt.step is None else ckpt.step
-    if isinstance(tree, Record) and "opt_state" in tree:
-        counted = {"step": step} if "step" in tree and step is not None else {}
-        return Record(tree.type_name, {**tree, **counted, "opt_state": carried.state.native})
-    native = carried.state.native
-    if isinstance(native, Mapping) and set(native) == {"opt_state", "step"}:  # an nnx.Optimizer counts itself
-        native = native["opt_state"]
-    collections = tree if isinstance(tree, Mapping) and "params" in tree else {"params": tree}
-    state = {**collections, "opt_state": native, "step": step or 0}
-    metadata = {
-        "epoch": ckpt.epoch,
-        "metrics": dict(ckpt.metrics) or None,
-        "config": dict(ckpt.config) or None,
-    }
-    made = {
-        "state": state,
-        "metadata": {key: value for key, value in metadata.items() if value is not None},
-        **{_copy_name(name): copy for name, copy in averaged.items()},
-        "scaler": _flax_scaler(ckpt.scaler),
-        "rng": dict(ckpt.rng) or None,
-    }
-    return {key: value for key, value in made.items() if value is not None and value != {}}
-
-
-def _copy_name(name: str) -> str:
-    return name if "ema" in name else f"ema_{name}"
-
-
-def _flax_scaler(scaler: Any) -> Any:
-    """torch's GradScaler as the fields of `flax.training.dynamic_scale.DynamicScale`."""
-    if not isinstance(scaler, Mapping) or "scale" not in scaler or "_growth_tracker" not in scaler:
-        return scaler
-    names = ("growth_factor", "backoff_factor", "growth_interval", "scale")
-    made = {name: number(scaler[name]) for name in names if name in scaler}
-    return {**made, "fin_steps": number(scaler["_growth_tracker"])}
-
-
-def _torch_scaler(scaler: Any) -> Any:
-    """The fields of Flax's DynamicScale as torch's GradScaler."""
-    if not isinstance(scaler, Mapping) or "fin_steps" not in scaler:
-        return scaler
-    defaults = {"growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000}
-    known = {name: number(scaler.get(name, value)) for name, value in defaults.items()}
-    return {
-        "scale": float(number(scaler["scale"])),
-        **known,
-        "_growth_tracker": int(number(scaler["fin_steps"])),
-    }
 
 
 def _kept_notes(ckpt: Checkpoint) -> list[str]:

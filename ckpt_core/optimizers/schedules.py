@@ -56,10 +56,7 @@ def schedule_of(state: Any, step: int | None) -> Schedule | None:
         text = f"the scheduler counts {int(last):,} and the optimizer {step:,}: how often it is stepped is not clear"
         return Schedule(int(last), (), (text,))
     if not made or any(recipe is None for recipe in made):
-        text = (
-            f"the function of the learning-rate schedule is not in its state, where it stands at {int(last):,}: "
-            "the rate stays as it is unless the optimizer is built with a schedule, and its state given (optimizer=)"
-        )
+        text = f"the function of the learning-rate schedule is not in its state; it stands at {int(last):,}"
         return Schedule(position, (), (text,))
     wrapped = [Call("ckpt_flax.transforms.every", (every, recipe)) for recipe in made if recipe is not None]
     return Schedule(position, tuple(wrapped))

@@ -110,6 +110,15 @@ def training_of(
     )
     averaged, lost = averaged_copies(ckpt, plan, sources, template)
     notes = [*carried.state.notes, *(scheduled.notes if scheduled else ()), *lost, *_kept_notes(ckpt)]
+    if (
+        scheduled is not None
+        and not scheduled.recipes
+        and request.live is None
+        and template.framework == "flax"
+    ):
+        notes.append(
+            "the learning rate stays as it is, unless the state of an optimizer with its schedule is given (optimizer=)"
+        )
     build = torch_tree if template.framework == "torch" else flax_tree
     made = build(ckpt, tree, carried, averaged)
     key = "optimizer_state_dict" if template.framework == "torch" else "opt_state"

@@ -369,4 +369,4 @@ def test_a_schedule_that_the_state_does_not_tell_is_a_position_alone(make):
     scheduler.step()
     found = schedule_of(scheduler.state_dict(), 1)
     assert (found.position, found.recipes) == (1, ())
-    assert "not in its state, where it stands at 1" in found.notes[0]
+    assert "not in its state; it stands at 1" in found.notes[0]

@@ -358,7 +358,8 @@ def test_a_scheduler_of_unknown_function_is_named_and_comes_home(name, tmp_path)
     state = {"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
     torch.save({**state, "scheduler_state_dict": scheduler.state_dict()}, tmp_path / "a.pth")
     done = file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack")
-    assert any("is not in its state, where it stands at 4" in note for note in done.receipt.notes)
+    assert any("is not in its state; it stands at 4" in note for note in done.receipt.notes)
+    assert any("the learning rate stays as it is" in note for note in done.receipt.notes)
     with transfer(
         tmp_path / "b.msgpack", world.torch_model(), rules=world.plan, reverse=True, with_optimizer=True
     ) as back:

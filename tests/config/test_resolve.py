@@ -528,3 +528,17 @@ def test_a_wrong_file_of_rules_is_named(tmp_path, text, problem):
     (tmp_path / "rules.toml").write_text(text)
     with pytest.raises(CheckpointError, match=rf"rules\.toml: .*{problem}"):
         resolve_config(TREE, rules=tmp_path / "rules.toml")
+
+
+def test_what_an_instance_was_given_ranks_between_overrides_and_what_was_saved(tmp_path):
+    @dataclasses.dataclass
+    class Small:
+        width: int = 1
+        depth: int = 2
+        lr: float = 0.1
+
+    path = save(tmp_path / "run.pth", config={"width": 8, "depth": 9, "lr": 0.5})
+    found = resolve_config(path, Small(width=4, depth=3), overrides={"depth": 7})
+    assert found.config == Small(width=4, depth=7, lr=0.5)
+    assert found.provenance["width"].where == "given in Small"
+    assert [other.value for other in found.provenance["width"].overruled] == [8, 1]

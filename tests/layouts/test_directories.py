@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -228,3 +229,10 @@ def test_an_adapter_in_a_trainers_checkpoint_is_told(trainer):
         assert ckpt.layout == "hf_trainer"
         assert ckpt.config["peft_type"] == "LORA"
         assert any("an adapter (LORA), not a full model" in n for n in ckpt.metadata.notes)
+
+
+def test_random_states_beside_a_trainers_state_are_the_trainers(trainer):
+    (trainer / "random_states_0.pkl").write_bytes(pickle.dumps({"step": 4}))
+    with open_checkpoint(trainer) as ckpt:
+        assert ckpt.layout == "hf_trainer" and "random_states_0" in ckpt.rng
+        assert not any("fits the layouts" in note for note in ckpt.metadata.notes)

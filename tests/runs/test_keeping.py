@@ -109,3 +109,14 @@ def test_what_cannot_be_meant_is_refused(tmp_path) -> None:
     with pytest.raises(UsageError, match="every=0 is no interval"):
         run.save(model, epoch=1, every=0)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"), [("val_eer", [0.3, 0.3, 0.4], 1), ("val_acc", [0.5, 0.6, 0.6], 2)]
+)
+def test_of_equal_values_the_first_stays_the_best(metric, values, best, tmp_path) -> None:
+    model, _ = trained(0)
+    run = Run(tmp_path)
+    for epoch, value in enumerate(values, 1):
+        run.save(model, epoch=epoch, metrics={metric: value}, best=metric)
+    assert torch.load(tmp_path / "checkpoint_best.pth")["epoch"] == best

@@ -7,6 +7,7 @@ import datetime as dt
 import pytest
 
 from ckpt_core.runs.names import facts_of_name, has_words
+from ckpt_core.runs.order import natural
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,8 @@ def test_comments_are_whole_words() -> None:
     assert has_words("exp_a", "checkpoint_epoch_10_exp-a.pth")
     assert has_words("dense_reg", "dense_reg_epoch_5.pkl")
     assert not has_words("exp1", "checkpoint_epoch_10_exp12.pth")
+
+
+def test_numbers_in_names_sort_as_numbers() -> None:
+    names = ["run_10", "run_9", "Run_1b", "run_1a", "run"]
+    assert sorted(names, key=natural) == ["run", "run_1a", "Run_1b", "run_9", "run_10"]

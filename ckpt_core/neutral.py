@@ -227,6 +227,11 @@ def _decode(form: Any, path: KeyPath, array: Callable[[KeyPath, Mapping[str, Any
             for name in ("args", "appended", "state")
             if form.get(name) is not None
         }
+        if type(parts.get("args", ())) not in (tuple, Alias) or type(parts.get("appended", [])) not in (
+            list,
+            Alias,
+        ):
+            raise ValueError("the parts of a record are no tuple and no list")
         return Record(_text(body), _decode(form["fields"], path, array), **parts)
     return _DECODERS[tag](body)
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ckpt_core.aliases import resolved
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.values import number
 from ckpt_core.tree import Alias, KeyPath, Record, get, map_with_path, plain, rebuild, transform, walk
@@ -31,7 +32,8 @@ def as_plain(node: Any, tree: Any = None) -> Any:
             return as_plain(_repeated(tree, value))
         return number(value) if isinstance(value, (np.generic, LazyArray)) and _is_single(value) else value
 
-    return map_with_path(leaf, plain(_values(omegaconf_content(node) if _is_omegaconf(node) else node)))
+    content = omegaconf_content(node) if _is_omegaconf(node) else node
+    return map_with_path(leaf, plain(_values(content, tree)))
 
 
 def _repeated(tree: Any, alias: Alias) -> Any:
@@ -43,13 +45,15 @@ def _repeated(tree: Any, alias: Alias) -> Any:
     return target
 
 
-def _values(node: Any) -> Any:
+def _values(node: Any, tree: Any) -> Any:
     """What was saved as a class and one value, such as a member of an enum, as that value."""
 
     def close(node: Any, pairs: list[tuple[Any, Any]]) -> Any:
         built = rebuild(node, pairs)
-        is_value = isinstance(built, Record) and not built and built.state is None and built.appended is None
-        return built.args[0] if is_value and len(built.args) == 1 else built
+        if not isinstance(built, Record) or built or built.state is not None or built.appended is not None:
+            return built
+        args = resolved(tree, built.args)
+        return args[0] if isinstance(args, tuple) and len(args) == 1 else built
 
     return transform(node, lambda _, leaf: leaf, close)
 

@@ -176,6 +176,28 @@ def test_a_description_that_does_not_match_is_set_aside_with_a_note():
     assert "set aside" in unfit(garbage, FLAT)[0].notes[0]
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"$alias": "nowhere"},
+        {"$alias": "w"},
+        {"$alias": 7},
+        {"$record": "x.Y", "fields": {}, "args": {"$array": {"name": "w"}}},
+        {"$record": "x.Y", "fields": {}, "args": 5},
+        {"$record": "x.Y", "fields": {}, "appended": {"a": 1}},
+        {"$array": {"name": "absent"}},
+        {"$int": "ten"},
+        {"$unknown": 1},
+    ],
+)
+def test_a_description_that_leads_nowhere_is_set_aside(form):
+    tree = {"w": LazyArray.from_numpy(np.float32(1))}
+    document = {"ckpt_core": 1, "tree": {"w": {"$array": {}}, "x": form}}
+    back, tied = unfit(Stored(tree, {DOCUMENT: json.dumps(document)}), FLAT)
+    assert (back.tree, tied) == (tree, ())
+    assert "set aside" in back.notes[0]
+
+
 def test_deep_trees_are_named_as_a_loss_where_json_cannot_carry_them():
     node = (array(1),)
     for _ in range(200):

@@ -16,7 +16,7 @@ from ckpt_core.errors import UnknownFormatError, UsageError
 from ckpt_core.opening import checkpoint_of, open_checkpoint
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import Selection, matches, selected
-from ckpt_core.tree import Alias, Global, Record, flatten, unshare
+from ckpt_core.tree import Alias, Global, Part, Record, flatten, unshare
 
 
 def array(*shape: int, dtype: str = "float32", fill: float = 0.0) -> LazyArray:
@@ -532,3 +532,11 @@ def test_a_module_whose_tables_are_none(group, value):
     ckpt = opened(node)
     assert [name for name, _ in ckpt.params.leaves()] == ["w"]
     assert len(list(ckpt.buffers.leaves())) == (group != "_buffers")
+
+
+def test_a_config_whose_objects_were_made_with_the_same_arguments():
+    shared = (["cosine"],)
+    made = {"a": Record("x.Schedule", args=shared), "b": Record("x.Schedule", args=shared)}
+    ckpt = opened({"model": state_dict(), "config": made})
+    assert ckpt.tree["config"]["b"].args == Alias(("config", "a", Part("args")))
+    assert ckpt.config == {"a": ["cosine"], "b": ["cosine"]}

@@ -18,7 +18,7 @@ from flax import nnx
 from ckpt_core import open_checkpoint
 from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.families import BUILT_IN
-from ckpt_core.optimizers import translate_optimizer
+from ckpt_core.optimizers import described, read_optimizer, translate_optimizer
 from ckpt_core.optimizers.naming import Weight, by_order
 from ckpt_core.optimizers.schedules import schedule_of
 
@@ -223,8 +223,6 @@ def test_an_nnx_optimizer(tmp_path):
     checkpointer = ocp.StandardCheckpointer()
     checkpointer.save(tmp_path / "state", {"model": nnx.state(model), "optimizer": nnx.state(optimizer)})
     checkpointer.wait_until_finished()
-    from ckpt_core.optimizers import read_optimizer
-
     with open_checkpoint(tmp_path / "state") as ckpt:
         state = read_optimizer(ckpt.tree["optimizer"])
     assert state.step == 1
@@ -318,6 +316,75 @@ def test_states_have_the_fields_that_the_table_says(name):
 @pytest.mark.parametrize("function", OPTAX)
 def test_functions_exist(function):
     assert callable(named(function))
+
+
+AMBIGUOUS = {"torch.optim.SparseAdam": ("adam", "adamw", "radam", "sparseadam", "lamb")}
+
+
+@pytest.mark.parametrize("function", [name for name in TORCH if name != "torch.optim.LBFGS"])
+def test_torch_states_tell_their_rule(function):
+    """By what a real optimizer keeps and its groups hold, after a step; before it where the groups tell it alone."""
+    param = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = named(function)([param])
+    rule = TORCH[function]
+    before = read_optimizer(optimizer.state_dict()).kind
+    assert before == ((rule.kind,) if rule.marks else ())
+    param.grad = torch.ones(2, 2).to_sparse() if "Sparse" in function else torch.ones(2, 2)
+    optimizer.step()
+    assert read_optimizer(optimizer.state_dict()).kind == AMBIGUOUS.get(function, (rule.kind,))
+
+
+# What a transfer wrote beside a state.
+
+DESCRIPTION = {
+    "framework": "optax",
+    "kind": ["adamw"],
+    "groups": [{"params": ["dense/kernel", "dense/bias"], "learning_rate": 0.1, "kind": "adamw"}],
+}
+
+
+def with_description(tmp_path, description):
+    state = optax.adam(0.1).init(PARAMS)
+    (tmp_path / "a.msgpack").write_bytes(flax.serialization.to_bytes({"params": PARAMS, "opt_state": state}))
+    with open_checkpoint(tmp_path / "a.msgpack") as ckpt:
+        return described(ckpt.opt_state, description)
+
+
+def test_a_description_settles_the_rule(tmp_path):
+    state = with_description(tmp_path, DESCRIPTION)
+    assert (state.kind, state.hyperparams["learning_rate"]) == (("adamw",), 0.1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": ["lion"]},
+        {"framework": "torch"},
+        {"kind": "adamw"},
+        {"groups": [{"params": "dense"}]},
+        {"groups": None},
+    ],
+)
+def test_a_description_that_contradicts_its_state_is_passed_over(wrong, tmp_path):
+    state = with_description(tmp_path, {**DESCRIPTION, **wrong})
+    assert len(state.kind) > 1
+    assert "learning_rate" not in state.hyperparams
+
+
+@pytest.mark.parametrize(
+    "home",
+    [
+        "torch",
+        {"framework": "torch", "kind": "adamw"},
+        {"groups": [{"params": [0]}], "step_dtype": "int8", "schedulers": {}},
+        {"groups": [{"params": 3}], "step_dtype": "float32", "schedulers": {}},
+        {"groups": [{"$array": 7}], "step_dtype": "float32", "schedulers": {}},
+        {"groups": [{"params": [], "lr": {"$array": {"dtype": "no", "shape": [9], "value": 1}}}]},
+    ],
+)
+def test_a_damaged_memory_of_home_is_none(home, tmp_path):
+    state = with_description(tmp_path, {**DESCRIPTION, "home": home})
+    assert (state.kind, state.home) == (("adamw",), None)
 
 
 # Schedules.

@@ -618,7 +618,9 @@ def test_a_call_whose_value_nobody_takes_is_no_damage(
     assert read(mark + call + pickle.dumps({"epoch": 3}, 2)) == {"epoch": 3}
 
 
-@pytest.mark.parametrize("left", [b"N", b"]", b"K\x05", b"cargparse\nNamespace\n)\x81}U\x01aK\x01sb", b"(N"])
+@pytest.mark.parametrize(
+    "left", [b"N", b"]", b"K\x05", b"cargparse\nNamespace\n)\x81}U\x01aK\x01sb", b"(N", b"("]
+)
 def test_values_that_nobody_takes_are_damage(read: Callable[[bytes], Any], left: bytes) -> None:
     with pytest.raises(DamagedFileError, match="stops with more or less than one value"):
         read(left + pickle.dumps({"epoch": 3}, 2))

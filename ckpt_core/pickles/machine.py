@@ -245,7 +245,7 @@ class Machine:
         """Fail unless one value is left, but for calls that were made for their effect alone."""
         stack = self.stack
         left = [*chain.from_iterable(self.outer), *stack[:-1]]
-        if not stack or not all(map(_is_bare_call, left)):
+        if not stack or len(left) < len(self.outer) or not all(map(_is_bare_call, left)):
             self.fail("the pickle stops with more or less than one value")
         if self.position < self.framed:
             self.fail("the pickle stops before its last frame ends")

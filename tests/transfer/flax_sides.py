@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -21,9 +21,10 @@ class Linen:
 
     module: Any
     call: Callable[..., Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def target(self, inputs: tuple[np.ndarray, ...]) -> Target:
-        self.variables = self.module.init(jax.random.key(0), *map(jnp.asarray, inputs))
+        self.variables = self.module.init(jax.random.key(0), *map(jnp.asarray, inputs), **self.options)
         return target_of(self.variables)
 
     def run(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from ckpt_core.arrays import ArraySpec
@@ -20,9 +21,13 @@ from ckpt_core.transfer.matching.words import read_segment
 
 __all__ = ["ROLES", "cut_rows", "layers_in", "packs_in"]
 
-_DEEPEST: Final = 3
+_DEEPEST: Final = 4
 _ENDING: Final = re.compile(r"(.+?)(_l\d+(?:_reverse)?)?\Z")
 _LEVEL: Final = re.compile(r"_l(\d+)(_reverse)?")
+
+_KEPT_BESIDE: Final = frozenset({("kernel", "scale"), ("kernel", "u"), ("kernel", "sigma")})
+_INSTANCE: Final = "layer_instance/"
+"""What linen calls a wrapped layer that is at the top."""
 
 ROLES: Final = ("query", "key", "value")
 """What a packed matrix holds, in this order."""
@@ -44,11 +49,11 @@ def layers_in(slots: Iterable[Slot], style: str) -> list[Unit]:
     below: dict[Path, dict[str, Slot]] = {}
     position: dict[Path, int] = {}
     for place, slot in enumerate(slots):
-        path = core_of(slot.path)
+        path = _unwrapped(core_of(slot.path)) if style == "flax" else core_of(slot.path)
         for depth in range(1, min(_DEEPEST, len(path)) + 1):
             below.setdefault(path[:-depth], {})["/".join(path[-depth:])] = slot
             position.setdefault(path[:-depth], place)
-    rows = cut_rows()
+    rows = _names_of(cut_rows(), style)
     find = _torch_layers if style == "torch" else _flax_layers
     found = {path: find(names, rows) for path, names in below.items()}
     return [
@@ -58,7 +63,40 @@ def layers_in(slots: Iterable[Slot], style: str) -> list[Unit]:
     ]
 
 
-def _torch_layers(names: Mapping[str, Slot], rows: list[Layer]) -> list[tuple[str, dict[str, Slot]]]:
+def _unwrapped(path: Path) -> Path:
+    """The path of what a wrapper of linen keeps beside its layer, as one within the layer.
+
+    `WeightNorm_0` has `Dense_0/kernel/scale` as one key; the array belongs to `Dense_0`.
+    """
+    inner = tuple(path[-1].split("/"))
+    if len(path) < 2 or len(inner) < 3 or inner[-2:] not in _KEPT_BESIDE:
+        return path
+    return (*path[:-2], *inner)
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the layers of a row are told by: all names, and those of which one set is there."""
+
+    known: frozenset[str]
+    needed: tuple[frozenset[str], ...]
+
+
+def _names_of(rows: Iterable[Layer], style: str) -> list[_Names]:
+    found = []
+    for row in rows:
+        head = row.lines[0].target
+        if style == "torch":
+            known = frozenset(name for line in row.lines for name in line.source)
+            needed = {frozenset(line.source) for line in row.lines if line.target == head and line.source}
+        else:
+            known = frozenset(name.replace("\\/", "/") for line in row.lines for name in line.target)
+            needed = {frozenset(name.replace("\\/", "/") for name in head)}
+        found.append(_Names(known, tuple(needed)))
+    return found
+
+
+def _torch_layers(names: Mapping[str, Slot], rows: list[_Names]) -> list[tuple[str, dict[str, Slot]]]:
     """The layers at one place: several where torch numbers their levels and directions."""
     groups: dict[str, dict[str, Slot]] = {}
     for name, slot in names.items():
@@ -68,28 +106,28 @@ def _torch_layers(names: Mapping[str, Slot], rows: list[Layer]) -> list[tuple[st
     found = []
     for ending, members in groups.items():
         for row in rows:
-            known = {name for line in row.lines for name in line.source}
-            ours = {name: slot for name, slot in members.items() if name in known}
-            if all(name in ours for name in row.lines[0].source) and len(ours) > 1:
-                found.append((ending, ours))
-                break
+            if any(needed <= members.keys() for needed in row.needed):
+                ours = {name: slot for name, slot in members.items() if name in row.known}
+                if len(ours) > 1:
+                    found.append((ending, ours))
+                    break
     return found
 
 
-def _flax_layers(names: Mapping[str, Slot], rows: list[Layer]) -> list[tuple[str, dict[str, Slot]]]:
+def _flax_layers(names: Mapping[str, Slot], rows: list[_Names]) -> list[tuple[str, dict[str, Slot]]]:
     best: dict[str, Slot] = {}
     for row in rows:
-        known = {name.replace("\\/", "/") for line in row.lines for name in line.target}
-        needed = {name.replace("\\/", "/") for name in row.lines[0].target}
-        if needed <= names.keys():
-            ours = {name: slot for name, slot in names.items() if name in known}
-            best = max(best, ours, key=len)
+        for below in ("", _INSTANCE):
+            if all(name.startswith(below) and name[len(below) :] in names for name in row.needed[0]):
+                ours = {below + name: slot for name, slot in names.items() if below + name in row.known}
+                best = max(best, ours, key=len)
     return [("", best)] if best else []
 
 
 def _unit(path: Path, ending: str, members: dict[str, Slot], position: int, two_ways: bool) -> Unit:
-    """One unit; its size is that of the matrices alone, since torch has more biases."""
-    size = sum(math.prod(slot.spec.shape) for name, slot in members.items() if "bias" not in name)
+    """One unit; its size is that of the matrices alone, since what else there is differs: biases, norms, vectors."""
+    shapes = [slot.spec.shape for slot in members.values()]
+    size = sum(math.prod(shape) for shape in shapes if sum(n > 1 for n in shape) > 1)
     first = next(iter(members.values()))
     place = Slot(first.path, ArraySpec((size,), first.spec.dtype), first.role, first.layer)
     level = _LEVEL.fullmatch(ending)

@@ -54,13 +54,24 @@ def layer_ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]
 
 
 def layer_steps(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Step] | None:
-    """Return the steps between two layers by the row that fits both; None where no row does."""
+    """Return the steps between two layers by the row that fits both; None where none does, or several that differ."""
     torch, flax = (source, target) if styles[0] == "torch" else (target, source)
-    for row in cut_rows():
-        steps = _by_row(row, torch, flax)
-        if steps is not None:
-            return steps if styles[0] == "torch" else _turned(steps)
-    return None
+    rows = cut_rows()
+    types = {name for row in rows for name in row.torch}
+    rows = [row for row in rows if _may_be(row, torch, flax, types)]
+    found = [steps for steps in (_by_row(row, torch, flax) for row in rows) if steps is not None]
+    if not found or any(steps != found[0] for steps in found):
+        return None
+    return found[0] if styles[0] == "torch" else _turned(found[0])
+
+
+def _may_be(row: Layer, torch: Unit, flax: Unit, types: set[str]) -> bool:
+    """Say whether neither the type of a layer nor its settings speak against a row."""
+    kinds = {str(slot.layer.get("type", "")) for slot in torch.members.values()} & types
+    settings = {name: value for slot in flax.members.values() for name, value in slot.layer.items()}
+    return (not kinds or bool(kinds & set(row.torch))) and all(
+        settings.get(name, value) == value for name, value in row.when
+    )
 
 
 def _by_row(row: Layer, torch: Unit, flax: Unit) -> list[Step] | None:

@@ -54,12 +54,14 @@ def pairing(source: Family, target: Family, styles: tuple[str, str]) -> Pairing 
     form = _form(*pairs[0])
     if form is None or None in likes:
         return None
-    fits = {
-        "": lambda one, other: ways(one, other, styles),
-        "cut": lambda one, other: layer_ways(one, other, styles),
-        "pack": lambda one, other: pack_ways(one, other, styles),
-    }[form]
-    return _with_common_ways(pairs, (form, across), (fits(*like) for like in likes if like))
+    possible = (_ways_of(form, *like, styles) for like in likes if like)
+    return _with_common_ways(pairs, (form, across), possible)
+
+
+def _ways_of(form: str, source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
+    if form == "cut":
+        return layer_ways(source, target, styles)
+    return pack_ways(source, target, styles) if form == "pack" else ways(source, target, styles)
 
 
 def _form(one: Unit, other: Unit) -> str | None:

@@ -13,6 +13,7 @@ import torch
 from flax import traverse_util
 
 from ckpt_core.framework import Template
+from ckpt_core.keypath import join_name
 from ckpt_core.live import tree_of
 from ckpt_core.template import template_of
 from ckpt_core.transfer import TransferPlan
@@ -170,7 +171,7 @@ def verdict(models: Live, sides: tuple[Template, Template], direction: str) -> t
 def flax_arrays(variables: Any) -> dict[str, np.ndarray]:
     """The arrays of linen variables by the names that a template gives them."""
     return {
-        "/".join(path[1:]): np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(variables).items()
+        join_name(path[1:]): np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(variables).items()
     }
 
 
@@ -178,5 +179,5 @@ def with_arrays(variables: Any, made: dict[str, np.ndarray]) -> Any:
     """Linen variables with some arrays replaced."""
     flat = traverse_util.flatten_dict(variables)
     return traverse_util.unflatten_dict(
-        {path: jnp.asarray(made.get("/".join(path[1:]), leaf)) for path, leaf in flat.items()}
+        {path: jnp.asarray(made.get(join_name(path[1:]), leaf)) for path, leaf in flat.items()}
     )

@@ -10,6 +10,7 @@ EXACT = [
     *(pair for pair in vision.PAIRS if pair.name != "flatten before dense"),
     *(pair for pair in language.PAIRS if pair.name not in language.OPEN),
     *others.PAIRS,
+    *others.WRAPPED,
     *images.EXACT,
 ]
 OPEN = [

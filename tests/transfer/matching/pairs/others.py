@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as fnn
@@ -9,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 from transfer.matching.judge import Pair
 
 # Recurrent layers: one matrix for all gates against one for each.
@@ -225,3 +228,37 @@ WITHOUT_BIASES = (
     tagger(nn.LSTM, fnn.OptimizedLSTMCell, bias=False),
     tagger(nn.GRU, fnn.GRUCell, bias=False, bidirectional=True),
 )
+
+
+# Reparametrised layers: what a wrapper of linen keeps lies beside the layer.
+
+
+class TorchWrapped(nn.Module):
+    def __init__(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
+        super().__init__()
+        self.first = wrap(nn.Linear(8, 8))
+        self.conv = wrap(nn.Conv2d(1, 4, 3, padding=1))
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.conv(torch.tanh(self.first(x))[:, None]).mean((2, 3)))
+
+
+class FlaxWrapped(fnn.Module):
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        x = fnn.tanh(fnn.WeightNorm(fnn.Dense(8, name="first"))(x))
+        x = fnn.WeightNorm(fnn.Conv(4, (3, 3), padding=1, name="conv"))(x[..., None])
+        return fnn.Dense(2, name="last")(x.mean((1, 2)))
+
+
+WRAPPED = (
+    Pair("weight norm", lambda: TorchWrapped(parametrizations.weight_norm), FlaxWrapped, (3, 8, 8)),
+    Pair("weight norm, older spelling", lambda: TorchWrapped(old_weight_norm), FlaxWrapped, (3, 8, 8)),
+)
+
+
+def old_weight_norm(layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.utils.weight_norm(layer)

@@ -102,6 +102,8 @@ class OptaxRule:
         defaults: what it takes where nothing else is said; None for what must be given.
         keeps: the state that holds its slots, in every form that settings give it; none where it keeps no slots.
         always_keeps: it has slots under any settings.
+        place: which transformation of the function's own chain keeps it, where that tells it from other rules; None
+            where it does not.
     """
 
     kind: str
@@ -109,3 +111,4 @@ class OptaxRule:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     keeps: tuple[Keeps, ...] = ()
     always_keeps: bool = True
+    place: int | None = None

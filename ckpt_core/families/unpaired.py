@@ -110,7 +110,7 @@ class OptaxOnly(_Unpaired):
         _adam_like("adabelief", Keeps("optax._src.transform.ScaleByBeliefState", ("count", "mu", "nu"))),
         _adam_like("novograd", Keeps("optax._src.transform.ScaleByNovogradState", ("count", "mu", "nu"))),
         OptaxRule("sm3", "optax.sm3", {}, (Keeps("optax._src.transform.ScaleBySM3State", ("mu", "nu")),)),
-        OptaxRule("lars", "optax.lars", {}, (TRACE,)),
+        OptaxRule("lars", "optax.lars", {}, (TRACE,), place=3),
         OptaxRule("lbfgs", "optax.lbfgs", {}, (_LBFGS,)),
     )
     why = {

@@ -9,14 +9,29 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ckpt_core.families import Keeps
 from ckpt_core.optimizers.table import optax_rules, torch_rules
 
-__all__ = ["named_in", "optax_kinds", "states_by_fields", "torch_kinds", "torch_slots"]
+__all__ = ["StateSeen", "named_in", "optax_kinds", "states_by_fields", "torch_kinds", "torch_slots"]
 
+_TRACE: Final = frozenset({"trace"})
 _CONFIG_KEYS: Final = ("optimizer", "optim", "opt", "optimizer_name", "optimizer_type", "optimizer_class")
+
+
+class StateSeen(NamedTuple):
+    """What a file shows of the state of one optax transformation.
+
+    Arguments:
+        fields: the names of its fields.
+        type_name: the class that it was saved under, or "".
+        place: which transformation of its chain it is of; None where it stands in no chain.
+    """
+
+    fields: frozenset[str]
+    type_name: str = ""
+    place: int | None = None
 
 
 def torch_kinds(names: AbstractSet[str], settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -45,28 +60,27 @@ def states_by_fields() -> Mapping[frozenset[str], Keeps]:
     return found
 
 
-def optax_kinds(states: Iterable[tuple[frozenset[str], str]]) -> tuple[str, ...]:
-    """Return the rules that keep these optax states.
-
-    Arguments:
-        states: the fields of each, and the class that it was saved under (or "").
-    """
-    candidates = [_candidates(fields, type_name) for fields, type_name in states]
-    traces = _candidates(frozenset({"trace"}), "")
-    main = [
-        kinds for kinds in candidates if kinds != traces
-    ] or candidates  # beside another rule it is its momentum
+def optax_kinds(states: Iterable[StateSeen]) -> tuple[str, ...]:
+    """Return the rules that keep these optax states."""
+    seen = list(states)
+    rules = [
+        state for state in seen if state.fields != _TRACE
+    ] or seen  # beside a rule a trace is its momentum
+    main = [_candidates(state) for state in rules]
     if ("muon",) in main and any("adam" in kinds for kinds in main):
         return ("muon",)  # optax.contrib.muon leaves what is no matrix to adam
     return main[0] if main and all(kinds == main[0] for kinds in main) else ()
 
 
-def _candidates(fields: frozenset[str], type_name: str) -> tuple[str, ...]:
-    """The rules that keep a state with these fields; its class, where it was saved, tells more."""
+def _candidates(state: StateSeen) -> tuple[str, ...]:
+    """The rules that keep a state like this; its class, where it was saved, tells more."""
     rules = [
-        (rule.kind, keeps) for rule in optax_rules() for keeps in rule.keeps if set(keeps.fields) == fields
+        (rule.kind, keeps)
+        for rule in optax_rules()
+        for keeps in rule.keeps
+        if set(keeps.fields) == state.fields and rule.place in (None, state.place)
     ]
-    class_name = type_name.rpartition(".")[2]
+    class_name = state.type_name.rpartition(".")[2]
     told = [kind for kind, keeps in rules if keeps.class_name == class_name]
     return _distinct(told or [kind for kind, _ in rules])
 

@@ -12,8 +12,8 @@ from ckpt_core.dtypes import to_numpy
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.keypath import join_name
 from ckpt_core.layouts.values import array_of
-from ckpt_core.optimizers.kinds import optax_kinds
-from ckpt_core.optimizers.optax_members import Member, members, trace_is_scaled
+from ckpt_core.optimizers.kinds import StateSeen, optax_kinds
+from ckpt_core.optimizers.optax_members import Member, members, place_of, trace_is_scaled
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.tree import KeyPath, flatten
 from ckpt_core.view import named_weights
@@ -42,7 +42,9 @@ def optax_filled(state: OptimizerState, like: Any) -> dict[KeyPath, LazyArray]:
         [7]
     """
     found = list(members(like))
-    kinds = optax_kinds(dict.fromkeys((m.fields, m.type_name) for m in found if m.role == "slot"))
+    kinds = optax_kinds(
+        dict.fromkeys(StateSeen(m.fields, m.type_name, place_of(m.path)) for m in found if m.role == "slot")
+    )
     if kinds and state.kind and not set(kinds) & set(state.kind):
         raise UnsupportedError(
             f"the optimizer is of another rule ({' or '.join(kinds)}) than the one that continues the state ({', '.join(state.kind)})",

@@ -14,7 +14,7 @@ from ckpt_core.layouts.values import array_of
 from ckpt_core.optimizers.kinds import states_by_fields
 from ckpt_core.tree import Alias, Index, KeyPath, Record, children
 
-__all__ = ["Member", "bare", "count_of", "members", "trace_is_scaled"]
+__all__ = ["Member", "bare", "count_of", "members", "place_of", "trace_is_scaled"]
 
 _WRAPPERS: Final = {
     "inner_state": frozenset({"count", "step", "notfinite_count", "last_finite", "total_notfinite"}),
@@ -168,11 +168,21 @@ def trace_is_scaled(found: Iterable[Member]) -> bool | None:
     }
     for member in found:
         if member.name == "trace" and member.role == "slot" and member.path[:-2] in rules:
-            places = [str(key) for key in (rules[member.path[:-2]], member.path[-2])]
-            places = [place.strip("[]") for place in places]
-            if all(place.isdecimal() for place in places):
-                return int(places[1]) - int(places[0]) > 1
+            rule, trace = _number(rules[member.path[:-2]]), place_of(member.path)
+            if rule is not None and trace is not None:
+                return trace - rule > 1
     return None
+
+
+def place_of(path: KeyPath) -> int | None:
+    """Return which transformation of its chain keeps the slot or count at a path; None where it stands in no chain."""
+    return _number(path[-2]) if len(path) > 1 else None
+
+
+def _number(key: Any) -> int | None:
+    """The position in a chain, which containers write as an index, a number or its text."""
+    text = str(key).strip("[]")
+    return int(text) if text.isdecimal() else None
 
 
 def bare(node: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any, Final
 from ckpt_core.arrays import LazyArray
 from ckpt_core.keypath import join_name
 from ckpt_core.layouts.values import is_plain, number
-from ckpt_core.optimizers.kinds import optax_kinds
-from ckpt_core.optimizers.optax_members import Member, bare, count_of, members, trace_is_scaled
+from ckpt_core.optimizers.kinds import StateSeen, optax_kinds
+from ckpt_core.optimizers.optax_members import Member, bare, count_of, members, place_of, trace_is_scaled
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.tree import KeyPath, render_path
 from ckpt_core.view import named_weights, nest
@@ -88,7 +88,7 @@ class _Found:
         self.schedule: int | None = None
         self.outer: int | None = None
         self.hyperparams: dict[str, dict[str, Any]] = {}
-        self.states: list[tuple[frozenset[str], str]] = []
+        self.states: list[StateSeen] = []
         self.other: dict[str, Any] = {}
         self.is_masked = False
         self.is_wrapped = False
@@ -132,7 +132,7 @@ class _Found:
     def _state(self, member: Member) -> None:
         if member.path[:-1] != self._last_state:
             self._last_state = member.path[:-1]
-            self.states.append((member.fields, member.type_name))
+            self.states.append(StateSeen(member.fields, member.type_name, place_of(member.path)))
 
     def _slot(self, member: Member, label: str) -> None:
         pairs = [(segments, array) for segments, array, _ in named_weights(member.value, [()])]

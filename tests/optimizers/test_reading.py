@@ -212,8 +212,17 @@ def test_accumulated_gradients_are_named_and_left(tmp_path):
 
 def test_unknown_members_stay_as_they_are(tmp_path):
     state = read(tmp_path / "state.msgpack", optax.chain(optax.ema(0.9), optax.sgd(0.1, 0.9)))
-    assert state.kind == ("sgd", "lars")
+    assert state.kind == ("sgd",)
     assert "0/ema" in state.other
+
+
+def test_the_place_in_its_chain_tells_a_trace(tmp_path):
+    assert read(tmp_path / "sgd.msgpack", optax.sgd(0.1, 0.9)).kind == ("sgd",)
+    assert read(tmp_path / "clipped.msgpack", optax.chain(optax.clip(1.0), optax.sgd(0.1, 0.9))).kind == (
+        "sgd",
+    )
+    assert read(tmp_path / "injected.msgpack", optax.inject_hyperparams(optax.sgd)(0.1, 0.9)).kind == ("sgd",)
+    assert "lars" in read(tmp_path / "lars.msgpack", optax.lars(0.1)).kind
 
 
 def test_an_nnx_optimizer(tmp_path):

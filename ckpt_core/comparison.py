@@ -13,10 +13,11 @@ import numpy as np
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.dtypes import is_complex
+from ckpt_core.fitting.kinds import word_of
 from ckpt_core.keypath import join_name
-from ckpt_core.kinds import word_of
 from ckpt_core.layouts.values import number
 from ckpt_core.opening import open_checkpoint
+from ckpt_core.rendering.html import folded_html, section_html, table_html
 from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import Record, children, flatten, render_path, walk
 from ckpt_core.writing import same_bytes
@@ -78,9 +79,19 @@ class Diff:
         return not self.differences
 
     def _repr_html_(self) -> str:
-        from ckpt_core.notebook import diff_html
-
-        return diff_html(self)
+        verdict = (
+            f"equal: {self.same:,} leaves" if self.is_equal else f"{len(self.differences):,} leaves differ"
+        )
+        table = [(d.path or "(the whole)", d.kind, d.a, d.b) for d in self.differences]
+        blocks = [table_html((), [("a", self.a), ("b", self.b), ("the same", f"{self.same:,} leaves")])]
+        if table:
+            blocks.append(folded_html("differences", table_html(("where", "what", "a", "b"), table)))
+        if self.movements:
+            moved = [(m.path, m.relative, m.cosine, m.maximum) for m in self.movements]
+            blocks.append(
+                folded_html("movements", table_html(("array", "relative", "cosine", "maximum"), moved))
+            )
+        return section_html(verdict, *blocks)
 
 
 def diff(

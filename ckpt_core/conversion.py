@@ -10,9 +10,11 @@ from typing import Any
 
 from ckpt_core.backend import Backend, Stored
 from ckpt_core.errors import UsageError
-from ckpt_core.fit import Remark
+from ckpt_core.fitting.fit import Remark
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.registry import registry
+from ckpt_core.rendering.html import note_html, section_html, table_html
+from ckpt_core.rendering.text import arrays_text, size_text
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import Selection, selected
 from ckpt_core.template import label_of
@@ -51,9 +53,14 @@ class Receipt:
     seconds: float = 0.0
 
     def _repr_html_(self) -> str:
-        from ckpt_core.notebook import receipt_html
-
-        return receipt_html(self)
+        rows = [
+            ("from", f"{self.source} ({self.source_format})"),
+            ("to", f"{self.target} ({self.target_format})"),
+            ("written", f"{arrays_text(self.arrays)}, {size_text(self.nbytes)}"),
+        ]
+        remarks = [("carried", self.carried), ("lost", self.losses), ("left behind", self.left)]
+        rows += [(title, f"{remark.path}: {remark.text}") for title, found in remarks for remark in found]
+        return section_html("converted", table_html((), rows), *map(note_html, self.notes))
 
 
 def convert(

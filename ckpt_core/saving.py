@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_core.backend import Stored
-from ckpt_core.fit import Fitted
+from ckpt_core.fitting.fit import Fitted
 from ckpt_core.training_tree import Training, training_tree
 from ckpt_core.writing import Progress, target_backend, write
 

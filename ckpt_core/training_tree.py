@@ -15,8 +15,8 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Framework
 from ckpt_core.live import tree_of
-from ckpt_core.plainly import as_plain
 from ckpt_core.registry import registry
+from ckpt_core.schema.plainly import as_plain
 from ckpt_core.tree import below
 
 __all__ = ["Training", "framework_name", "plain_config", "training_tree"]

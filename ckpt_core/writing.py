@@ -8,7 +8,6 @@ from typing import Any
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Stored
-from ckpt_core.detect import open_source
 from ckpt_core.errors import (
     AmbiguousFormatError,
     CheckpointError,
@@ -17,7 +16,8 @@ from ckpt_core.errors import (
     UnknownFormatError,
     UsageError,
 )
-from ckpt_core.fit import Fitted, fit
+from ckpt_core.fitting.fit import Fitted, fit
+from ckpt_core.opening.detect import open_source
 from ckpt_core.registry import registry
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source

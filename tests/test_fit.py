@@ -13,11 +13,11 @@ from trees import TREES, same
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Holds, Stored
 from ckpt_core.dtypes import to_numpy
-from ckpt_core.fit import fit
-from ckpt_core.neutral import DOCUMENT
+from ckpt_core.fitting.fit import fit
+from ckpt_core.fitting.neutral import DOCUMENT
+from ckpt_core.fitting.unfit import unfit
 from ckpt_core.storage import MemoryStorage
 from ckpt_core.tree import Alias, Part, Record, children, flatten, unshare
-from ckpt_core.unfit import unfit
 
 FLAT = Holds(attributes="text", reserved=frozenset({"__metadata__"}))
 JSONISH = Holds(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ckpt_core import convert, diff, open_checkpoint, plan_resume, resolve_config, save_checkpoint
-from ckpt_core.html import table_html
+from ckpt_core.rendering.html import table_html
 from ckpt_core.validation import restore, validate
 
 HOSTILE = "<script>alert(1)</script>"

@@ -22,7 +22,7 @@ from flax.training.train_state import TrainState
 
 from ckpt_core import open_checkpoint, save_checkpoint
 from ckpt_core.errors import UsageError
-from ckpt_core.plainly import as_plain
+from ckpt_core.schema.plainly import as_plain
 
 
 def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:

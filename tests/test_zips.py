@@ -1,4 +1,4 @@
-"""ckpt_core.zips and ckpt_core.zip_writer against Python's zipfile."""
+"""ckpt_core.zips and ckpt_core.zips.writer against Python's zipfile."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError, UnsafePathError, UnsupportedError
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
-from ckpt_core.zip_writer import ZipWriter
 from ckpt_core.zips import Zip
+from ckpt_core.zips.writer import ZipWriter
 
 MEMBERS = {"a/data.pkl": b"pickle" * 50, "a/data/0": bytes(range(256)) * 4, "a/empty": b"", "ü": b"name"}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ckpt_core.claims import Claim
 from ckpt_core.cli.render import clean, table
 from ckpt_core.layouts import Leaves
 from ckpt_core.layouts.base import paths_of
 from ckpt_core.schema import Checkpoint
+from ckpt_core.schema.claims import Claim
 from ckpt_core.tree import render_path
 
 __all__ = ["claim_lines", "claim_rows"]

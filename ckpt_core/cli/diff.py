@@ -14,8 +14,8 @@ from ckpt_core.cli.progress import progress_bar
 from ckpt_core.cli.render import clean, emit, emit_json, number_text, table, value_text
 from ckpt_core.comparison import Diff, Difference
 from ckpt_core.comparison import diff as compare
-from ckpt_core.folding import fold_names
 from ckpt_core.opening import open_checkpoint
+from ckpt_core.rendering.folding import fold_names
 
 __all__ = ["diff"]
 

@@ -1,7 +1,7 @@
 """Folding: names that differ in a number alone share one line, `h.{0..23}`.
 
 `tree_rows` folds a tree of leaves where siblings have the same structure all the way down; for a flat list of
-names see `ckpt_core.folding`.
+names see `ckpt_core.rendering.folding`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ckpt_core.folding import number_ranges
-from ckpt_core.text import arrays_text, clean, count_text, size_text
+from ckpt_core.rendering.folding import number_ranges
+from ckpt_core.rendering.text import arrays_text, clean, count_text, size_text
 
 __all__ = ["Branch", "Folded", "branch_of", "tree_rows"]
 

@@ -28,9 +28,9 @@ from ckpt_core.cli.render import (
 from ckpt_core.cli.summary import filtered, stats_of, summary_of
 from ckpt_core.cli.template import write_template
 from ckpt_core.errors import CheckpointError
-from ckpt_core.folding import fold_names
 from ckpt_core.layouts.base import RAW
 from ckpt_core.opening import open_checkpoint
+from ckpt_core.rendering.folding import fold_names
 
 __all__ = ["inspect"]
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt_core.text import arrays_text, clean, clean_lines, count_text, size_text, table
+from ckpt_core.rendering.text import arrays_text, clean, clean_lines, count_text, size_text, table
 
 __all__ = [
     "arrays_text",

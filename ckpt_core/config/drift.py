@@ -15,8 +15,8 @@ from ckpt_core.config.opened import leaves_of
 from ckpt_core.config.rules import Rules, flat_aliases, rules_of
 from ckpt_core.config.targets import MISSING, target_of
 from ckpt_core.opening import open_checkpoint
+from ckpt_core.rendering.text import value_text
 from ckpt_core.schema import Checkpoint
-from ckpt_core.text import value_text
 
 __all__ = ["CONSEQUENCES", "Change", "ConfigDrift", "config_drift"]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ckpt_core.config.result import Origin, ResolvedConfig, Undecided
 from ckpt_core.config.structure import Structure
-from ckpt_core.text import clean, table, value_text
+from ckpt_core.rendering.text import clean, table, value_text
 
 __all__ = ["report_lines"]
 

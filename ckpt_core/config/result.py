@@ -150,6 +150,6 @@ class ResolvedConfig:
         return {name: origin.value for name, origin in self.provenance.items()}
 
     def _repr_html_(self) -> str:
-        from ckpt_core.notebook import config_html
+        from ckpt_core.config.html import config_html
 
         return config_html(self)

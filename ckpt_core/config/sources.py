@@ -12,9 +12,9 @@ from ckpt_core.config.files import read_config_file
 from ckpt_core.config.names import Entry, Names, entries_of
 from ckpt_core.config.result import Given
 from ckpt_core.config.targets import MISSING, target_of
-from ckpt_core.config_attribute import written_config
 from ckpt_core.errors import UsageError
 from ckpt_core.schema import Checkpoint
+from ckpt_core.schema.config_attribute import written_config
 from ckpt_core.tree import render_path
 
 __all__ = ["NONE", "Layer", "beside_layers", "default_layer", "override_layer", "saved_layer"]

@@ -7,11 +7,11 @@ import os
 from ckpt_core.backend import Stored
 from ckpt_core.config.result import ResolvedConfig
 from ckpt_core.config.targets.base import nested
-from ckpt_core.config_attribute import ATTRIBUTE, config_attribute
 from ckpt_core.conversion import Receipt, convert
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
+from ckpt_core.schema.config_attribute import ATTRIBUTE, config_attribute
 from ckpt_core.writing import Progress
 
 __all__ = ["write_config"]

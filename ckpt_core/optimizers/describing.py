@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from ckpt_core import neutral
 from ckpt_core.arrays import LazyArray
 from ckpt_core.dtypes import to_numpy
 from ckpt_core.errors import CheckpointError, DamagedFileError
+from ckpt_core.fitting import neutral
 from ckpt_core.layouts.values import has_array, is_plain, number
 from ckpt_core.optimizers.state import Home, OptimizerState
 from ckpt_core.tree import KeyPath

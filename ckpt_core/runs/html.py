@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ckpt_core.html import note_html, section_html, table_html
+from ckpt_core.rendering.html import note_html, section_html, table_html
+from ckpt_core.rendering.text import size_text
 from ckpt_core.runs.entry import Entry
 from ckpt_core.runs.rows import columns_of, figure, moment, rows_of, running_bests
-from ckpt_core.text import size_text
 
 __all__ = ["run_html"]
 

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from ckpt_core.errors import UsageError
 from ckpt_core.live import tree_of
-from ckpt_core.plainly import as_plain
 from ckpt_core.registry import registry
 from ckpt_core.runs.metrics import mode_of
 from ckpt_core.runs.reading import numbers_of, read_entry
 from ckpt_core.runs.scan import Found
 from ckpt_core.saving import save_checkpoint
+from ckpt_core.schema.plainly import as_plain
 from ckpt_core.sink import link_target, remove_target
 from ckpt_core.training_tree import framework_name
 

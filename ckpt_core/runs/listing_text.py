@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ckpt_core.errors import CheckpointNotFoundError
+from ckpt_core.rendering.text import clean, size_text, table
 from ckpt_core.runs.entry import Entry
 from ckpt_core.runs.rows import Row, columns_of, figure, moment, rows_of, running_bests
 from ckpt_core.runs.run import Run
 from ckpt_core.runs.select import Selection, metric_named
-from ckpt_core.text import clean, size_text, table
 
 __all__ = ["listing_text"]
 

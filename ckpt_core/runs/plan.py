@@ -7,7 +7,7 @@ from typing import Final
 
 from ckpt_core.config import ConfigDrift
 from ckpt_core.errors import UsageError
-from ckpt_core.html import section_html, table_html
+from ckpt_core.rendering.html import section_html, table_html
 from ckpt_core.runs.entry import Entry
 
 __all__ = ["ResumePlan"]

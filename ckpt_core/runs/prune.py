@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from ckpt_core.errors import TargetError, UsageError
-from ckpt_core.html import note_html, section_html, table_html
+from ckpt_core.rendering.html import note_html, section_html, table_html
 from ckpt_core.runs.entry import Entry
 from ckpt_core.runs.metrics import direction
 from ckpt_core.runs.order import measure_of, sorted_entries

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_core.errors import MissingDependencyError
-from ckpt_core.html import table_html
+from ckpt_core.rendering.html import table_html
 from ckpt_core.runs.entry import Entry
 
 __all__ = ["MetricsTable", "metrics_table"]

@@ -10,13 +10,13 @@ import pytest
 
 from ckpt_core.arrays import LazyArray, Piece
 from ckpt_core.dtypes import ITEMSIZE
+from ckpt_core.fitting.unfit import unfit
 from ckpt_core.source import Source
 from ckpt_core.storage import MemoryStorage, Storage
 from ckpt_core.testing.case import BackendCase
 from ckpt_core.testing.compare import differences, same_leaf
 from ckpt_core.testing.samples import random_array
 from ckpt_core.tree import flatten
-from ckpt_core.unfit import unfit
 
 __all__ = ["ArrayTests"]
 

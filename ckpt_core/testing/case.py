@@ -11,12 +11,12 @@ import pytest
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import CheckpointError
-from ckpt_core.fit import Fitted, fit
+from ckpt_core.fitting.fit import Fitted, fit
+from ckpt_core.fitting.unfit import unfit
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
 from ckpt_core.testing.compare import differences
 from ckpt_core.tree import flatten
-from ckpt_core.unfit import unfit
 
 __all__ = ["BackendCase", "arrays_of", "sniff"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt_core.text import arrays_text, clean, count_text, size_text, table
+from ckpt_core.rendering.text import arrays_text, clean, count_text, size_text, table
 from ckpt_core.validation.report import ValidationReport
 
 __all__ = ["Restored"]
@@ -79,7 +79,7 @@ class Restored:
         return "\n".join(lines + [f"  -> {clean(hint, 500)}" for hint in self.next])
 
     def _repr_html_(self) -> str:
-        from ckpt_core.notebook import restored_html
+        from ckpt_core.validation.html import restored_html
 
         return restored_html(self)
 

@@ -147,7 +147,7 @@ class ValidationReport:
         return "\n".join(report_lines(self))
 
     def _repr_html_(self) -> str:
-        from ckpt_core.notebook import validation_html
+        from ckpt_core.validation.html import validation_html
 
         return validation_html(self)
 

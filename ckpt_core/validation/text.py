@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from ckpt_core.arrays import ArraySpec
-from ckpt_core.folding import fold_names
-from ckpt_core.text import clean
+from ckpt_core.rendering.folding import fold_names
+from ckpt_core.rendering.text import clean
 
 if TYPE_CHECKING:
     from ckpt_core.validation.report import LikelyField, Prefix, Problem, ValidationReport

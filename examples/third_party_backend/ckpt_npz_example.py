@@ -17,8 +17,7 @@ from ckpt_core.npy import NPY_DTYPES, as_npy, read_npy
 from ckpt_core.shapes import ShapeRules
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
-from ckpt_core.zip_writer import ZipWriter
-from ckpt_core.zips import Zip
+from ckpt_core.zips import Zip, ZipWriter
 
 ATTRIBUTES = "attributes.json"
 

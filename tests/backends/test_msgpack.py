@@ -28,7 +28,7 @@ from ckpt_core.arrays import LazyArray, Piece
 from ckpt_core.backend import Stored
 from ckpt_core.dtypes import ITEMSIZE
 from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError, UnsupportedError
-from ckpt_core.fit import fit
+from ckpt_core.fitting.fit import fit
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
 from ckpt_core.testing import differences, random_array

@@ -18,7 +18,7 @@ from ckpt_core.cli.render import (
     time_text,
     value_text,
 )
-from ckpt_core.folding import fold_names, number_ranges
+from ckpt_core.rendering.folding import fold_names, number_ranges
 
 
 def leaf(path: str, shape: tuple[int, ...] = (2,), dtype: str = "float32") -> dict[str, Any]:

@@ -16,8 +16,8 @@ import torch
 
 from ckpt_core import ShapeRules, config_drift, convert, diff, open_checkpoint, resolve_config
 from ckpt_core.config import Cause, explain_counts, explain_mismatch, structure_of, write_config
-from ckpt_core.config_attribute import ATTRIBUTE, config_attribute, written_config
 from ckpt_core.errors import TargetError
+from ckpt_core.schema.config_attribute import ATTRIBUTE, config_attribute, written_config
 
 RULES = ShapeRules(
     {"slots_mu": "num_slots slot_dim", "scale": "patch**2 * samples * channels", "h/*": "count depth"}

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpt_core.claims import unclaimed
 from ckpt_core.layouts.base import paths_of, places
 from ckpt_core.schema import Checkpoint
+from ckpt_core.schema.claims import unclaimed
 from ckpt_core.tree import KeyPath, flatten
 
 GOLDEN = Path(__file__).parents[1] / "golden"

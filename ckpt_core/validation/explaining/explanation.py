@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ckpt_core.text import clean
+from ckpt_core.rendering.text import clean
 from ckpt_core.validation.report import LikelyField, ValidationReport
 from ckpt_core.validation.text import report_lines
 

@@ -17,7 +17,7 @@ from ckpt_core.dtypes import ITEMSIZE
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.pickles.emit import Emitter, emit_tree
 from ckpt_core.writer import FileWriter
-from ckpt_core.zip_writer import ZipWriter
+from ckpt_core.zips.writer import ZipWriter
 from ckpt_torch.archive import ATTRIBUTES
 from ckpt_torch.sharing import Block, place
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from ckpt_core.errors import DeviceMemoryError, UsageError
-from ckpt_core.text import size_text
+from ckpt_core.rendering.text import size_text
 from ckpt_flax.bridge.pytrees import Skeleton, is_random_key
 
 __all__ = ["placed", "shardings_for", "where_is"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ckpt_core.errors import DeviceMemoryError, UsageError
-from ckpt_core.text import size_text
+from ckpt_core.rendering.text import size_text
 
 __all__ = ["check_room", "device_named", "moved", "where_is"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt_core.copies import PREFIXES
+from ckpt_core.schema.copies import PREFIXES
 from ckpt_core.view import Weights
 
 __all__ = ["Metadata", "common_prefixes", "remarks"]

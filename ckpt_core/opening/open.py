@@ -7,10 +7,10 @@ from typing import Any
 
 from ckpt_core.backend import Stored
 from ckpt_core.collector import paused_collector
-from ckpt_core.detect import open_source
 from ckpt_core.errors import CheckpointError, UnknownFormatError, UsageError
 from ckpt_core.layouts import BUILTIN, Layout, Roles, recognise
 from ckpt_core.layouts.averaged import with_inner_copies
+from ckpt_core.opening.detect import open_source
 from ckpt_core.paths import found
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint

@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from ckpt_core import neutral
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import CheckpointError, DamagedFileError, UnsupportedError
+from ckpt_core.fitting import neutral
 from ckpt_core.tree import KeyPath, map_with_path
 
 __all__ = ["ATTRIBUTE", "WrittenConfig", "config_attribute", "written_config"]

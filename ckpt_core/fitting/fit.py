@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from ckpt_core import neutral
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Holds, Stored
-from ckpt_core.bytewise import as_bytes
-from ckpt_core.construction import OMITTED, StateOf, UnfinishedTuple, close_tuples
 from ckpt_core.errors import CheckpointError
-from ckpt_core.kinds import (
+from ckpt_core.fitting import neutral
+from ckpt_core.fitting.bytewise import as_bytes
+from ckpt_core.fitting.construction import OMITTED, StateOf, UnfinishedTuple, close_tuples
+from ckpt_core.fitting.kinds import (
     SURROGATES,
     describe,
     describe_key,
@@ -31,7 +31,7 @@ from ckpt_core.kinds import (
     span_of,
     word_of,
 )
-from ckpt_core.named_keys import name_keys
+from ckpt_core.fitting.named_keys import name_keys
 from ckpt_core.tree import (
     Alias,
     Global,

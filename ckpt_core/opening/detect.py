@@ -5,7 +5,6 @@ from __future__ import annotations
 from ckpt_core.backend import Backend, Stored
 from ckpt_core.collector import paused_collector
 from ckpt_core.compression import compression_of, decompressed
-from ckpt_core.directory import Opened, open_members
 from ckpt_core.errors import (
     AmbiguousFormatError,
     BrokenPluginError,
@@ -14,10 +13,11 @@ from ckpt_core.errors import (
     UnknownFormatError,
     UnsafePathError,
 )
+from ckpt_core.fitting.unfit import unfit
+from ckpt_core.opening.directory import Opened, open_members
 from ckpt_core.registry import Plugin, Registry
 from ckpt_core.shards import is_index, open_shards
 from ckpt_core.source import Source
-from ckpt_core.unfit import unfit
 
 __all__ = ["Opened", "open_source"]
 

@@ -24,7 +24,7 @@ import numpy as np
 from ckpt_core.arrays import LazyArray
 from ckpt_core.dtypes import name_of, to_numpy
 from ckpt_core.errors import DamagedFileError, UnsupportedError, UsageError
-from ckpt_core.kinds import is_text
+from ckpt_core.fitting.kinds import is_text
 from ckpt_core.tree import Alias, Global, Index, KeyPath, Part, Record, children, parse_path, render_path
 
 __all__ = ["DOCUMENT", "VERSION", "decode", "encode", "encode_value", "parse"]

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ckpt_core.errors import DamagedFileError, LimitError
 from ckpt_core.source import Source
 from ckpt_core.storage import BLOCK, DecodedStorage, FileStorage, Storage
-from ckpt_core.zip_directory import DEFLATED, STORED, Entry, read_directory
+from ckpt_core.zips.directory import DEFLATED, STORED, Entry, read_directory
 
 __all__ = ["DEFLATED", "STORED", "Entry", "Zip"]
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["folded_html", "note_html", "section_html", "table_html", "text_html"]
+from ckpt_core.rendering.text import value_text
+
+__all__ = [
+    "folded_html",
+    "note_html",
+    "section_html",
+    "setting_text",
+    "settings_text",
+    "table_html",
+    "text_html",
+]
 
 _LIMIT: Final = 500
 """Characters of a cell that are shown: a file chooses its names, and may choose very long ones."""
 
 _ROWS: Final = 500
+_SETTINGS: Final = 100
 
 _CELL: Final = "text-align:left;padding:2px 10px 2px 0;vertical-align:top"
 
@@ -60,6 +71,17 @@ def folded_html(title: str, *blocks: str) -> str:
 def note_html(text: str) -> str:
     """Return a line of small text."""
     return f'<div style="color:gray;font-size:smaller">{text_html(text)}</div>'
+
+
+def settings_text(values: Mapping[str, Any]) -> str:
+    """Return settings in one line, the first hundred of them."""
+    shown = [f"{name} = {setting_text(value)}" for name, value in list(values.items())[:_SETTINGS]]
+    return ", ".join(shown) + (", ..." if len(values) > _SETTINGS else "")
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting or a metric as text, numbers to six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else value_text(value)
 
 
 def _mark(is_marked: bool) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt_core import neutral
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Holds, Stored
-from ckpt_core.bytewise import from_bytes
 from ckpt_core.errors import CheckpointError
-from ckpt_core.kinds import word_of
+from ckpt_core.fitting import neutral
+from ckpt_core.fitting.bytewise import from_bytes
+from ckpt_core.fitting.kinds import word_of
 from ckpt_core.tree import Alias, KeyPath, flatten, get, render_path, walk
 
 __all__ = ["unfit"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckpt_core import neutral
 from ckpt_core.errors import UnsupportedError
-from ckpt_core.kinds import word_of
+from ckpt_core.fitting import neutral
+from ckpt_core.fitting.kinds import word_of
 from ckpt_core.tree import Alias, KeyPath, children, rebuild, transform, walk
 
 __all__ = ["name_keys"]

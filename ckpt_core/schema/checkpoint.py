@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from ckpt_core import replicas
 from ckpt_core.aliases import spelled_out
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
-from ckpt_core.claims import Claim, claims_of, paths_besides, unclaimed
-from ckpt_core.config_attribute import written_config
-from ckpt_core.copies import copy_named, in_place_of
 from ckpt_core.errors import UsageError
 from ckpt_core.layouts.base import Roles, node_at
 from ckpt_core.layouts.spelling import CONFIG_KEYS
 from ckpt_core.layouts.values import number
-from ckpt_core.metadata import Metadata, common_prefixes, remarks
 from ckpt_core.optimizers import OptimizerState, parameters_of, read_optimizers
-from ckpt_core.plainly import as_plain, counter, spread
+from ckpt_core.schema import replicas
+from ckpt_core.schema.claims import Claim, claims_of, paths_besides, unclaimed
+from ckpt_core.schema.config_attribute import written_config
+from ckpt_core.schema.copies import copy_named, in_place_of
+from ckpt_core.schema.metadata import Metadata, common_prefixes, remarks
+from ckpt_core.schema.plainly import as_plain, counter, spread
 from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath, flatten, get, render_path
 from ckpt_core.view import Nested, Weights, named_weights, nest
@@ -301,6 +301,6 @@ class Checkpoint:
         return f"<Checkpoint {self.path or 'in memory'}: {self.format}, {self.layout or 'no layout'}>"
 
     def _repr_html_(self) -> str:
-        from ckpt_core.notebook import checkpoint_html
+        from ckpt_core.schema.html import checkpoint_html
 
         return checkpoint_html(self)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
-from ckpt_core.text import clean
+from ckpt_core.rendering.text import clean
 
 __all__ = ["fold_names", "number_ranges"]
 

@@ -1,0 +1,1 @@
+"""A tree fitted to what a container holds, and brought back from it."""

@@ -504,7 +504,7 @@ def test_both_forward_passes_agree_and_the_way_back_is_exact(name: str) -> None:
     for key, array in mine.items():
         if case.exact and "num_batches_tracked" not in key:
             assert back[key].read().tobytes() == array.read().tobytes(), key
-    again = apply_plan(plan, back, target).arrays
+    again = apply_plan(plan, {n: back[n] for n in mine}, target).arrays
     for key, array in arrays.items():
         assert again[key].read().tobytes() == array.read().tobytes(), key
 

@@ -8,34 +8,52 @@ error is not known, inspect --stats: there are NaN or infinite values; 2 an erro
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
 import traceback
+from typing import Final
 
 import click
 
 import ckpt_core
-from ckpt_core.cli.backends import backends
-from ckpt_core.cli.config import config
-from ckpt_core.cli.convert import convert
-from ckpt_core.cli.diff import diff
-from ckpt_core.cli.explain import explain
-from ckpt_core.cli.hash import hash_command
-from ckpt_core.cli.inspect import inspect
-from ckpt_core.cli.ls import ls
-from ckpt_core.cli.prune import prune
 from ckpt_core.cli.render import clean_lines
-from ckpt_core.cli.transfer import transfer
-from ckpt_core.cli.validate import validate
 from ckpt_core.errors import CheckpointError
 
 __all__ = ["ckpt", "main"]
 
 FAILED, INTERRUPTED, NO_READER = 2, 130, 141
 
+COMMANDS: Final = {
+    "inspect": "inspect",
+    "config": "config",
+    "convert": "convert",
+    "diff": "diff",
+    "validate": "validate",
+    "explain": "explain",
+    "hash": "hash_command",
+    "ls": "ls",
+    "prune": "prune",
+    "backends": "backends",
+    "transfer": "transfer",
+}
+"""The commands, and the functions of the modules of their names; one is imported when it is called for."""
+
 
 class Commands(click.Group):
     """A group whose commands end with a sentence and an exit code, never with a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, sorted as they are shown."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ckpt_core.cli.{cmd_name}")
+        command: click.Command = getattr(module, COMMANDS[cmd_name])
+        return command
 
     def invoke(self, ctx: click.Context) -> None:
         """Run a command; what it raises becomes a sentence and an exit code."""
@@ -92,22 +110,6 @@ def _forget_stdout() -> None:
 @click.option("--traceback", is_flag=True, help="Show where an unexpected error arose.")
 def ckpt(traceback: bool) -> None:
     """Open any checkpoint without running it, and convert it into any other format."""
-
-
-for command in (
-    inspect,
-    config,
-    convert,
-    diff,
-    validate,
-    explain,
-    hash_command,
-    ls,
-    prune,
-    backends,
-    transfer,
-):
-    ckpt.add_command(command)
 
 
 def main() -> None:

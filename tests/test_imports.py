@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import pickle
 import subprocess
@@ -10,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import ckpt_core
+from ckpt_core import api
 
 FRAMEWORKS = frozenset({"torch", "jax", "jaxlib", "flax", "optax", "orbax", "safetensors"})
 HEAVY = FRAMEWORKS | {"tensorstore", "ml_dtypes", "matplotlib", "scipy", "pandas"}
@@ -113,3 +118,38 @@ def test_the_probe_sees_a_plugin_that_imports_a_framework(tmp_path: Path) -> Non
     code = f"sys.path.insert(0, {str(tmp_path)!r}); from ckpt_core.registry import registry; registry()"
     loaded, _ = loaded_by(code)
     assert "torch" in loaded & FRAMEWORKS
+
+
+# Public names are imported when they are asked for.
+
+
+def test_type_checkers_and_programs_see_the_same_public_names() -> None:
+    tree = ast.parse(Path(api.__file__).read_text(encoding="utf-8"))
+    shown = {
+        alias.name: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert sorted(shown) == sorted(api.__all__) == sorted(ckpt_core.__all__)
+    for name, module in shown.items():
+        assert getattr(ckpt_core, name) is getattr(importlib.import_module(module), name)
+
+
+def test_the_function_keeps_its_name_beside_the_package_of_that_name() -> None:
+    code = "import ckpt_core.transfer.plan, ckpt_core; assert ckpt_core.transfer.__name__ == 'transfer'"
+    code += "; from ckpt_core import transfer; assert callable(transfer)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("call", "loads"), [("inspect", False), ("transfer", True)])
+def test_a_command_imports_what_it_needs(call: str, loads: bool) -> None:
+    """The second case proves that the first can fail."""
+    code = (
+        f"import sys; from ckpt_core.cli import ckpt; ckpt.main([{call!r}, '--help'], standalone_mode=False)"
+    )
+    code += "; print('ckpt_core.transfer' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == str(loads)

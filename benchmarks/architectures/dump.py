@@ -212,7 +212,7 @@ def main(out: str, depth: str, *wanted: str) -> None:
             continue
         try:
             dump(name, Path(out), int(depth))
-        except Exception:
+        except Exception:  # whatever a library of 132 models raises is printed, and the next one is made
             if (
                 SMALL["embedding_size"] != SMALL["hidden_size"]
             ):  # not every architecture has both on both sides

@@ -78,9 +78,12 @@ def _spelled(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         info = kind.model_fields[key]
         inner, default = _inner(info.annotation), _default(info)
         alias = info.validation_alias if isinstance(info.validation_alias, str) else info.alias
-        if inner is not None and isinstance(value, Mapping):
-            value = _copied(default, value) if is_model(default) else _spelled(inner, value)  # noqa: PLW2901
-        found[alias or key] = value
+        is_nested = inner is not None and isinstance(value, Mapping)
+        name = alias or key
+        if not is_nested:
+            found[name] = value
+        else:
+            found[name] = _copied(default, value) if is_model(default) else _spelled(inner, value)
     return found
 
 

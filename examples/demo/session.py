@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +80,10 @@ class Session:
 
 
 def train(session: Session) -> None:
-    """Leave the two PyTorch checkpoints and the three of Flax."""
-    for script in ("train_torch.py", "train_flax.py"):
-        session.run("python", str(HERE / script), "--out", ".", show=False)
+    """Leave the two PyTorch checkpoints and the three of Flax; the two trainings run side by side."""
+    scripts = [str(HERE / name) for name in ("train_torch.py", "train_flax.py")]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda script: session.run("python", script, "--out", ".", show=False), scripts))
     names = sorted(
         path.name + "/" * path.is_dir() for path in session.directory.iterdir() if path.name != "converted"
     )

@@ -26,20 +26,31 @@ TOLERANCE = 0.02
 """The largest difference of two losses, smoothed over ten steps, that float32 rounding explains here."""
 
 
+class Program:
+    """A program that was started, and runs beside those that come after it."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        self._process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=HERE,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self) -> None:
+        """Wait for its end, and print it with its output."""
+        output, _ = self._process.communicate()
+        print(f"$ python {' '.join(self.words)}\n{output.rstrip()}\n", flush=True)
+        if self._process.returncode:
+            raise SystemExit(self._process.returncode)
+
+
 def run(*words: str) -> None:
     """Run one program and print it with its output."""
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=HERE,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    print(f"$ python {' '.join(words)}\n{done.stdout.rstrip()}\n", flush=True)
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    Program(*words).finish()
 
 
 def losses(path: Path) -> npt.NDArray[np.float64]:
@@ -52,18 +63,21 @@ def losses(path: Path) -> npt.NDArray[np.float64]:
 
 
 def train(out: Path) -> None:
-    """Run the three runs."""
+    """Run the three runs; the one that stays and the one that loses its optimizer go beside the one that crosses."""
     first, second = map(str, CROSSINGS)
     a, b = str(out / "a.pth"), str(out / "b.pth")
     a_flax, b_flax = str(out / "a_flax"), str(out / "b_flax")
     stayed, crossed, lost = (str(out / f"{name}.jsonl") for name in ("stayed", "crossed", "lost"))
-    run("torch_part.py", "--steps", "0", str(STEPS), "--log", stayed)
+    staying = Program("torch_part.py", "--steps", "0", str(STEPS), "--log", stayed)
     run("torch_part.py", "--steps", "0", first, "--save", a, "--log", crossed)
     run("cross.py", "to-flax", a, a_flax)
-    run("flax_part.py", "--steps", first, second, "--resume", a_flax, "--save", b_flax, "--log", crossed)
+    on_in_jax = ("flax_part.py", "--steps", first, second, "--resume", a_flax)
+    losing = Program(*on_in_jax, "--log", lost, "--lose-optimizer")
+    run(*on_in_jax, "--save", b_flax, "--log", crossed)
     run("cross.py", "to-torch", b_flax, b)
     run("torch_part.py", "--steps", second, str(STEPS), "--resume", b, "--log", crossed)
-    run("flax_part.py", "--steps", first, second, "--resume", a_flax, "--log", lost, "--lose-optimizer")
+    staying.finish()
+    losing.finish()
 
 
 def draw(out: Path, image: Path) -> None:

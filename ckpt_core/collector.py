@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 __all__ = ["paused_collector"]
 
+_MANY = 100_000
+"""From so many new objects on, walking them costs more than asking whether the program froze some of its own."""
+
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
@@ -18,7 +21,9 @@ def paused_collector() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
-            if not gc.get_freeze_count():  # what was built is old at once, instead of walked for being young
+            # What was built is old at once, instead of walked for being young. The count of frozen objects comes last:
+            # Python finds it by walking them.
+            if gc.get_count()[0] > _MANY and not gc.get_freeze_count():
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()

@@ -10,7 +10,7 @@ from typing import Any
 
 from ckpt_core.backend import Backend, Stored
 from ckpt_core.errors import UsageError
-from ckpt_core.fitting.fit import Remark
+from ckpt_core.fitting.ledger import Remark
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.registry import registry
 from ckpt_core.rendering.html import note_html, section_html, table_html

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ckpt_core.arrays import LazyArray
 from ckpt_core.casting import cast, dtype_named
 from ckpt_core.errors import UsageError
-from ckpt_core.fitting.fit import Remark
+from ckpt_core.fitting.ledger import Remark
 from ckpt_core.layouts.base import RAW, Leaves, Parts, node_at
 from ckpt_core.layouts.values import is_module
 from ckpt_core.opening import layout_named

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ckpt_core.cli.render import clean
-from ckpt_core.fitting.fit import Remark
+from ckpt_core.fitting.ledger import Remark
 from ckpt_core.rendering.folding import fold_names
 
 __all__ = ["remark_lines"]

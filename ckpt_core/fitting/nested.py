@@ -1,0 +1,177 @@
+"""Fit a tree to a container that nests, with native values in the place of what it does not know."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from ckpt_core.arrays import LazyArray
+from ckpt_core.fitting.construction import OMITTED, StateOf, UnfinishedTuple, close_tuples
+from ckpt_core.fitting.kinds import (
+    SURROGATES,
+    describe,
+    describe_key,
+    kind_name,
+    kind_of,
+    kind_of_key,
+    word_of,
+)
+from ckpt_core.fitting.ledger import BARE, Ledger
+from ckpt_core.tree import Alias, Global, Index, KeyPath, Part, Record, children, get, render_key, render_path
+
+__all__ = ["fit_nested"]
+
+_COPIES: Final = 10_000
+"""So many entries of shared containers are written a second time where the target does not share."""
+
+
+def fit_nested(tree: Any, ledger: Ledger) -> Any:
+    """Return a tree of what the container holds, the nearest value standing for what it does not."""
+    nesting = _Nesting(tree, ledger)
+    if isinstance(tree, dict):
+        holder: dict[Any, Any] = {}
+        nesting.fill([((), tree, holder, 0, (), False)])
+        fitted = holder[0]
+    else:
+        ledger.carry((), f"a {kind_name(tree)} at the top, written under {BARE!r}")
+        fitted = {}
+        nesting.fill([((), tree, fitted, BARE, (BARE,), False)])
+    return close_tuples(fitted) if "tuple" in ledger.holds.containers else fitted
+
+
+class _Nesting:
+    def __init__(self, tree: Any, ledger: Ledger) -> None:
+        self.tree = tree
+        self.ledger = ledger
+        self.holds = ledger.holds
+        self.budget = _COPIES
+        self.joined: set[str] = set()
+        self.built: dict[KeyPath, Any] = {}
+
+    def fill(self, stack: list[Any]) -> None:
+        """Build the fitted containers top-down, so that the new path of each leaf is known."""
+        while stack:
+            path, node, into, key, target, is_copy = stack.pop()
+            if isinstance(node, Alias):
+                node, is_copy = self._alias(path, node)
+                if node is OMITTED:
+                    continue
+                if not is_copy:
+                    into[key] = node
+                    continue
+            pairs = children(node)
+            if pairs is None:
+                value = self._leaf(path, target, node, is_copy)
+                if value is not OMITTED:
+                    into[key] = value
+                elif isinstance(into, list):
+                    into[key] = None if "None" in self.holds.values else ""
+                else:
+                    into.pop(key, None)
+                continue
+            if is_copy:
+                self.budget -= len(pairs)
+            into[key] = container = self._container(path, node, len(pairs))
+            if not is_copy:
+                self.built[path] = container
+            queued = []
+            if isinstance(container, Record) and node.state is not None:
+                pairs = [pair for pair in pairs if pair[0] != Part("state")]
+                state = Part("state")
+                queued.append(
+                    ((*path, state), node.state, StateOf(container), state, (*target, state), is_copy)
+                )
+            for (child_key, child), name in zip(pairs, self._keys(path, pairs, container), strict=True):
+                if isinstance(container, dict):
+                    container[name] = None
+                step = Index(name) if isinstance(container, list) else name
+                queued.append(((*path, child_key), child, container, name, (*target, step), is_copy))
+            stack.extend(reversed(queued))
+
+    def _alias(self, path: KeyPath, alias: Alias) -> tuple[Any, bool]:
+        """Resolve a shared container: the same object where the target shares, else a copy of moderate size."""
+        if self.holds.sharing and alias.path in self.built:
+            return self.built[alias.path], False
+        is_cycle = path[: len(alias.path)] == alias.path
+        if is_cycle or self.budget <= 0:
+            self.ledger.carry(path, f"a reference to {render_path(alias.path) or 'the top'}, left out")
+            return OMITTED, False
+        self.ledger.carry(path, f"a reference to {render_path(alias.path)}, written as a copy")
+        return get(self.tree, alias.path), True
+
+    def _container(self, path: KeyPath, node: Any, length: int) -> Any:
+        known = self.holds.containers
+        if isinstance(node, Record):
+            if node.type_name != "collections.OrderedDict" or "OrderedDict" not in known:
+                self.ledger.carry(path, f"an object of type {node.type_name}, written as a dict")
+                return {}
+            return Record(node.type_name)
+        if isinstance(node, dict):
+            if type(node) is not dict:
+                self.ledger.carry(path, f"a {type(node).__name__}, written as a dict")
+            return {}
+        if isinstance(node, tuple) and "tuple" in known:
+            return UnfinishedTuple([None] * length)
+        if isinstance(node, tuple):
+            self.ledger.carry(path, "a tuple, written as a list" if "list" in known else "a tuple")
+        elif "list" not in known:
+            self.ledger.carry(path, "a list, written as a dict")
+        return [None] * length if "list" in known else {}
+
+    def _keys(self, path: KeyPath, pairs: list[tuple[Any, Any]], container: Any) -> list[Any]:
+        if isinstance(container, list):
+            return list(range(len(pairs)))
+        kept: list[Any] = []
+        taken = {key for key, _ in pairs if type(key) is str}
+        reserved = frozenset() if path else self.holds.reserved
+        taken |= reserved
+        for key, _ in pairs:
+            if kind_of_key(key) in self.holds.keys and key not in reserved:
+                kept.append(key)
+                continue
+            name = word_of(key)
+            while name in taken:
+                name = render_key(key) if name == word_of(key) and render_key(key) != name else name + "'"
+            taken.add(name)
+            if not isinstance(key, (Index, Part)):
+                self.ledger.carry((*path, key), describe_key(key))
+            kept.append(name)
+        if not self.holds.order and kept != sorted(kept, key=str):
+            self.ledger.carry(path, "the order of keys")
+        return kept
+
+    def _leaf(self, path: KeyPath, target: KeyPath, value: Any, is_copy: bool) -> Any:
+        if isinstance(value, LazyArray):
+            return self._array(path, target, value, is_copy)
+        if kind_of(value) in self.holds.values and not self._is_too_wide(value):
+            return value
+        self.ledger.carry(path, describe(value))
+        return self._nearest(value)
+
+    def _array(self, path: KeyPath, target: KeyPath, array: LazyArray, is_copy: bool) -> Any:
+        if self.holds.unique_names:
+            text = ".".join(map(str, target))
+            if text in self.joined:
+                reason = "a name that is taken once names are joined by dots; the array is left out"
+                self.ledger.lose(path, reason)
+                return OMITTED
+            self.joined.add(text)
+        if is_copy:
+            self.ledger.copies.append(render_path(target))
+            return self.ledger.stored(path, array)
+        return self.ledger.place(path, target, array)
+
+    def _is_too_wide(self, value: Any) -> bool:
+        bits = self.holds.int_bits
+        return type(value) is int and bits is not None and not -(1 << (bits - 1)) <= value < 1 << (bits - 1)
+
+    def _nearest(self, value: Any) -> Any:
+        """The native value that comes closest, for readers that know no neutral document."""
+        if isinstance(value, np.generic):
+            value = value.item()
+        elif kind_of(value) == SURROGATES:
+            value = word_of(value)
+        elif type(value) is int or not isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
+            value = value.name if isinstance(value, Global) else str(value)
+        return value if kind_of(value) in self.holds.values and not self._is_too_wide(value) else OMITTED

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +9,9 @@ from typing import Any
 from ckpt_core.config.names import Entry, Names
 from ckpt_core.config.result import Given
 from ckpt_core.config.sources import Layer
-from ckpt_core.config.targets import MISSING, Field, Target
+from ckpt_core.config.targets import MISSING, Field, Target, held_by
 from ckpt_core.config.targets.base import same
+from ckpt_core.config.targets.kinds import options_of, takes_entries
 
 __all__ = ["Candidates", "collect", "name_fields"]
 
@@ -39,8 +38,14 @@ class Candidates:
 def name_fields(target: Target, names: Names, layers: Iterable[Layer]) -> None:
     """Add the entries of sources to the names of an open target, each thing once, as it was first spelled."""
     for layer in layers:
+        whole = tuple(
+            f"{one.name}."
+            for one in layer.entries
+            if one.is_group and _takes_group(target.fields.get(names.find(one.name) or ""))
+        )
         for entry in layer.entries:
-            if not entry.is_group and names.find(entry.name) is None:
+            is_new = not entry.is_group and not entry.name.startswith(whole)
+            if is_new and names.find(entry.name) is None:
                 names.add(entry.name)
                 if layer.source in ("saved", "beside"):  # a dot in a key of a file is no nesting
                     target.keys[entry.name] = entry.keys
@@ -80,7 +85,7 @@ def _values_of(layer: Layer, target: Target, names: Names, found: Candidates) ->
     by_field: dict[str, list[Entry]] = {}
     lost: list[Entry] = []
     for entry in layer.entries:
-        name = names.find(entry.name)
+        name = None if entry.name in target.groups else names.find(entry.name)
         if name is not None and (not entry.is_group or _takes_group(target.fields.get(name))):
             by_field.setdefault(name, []).append(entry)
         elif not entry.is_group:
@@ -113,11 +118,9 @@ def _closest(name: str, entries: list[Entry], names: Names) -> Entry | None:
 
 
 def _takes_group(one: Field | None) -> bool:
-    """Whether a field holds a mapping as a whole."""
+    """Whether a field holds a mapping, or an object made of one, as a whole."""
     if one is None:
         return False
     if one.annotation in (MISSING, Any):
-        return one.default is MISSING or isinstance(one.default, Mapping)
-    options = (one.annotation, *typing.get_args(one.annotation))
-    kinds = [typing.get_origin(option) or option for option in options]
-    return any(isinstance(kind, type) and issubclass(kind, collections.abc.Mapping) for kind in kinds)
+        return one.default is MISSING or one.default is None or held_by(one.default) is not None
+    return any(takes_entries(option) for option in options_of(one.annotation))

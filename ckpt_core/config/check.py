@@ -66,7 +66,7 @@ def check_config(
                 path=source.path or None,
                 remedy="Pass rules={'slots_mu': 'num_slots slot_dim'}, or the path of a TOML file.",
             )
-        names = Names(target.fields, flat_aliases(sets, aliases or {}))
+        names = Names(target.fields, flat_aliases(sets, aliases or {}, target.spellings))
         facts = facts_of(sets, source.leaves, names, data, bind)
         said: dict[str, Given] = {}
         for name in facts.names & target.fields.keys():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import PurePath
 from typing import Any, Final
@@ -14,11 +13,14 @@ from typing import Any, Final
 import numpy as np
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.config.targets.base import MISSING
-from ckpt_core.config.targets.dataclass import annotations_of
+from ckpt_core.config.names import Names
+from ckpt_core.config.targets import MISSING, held_by
+from ckpt_core.config.targets.base import Member
+from ckpt_core.config.targets.kinds import kind_of
+from ckpt_core.errors import UsageError
 from ckpt_core.registry import registry
 
-__all__ = ["coerce", "scalar"]
+__all__ = ["coerce", "left_out", "scalar"]
 
 _MAX_ELEMENTS: Final = 10_000
 
@@ -41,7 +43,8 @@ def coerce(value: Any, annotation: Any, default: Any = MISSING) -> Any:
 
     Arguments:
         value: as it was saved or given.
-        annotation: the field's type; without one the default's form is kept.
+        annotation: the field's type; without one the default's form is kept. A mapping becomes an object of the class
+            that it names.
         default: the field's default.
 
     Raises:
@@ -58,6 +61,8 @@ def coerce(value: Any, annotation: Any, default: Any = MISSING) -> Any:
         return tuple(_elements(value))
     if isinstance(default, list) and isinstance(value, (tuple, LazyArray)):
         return _elements(value)
+    if isinstance(value, Mapping) and not isinstance(default, Mapping) and held_by(default) is not None:
+        return _object(value, type(default))
     return value
 
 
@@ -85,13 +90,29 @@ def _one_of(value: Any, options: tuple[Any, ...]) -> Any:
     for option in options:
         if option is not float and isinstance(option, type) and type(value) is option:
             return value
-    problems = []
-    for option in options:
+    problems = {}
+    for option in sorted(options, key=lambda option: _surplus(value, option)):
         try:
             return _typed(value, option)
         except ValueError as error:
-            problems.append(str(error))
-    raise ValueError(problems[-1] if problems else "fits nothing")
+            problems[option] = str(error)
+    named = [option for option in problems if option is not type(None)]
+    if len(named) == 1:
+        raise ValueError(problems[named[0]])
+    raise ValueError(f"is none of {', '.join(_name_of(option) for option in problems)}")
+
+
+def _surplus(value: Any, option: Any) -> int:
+    """How many entries of a mapping an object of a class would leave out."""
+    members = _members(option) if isinstance(value, Mapping) and isinstance(option, type) else ()
+    names = _names(members)
+    return sum(names.find(str(key)) is None for key in value) if members else 0
+
+
+def _name_of(option: Any) -> str:
+    if option is type(None):
+        return "None"
+    return option.__name__ if isinstance(option, type) else str(option)
 
 
 def _of_class(value: Any, kind: type, arguments: tuple[Any, ...]) -> Any:
@@ -112,13 +133,56 @@ def _of_class(value: Any, kind: type, arguments: tuple[Any, ...]) -> Any:
         return _member(value, kind)
     if issubclass(kind, tuple) or kind in (list, set, frozenset, Sequence, AbstractSet):
         return _sequence(value, kind, arguments)
-    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        hints = annotations_of(kind)
-        names = [item.name for item in dataclasses.fields(kind) if item.init and item.name in value]
-        return kind(**{name: _typed(scalar(value[name]), hints.get(name, Any)) for name in names})
-    if issubclass(kind, Mapping) and isinstance(value, Mapping) and len(arguments) == 2:
-        return {key: _typed(scalar(child), arguments[1]) for key, child in value.items()}
-    return value
+    if issubclass(kind, Mapping):
+        is_typed = isinstance(value, Mapping) and len(arguments) == 2
+        return {key: _typed(scalar(one), arguments[1]) for key, one in value.items()} if is_typed else value
+    return _object(value, kind) if isinstance(value, Mapping) and kind_of(kind) is not None else value
+
+
+def _object(value: Mapping[Any, Any], kind: type) -> Any:
+    """An object of a class that holds a config, made of a saved mapping; entries that it has no place for are left."""
+    owner, members = kind_of(kind), _members(kind)
+    assert owner is not None
+    values: dict[Any, Any] = {} if members else dict(value)
+    names = _names(members)
+    said = {names.find(str(key)): scalar(child) for key, child in value.items()}
+    for member in members:
+        if member.name in said:
+            child = said[member.name]
+            values[member.key] = child if member.annotation is MISSING else _typed(child, member.annotation)
+        elif member.present is MISSING:
+            raise ValueError(f"lacks {member.name}, which {kind.__name__} needs")
+    try:
+        return owner.made(kind, None, values)
+    except UsageError as error:
+        raise ValueError(f"makes no {kind.__name__}: {error.reason}") from error
+
+
+def _members(kind: type) -> tuple[Member, ...]:
+    owner = kind_of(kind)
+    return () if owner is None else tuple(owner.members(kind, None, MISSING))
+
+
+def _names(members: Sequence[Member]) -> Names:
+    return Names([one.name for one in members], {one.name: [one.spelling] for one in members if one.spelling})
+
+
+def left_out(value: Any, made: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of a saved value, by dotted name, that the object made of it has no place for."""
+    if isinstance(value, Mapping):
+        held = None if isinstance(made, Mapping) else held_by(made)
+        if held is None:
+            return
+        names = Names(map(str, held))
+        for key, child in value.items():
+            own = names.find(str(key))
+            if own is None:
+                yield f"{name}.{key}", child
+            else:
+                yield from left_out(child, held[own], f"{name}.{key}")
+    elif isinstance(value, (list, tuple)) and isinstance(made, (list, tuple)):
+        for position, (one, other) in enumerate(zip(value, made, strict=False)):
+            yield from left_out(one, other, f"{name}.{position}")
 
 
 def _needed(value: Any, problem: str) -> Any:
@@ -152,13 +216,16 @@ def _member(value: Any, kind: type[enum.Enum]) -> Any:
     for member in kind:
         if value is member or value in [member.value, member.name]:
             return member
-    raise ValueError(f"is none of {', '.join(member.name for member in kind)}")
+    try:
+        return kind(value)  # several flags at once, or what the class itself makes of it
+    except ValueError:
+        raise ValueError(f"is none of {', '.join(member.name for member in kind)}") from None
 
 
 def _sequence(value: Any, kind: type, arguments: tuple[Any, ...]) -> Any:
+    if issubclass(kind, tuple) and kind is not tuple:
+        return _named_tuple(value, kind)
     elements = _elements(value)
-    if issubclass(kind, tuple) and kind is not tuple:  # a named tuple
-        return kind(*elements)
     if kind is tuple and arguments and arguments[-1] is not ...:
         if len(arguments) != len(elements):
             raise ValueError(f"has {len(elements)} elements, not {len(arguments)}")
@@ -167,6 +234,13 @@ def _sequence(value: Any, kind: type, arguments: tuple[Any, ...]) -> Any:
     if kind in (list, Sequence):
         return made
     return tuple(made) if kind is tuple else (frozenset(made) if kind is frozenset else set(made))
+
+
+def _named_tuple(value: Any, kind: Any) -> Any:
+    try:
+        return kind(**value) if isinstance(value, Mapping) else kind(*_elements(value))
+    except TypeError as error:
+        raise ValueError(f"makes no {kind.__name__}: {error}") from error
 
 
 def _elements(value: Any) -> list[Any]:

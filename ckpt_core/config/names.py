@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ckpt_core.config.targets import held_by
 from ckpt_core.errors import LimitError
 
 __all__ = ["Entry", "Names", "entries_of"]
@@ -19,7 +20,7 @@ _LOOK: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value in a nested config, also where it is itself a mapping; its dotted name, and the keys that lead to it."""
+    """A value in a nested config, also where it is itself one; its dotted name, and the keys that lead to it."""
 
     name: str
     value: Any
@@ -28,7 +29,7 @@ class Entry:
     @property
     def is_group(self) -> bool:
         """Whether entries lie below it."""
-        return isinstance(self.value, Mapping) and bool(self.value)
+        return bool(held_by(self.value))
 
 
 def entries_of(config: Mapping[Any, Any]) -> Iterator[Entry]:
@@ -45,11 +46,10 @@ def entries_of(config: Mapping[Any, Any]) -> Iterator[Entry]:
         if seen > _MAX_ENTRIES or len(entry.keys) > _MAX_DEPTH:
             raise LimitError("is too large or too deeply nested for a config", place=entry.name[:100])
         yield entry
-        if isinstance(entry.value, Mapping):
-            stack += [
-                Entry(f"{entry.name}.{key}", child, (*entry.keys, key))
-                for key, child in reversed(list(entry.value.items()))
-            ]
+        stack += [
+            Entry(f"{entry.name}.{key}", child, (*entry.keys, key))
+            for key, child in reversed(list((held_by(entry.value) or {}).items()))
+        ]
 
 
 class Names:

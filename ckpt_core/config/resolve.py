@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_core.config.candidates import Candidates, collect, name_fields
-from ckpt_core.config.coerce import coerce
+from ckpt_core.config.coerce import coerce, left_out
 from ckpt_core.config.conflicts import OnConflict, decide
 from ckpt_core.config.facts import Facts, facts_of
+from ckpt_core.config.groups import with_decided_groups
 from ckpt_core.config.hints import hints_of
-from ckpt_core.config.names import Names
+from ckpt_core.config.names import Names, entries_of
 from ckpt_core.config.opened import opened
 from ckpt_core.config.reconcile import Reconciled, reconcile
 from ckpt_core.config.result import Given, Origin, ResolvedConfig
@@ -80,7 +81,6 @@ def resolve_config(
     target = target_of(into, explicit)
     with opened(ckpt) as source:
         sets = rules_of(rules, source.leaves)
-        names = Names(target.fields, flat_aliases(sets, aliases or {}))
         saved = [saved_layer(source.ckpt)] if source.ckpt is not None else []
         notes: list[str] = []
         if beside and source.path:
@@ -88,12 +88,14 @@ def resolve_config(
                 saved.append(layer)
                 notes += [problem] if problem else []
         weak = [] if defaults is None else [default_layer(defaults)]
+        target, given = with_decided_groups(target, list(entries_of(overrides or {})), [*saved, *weak])
+        names = Names(target.fields, flat_aliases(sets, aliases or {}, target.spellings))
         if target.is_open:
             name_fields(target, names, saved)
             for one in sets:
                 names.add_new(one.names)
             name_fields(target, names, weak)
-        strong = override_layer(overrides or {}, names, target.is_open, target.title)
+        strong = override_layer(given, names, target.is_open, target.title)
         if target.is_open:
             name_fields(target, names, [strong])
         facts = facts_of(sets, source.leaves, names, data, bind)
@@ -182,6 +184,8 @@ class _Case:
                 value = origin.value
                 if own is not None:
                     value = coerce(value, own.annotation, own.default)
+                    if origin.source == "saved":
+                        self.found.lost.update(left_out(origin.value, value, name))
                 changes[name] = value
                 origins[name] = Origin(value, origin.source, origin.where, origin.overruled)
             except ValueError as error:

@@ -95,10 +95,10 @@ def _named(name: str) -> ShapeRules:
     raise UsageError(f"there are no shape rules {name!r}", remedy=f"Pass a TOML file. Registered: {known}.")
 
 
-def flat_aliases(sets: Iterable[ShapeRules], more: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Return the alias tables of several rule sets and a further one, as one."""
+def flat_aliases(sets: Iterable[ShapeRules], *more: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the alias tables of several rule sets and further ones, as one."""
     found: dict[str, list[str]] = {}
-    for table in (*(one.aliases for one in sets), more):
+    for table in (*(one.aliases for one in sets), *more):
         for name, others in table.items():
             found.setdefault(name, []).extend([others] if isinstance(others, str) else others)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,15 +82,17 @@ def beside_layers(path: str) -> Iterator[tuple[Layer, str]]:
         yield Layer("beside", name, tuple(entries_of(found.values))), found.problem
 
 
-def override_layer(overrides: Mapping[str, Any], names: Names, is_open: bool, title: str) -> Layer:
+def override_layer(overrides: Iterable[Entry], names: Names, is_open: bool, title: str) -> Layer:
     """Return explicit overrides, those of None left out.
 
     Raises:
         UsageError: one names no field; says which are spelled like it.
     """
-    entries = tuple(entry for entry in entries_of(overrides) if entry.value is not None)
+    entries = tuple(entry for entry in overrides if entry.value is not None)
+    whole = tuple(f"{one.name}." for one in entries if one.is_group and names.find(one.name) is not None)
     for entry in entries:
-        if entry.is_group or is_open or names.find(entry.name) is not None:
+        is_known = names.find(entry.name) is not None or entry.name.startswith(whole)
+        if entry.is_group or is_open or is_known:
             continue
         near = names.near(entry.name) or list(names.fields)[:8]
         raise UsageError(f"{title} has no field {entry.name!r}", remedy=f"It has: {', '.join(near)}.")
@@ -110,4 +112,4 @@ def default_layer(defaults: Any) -> Layer:
         value = field.default if field.given is MISSING else field.given
         if value is not MISSING:
             values[name] = value
-    return Layer("default", target.title, tuple(Entry(name, value) for name, value in values.items()))
+    return Layer("default", "defaults", tuple(Entry(name, value) for name, value in values.items()))

@@ -15,7 +15,7 @@ import pytest
 
 from ckpt_core import resolve_config
 from ckpt_core.config import NONE, explicit_arguments
-from ckpt_core.errors import UsageError
+from ckpt_core.errors import ConfigConflictError, LimitError, UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,3 +322,199 @@ def test_an_override_of_none_means_not_given_unless_none_is_meant():
     found = fill(Config, saved, overrides={"name": NONE})
     assert found.config.name is None
     assert found.provenance["name"].source == "override"
+
+
+# Nested, of any kinds in any others.
+
+
+class Mode(enum.Flag):
+    TRAIN = 1
+    EVAL = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    width: int = 4
+    depth: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    a: int
+    b: int
+
+
+class Averaging(pydantic.BaseModel):
+    decay: float = 0.9
+
+
+NESTING = {
+    "namespace": argparse.Namespace(width=1, depth=2),
+    "dict": {"width": 1, "depth": 2},
+    "dataclass": Encoder(),
+    "pydantic": pydantic.create_model("E", width=(int, 1), depth=(int, 2))(),
+    "config dict": ml_collections.ConfigDict({"width": 1, "depth": 2}),
+}
+
+
+def values_in(config):
+    return (
+        config if isinstance(config, dict) else {name: getattr(config, name) for name in ("width", "depth")}
+    )
+
+
+@pytest.mark.parametrize("inner", NESTING)
+@pytest.mark.parametrize("outer", NESTING)
+def test_any_kind_is_filled_inside_of_any_other(outer, inner):
+    value = NESTING[inner]
+    default = dataclasses.field(default_factory=lambda: value)
+    around = {
+        "namespace": argparse.Namespace(enc=value),
+        "dict": {"enc": value},
+        "dataclass": dataclasses.make_dataclass("Outer", [("enc", Any, default)])(),
+        "pydantic": pydantic.create_model("Outer", enc=(Any, value))(),
+        "config dict": ml_collections.ConfigDict({"enc": value}),
+    }[outer]
+    before = repr(around)
+    found = fill(around, {"enc": {"width": 8, "depth": 3}})
+    config = found.config["enc"] if outer in ("dict", "config dict") else found.config.enc
+    if (outer, inner) != ("config dict", "dict"):  # which a ConfigDict makes one of its own
+        assert type(config) is type(value)
+    assert values_in(config) == {"width": 8, "depth": 3}
+    assert repr(around) == before
+    assert not found.lost
+
+
+class OptionalModel(pydantic.BaseModel):
+    enc: Averaging | None = None
+    ema: Averaging | None = Averaging()
+
+
+@dataclasses.dataclass
+class OptionalParts:
+    enc: Averaging | None = None
+    ema: Averaging | None = dataclasses.field(default_factory=Averaging)
+
+
+@pytest.mark.parametrize("kind", [OptionalParts, OptionalModel])
+@pytest.mark.parametrize("is_instance", [False, True])
+def test_what_was_saved_says_whether_an_optional_part_is_there(kind, is_instance):
+    into = kind() if is_instance else kind
+    found = fill(into, {"enc": {"decay": 0.5}, "ema": None})
+    assert (found.config.enc, found.config.ema) == (Averaging(decay=0.5), None)
+    assert found.provenance["ema"].value is None
+    found = fill(into, {})
+    assert (found.config.enc, found.config.ema) == (None, Averaging())
+
+
+def test_what_an_instance_says_of_an_optional_part_weighs_more_than_what_was_saved():
+    kept = fill(
+        OptionalParts(enc=Averaging(decay=0.7), ema=None), {"enc": None, "ema": {"decay": 0.1}}
+    ).config
+    assert kept == OptionalParts(Averaging(decay=0.7), None)
+
+
+def test_overrides_reach_into_optional_parts_and_replace_whole_ones():
+    saved = {"enc": {"decay": 0.5}}
+    assert fill(OptionalParts, saved, overrides={"enc.decay": 0.1}).config.enc == Averaging(decay=0.1)
+    assert fill(OptionalParts, {}, overrides={"enc": {"decay": 0.1}}).config.enc == Averaging(decay=0.1)
+    assert fill(OptionalParts, saved, overrides={"enc": NONE}).config.enc is None
+    found = fill(Config, SAVED, overrides={"optim": Optim(lr=7.0)})
+    assert found.config.optim == Optim(lr=7.0)
+    assert found.provenance["optim.betas"].source == "override"
+
+
+def test_a_class_that_holds_itself_ends_where_the_saved_values_do():
+    chain = {"width": 1, "inner": {"width": 2, "inner": {"width": 3}}}
+    assert fill(Chain, chain).config == Chain(1, Chain(2, Chain(3)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    width: int = 0
+    inner: Chain | None = None
+
+
+def test_shapes_settle_what_is_in_an_optional_part():
+    whole = dataclasses.make_dataclass("Whole", [("enc", Encoder | None, None)])
+    weights, rules = {"enc/w": np.zeros((16, 4))}, {"enc/w": "enc.width _"}
+    found = resolve_config(weights, whole, rules=rules, overrides={"enc.depth": 3})
+    assert found.config.enc == Encoder(16, 3)
+    with pytest.raises(ConfigConflictError, match=r"gives enc.width = 16; config says 8 \(override"):
+        resolve_config(weights, whole, rules=rules, overrides={"enc": Encoder(8)})
+
+
+def test_a_dict_field_is_overridden_as_a_whole():
+    assert fill(Config, SAVED, overrides={"extra": {"b": {"c": 2}}}).config.extra == {"b": {"c": 2}}
+
+
+def test_keys_of_a_dict_stay_what_they_are():
+    assert fill({"d": {1: 0}}, {"d": {1: 2}}).config == {"d": {1: 2}}
+
+
+def test_defaults_may_be_an_object_of_the_class_that_is_filled():
+    found = resolve_config({}, Encoder, defaults=Encoder(width=9), beside=False)
+    assert found.config == Encoder(9, 2)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "expected"),
+    [
+        (list[Needs], [{"a": 1, "b": 2}], [Needs(1, 2)]),
+        (dict[str, Encoder], {"x": {"width": 1}}, {"x": Encoder(1)}),
+        (Encoder | Needs | None, {"a": 1, "b": 2}, Needs(1, 2)),
+        (list[Averaging], [{"decay": 1}], [Averaging(decay=1.0)]),
+        (Pair, {"a": 1, "b": 2}, Pair(1, 2)),
+        (Mode, 3, Mode.TRAIN | Mode.EVAL),
+    ],
+    ids=str,
+)
+def test_objects_are_made_of_saved_entries(annotation, value, expected):
+    assert coerced(annotation, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "problem"),
+    [
+        (list[Needs], [{"a": 1}], "lacks b, which Needs needs"),
+        (Pair, [1, 2, 3], "makes no Pair: .*positional arguments"),
+        (list[Averaging], [{"decay": "fast"}], "is no number"),
+        (int | str, 1.5, "is none of int, str"),
+        (int | None, 1.5, "is no whole number"),
+    ],
+    ids=str,
+)
+def test_objects_that_cannot_be_made_are_named(annotation, value, problem):
+    with pytest.raises(UsageError, match=rf"Kind does not take 1 of the values\n  value: .*{problem}"):
+        coerced(annotation, value)
+
+
+def test_entries_that_an_object_has_no_place_for_are_lost_and_said(tmp_path):
+    from ckpt_core import save_checkpoint
+
+    kind = dataclasses.make_dataclass("Kind", [("parts", list[Encoder])])
+    saved = {"parts": [{"width": 1, "gone": 3}]}
+    save_checkpoint(tmp_path / "a.pth", {"model": {"w": np.zeros(2)}, "config": saved})
+    found = resolve_config(tmp_path / "a.pth", kind)
+    assert found.config.parts == [Encoder(1)]
+    assert found.lost == {"parts.0.gone": 3}
+
+
+def test_a_pydantic_instance_is_validated_and_read_by_its_alias():
+    class Checked(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(frozen=True)
+        width: int = pydantic.Field(default=1, gt=0, alias="W")
+        parts: list[Averaging] = []
+
+    found = fill(Checked(), {"W": 3, "parts": [{"decay": 0.5}]}).config
+    assert (found.width, found.parts) == (3, [Averaging(decay=0.5)])
+    with pytest.raises(UsageError, match=r"Checked does not take these values(.|\n)*greater than 0"):
+        fill(Checked(W=2), {}, overrides={"width": -3})
+
+
+@pytest.mark.parametrize("kind", [dict, argparse.Namespace])
+def test_a_config_that_holds_itself_is_no_config(kind):
+    into = kind(a=1)
+    (into if kind is dict else vars(into))["me"] = into
+    with pytest.raises(LimitError, match="too deeply nested for a config"):
+        fill(into)

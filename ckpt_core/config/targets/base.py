@@ -1,13 +1,13 @@
-"""Target: a kind of object that holds a config, as a flat list of fields, and how one is made."""
+"""Kind: objects that hold a config, as their members, and how a new one is made."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-__all__ = ["MISSING", "Field", "Target", "nested", "same"]
+__all__ = ["MISSING", "Field", "Kind", "Member", "nested", "same"]
 
 
 class _Missing:
@@ -36,28 +36,73 @@ class Field:
     given: Any = MISSING
 
 
-class Target(abc.ABC):
-    """A config to fill, of one kind.
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry of an object that holds a config, or of its class.
 
     Arguments:
-        title: how messages call it: "SlotConfig", "the Namespace".
-        fields: by dotted name, in order.
-        is_open: it takes entries that are no fields, too.
-        tells_defaults: of its values it is known which were given and which are defaults.
-        keys: of an open target, the keys that lead to a field, where they are not the parts of its name.
+        key: what leads to it in the object.
+        name: the same as text.
+        annotation: its type, as far as one is declared; MISSING where none is.
+        default: what it is when nobody says anything; MISSING where that is not known.
+        value: what it is in the instance; MISSING of a class.
+        is_given: the instance tells that its value was given explicitly.
+        spelling: the name under which it is written and read, where that is another; "" where not.
     """
 
-    is_open = False
-    tells_defaults = True
+    key: Any
+    name: str
+    annotation: Any = MISSING
+    default: Any = MISSING
+    value: Any = MISSING
+    is_given: bool = False
+    spelling: str = ""
 
-    def __init__(self, title: str, fields: Collection[Field]) -> None:
-        self.title = title
-        self.fields: dict[str, Field] = {field.name: field for field in fields}
-        self.keys: dict[str, tuple[Any, ...]] = {}
+    @property
+    def present(self) -> Any:
+        """What it is now: its value, else its default."""
+        return self.default if self.value is MISSING else self.value
+
+
+class Kind(abc.ABC):
+    """One kind of object that holds a config; what is nested in it may be of any other kind.
+
+    Arguments:
+        tells_defaults: an instance tells which of its values were given and which are defaults.
+    """
+
+    tells_defaults: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def make(self, changes: Mapping[str, Any]) -> Any:
-        """Return a new object with some fields set, the others at their default or as in the instance."""
+    def owns(self, kind: type) -> bool:
+        """Say whether a class is of this kind."""
+
+    @abc.abstractmethod
+    def members(self, kind: type, instance: Any, base: Any) -> Iterator[Member]:
+        """Yield the members of an instance, or of a class.
+
+        Arguments:
+            kind: the class.
+            instance: the instance; None of a class.
+            base: the object that the field around it declares as its default; MISSING without one.
+        """
+
+    @abc.abstractmethod
+    def made(self, kind: type, origin: Any, values: Mapping[Any, Any]) -> Any:
+        """Return a new object.
+
+        Arguments:
+            kind: the class.
+            origin: an object of it whose other members are taken, and which is not changed; None without one.
+            values: by key.
+
+        Raises:
+            UsageError: it does not take the values.
+        """
+
+    def title(self, kind: type) -> str:
+        """Return what messages call it."""
+        return kind.__name__
 
 
 def nested(changes: Mapping[str, Any], keys: Mapping[str, tuple[Any, ...]] | None = None) -> dict[Any, Any]:

@@ -1,57 +1,56 @@
-"""`ml_collections.ConfigDict` as a target; the library is looked up among what is imported, never imported here."""
+"""`ml_collections.ConfigDict`; the library is looked up among what is imported, never imported here."""
 
 from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckpt_core.config.targets.base import MISSING, Field, Target
+from ckpt_core.config.targets.base import MISSING, Kind, Member, same
 from ckpt_core.errors import UsageError
 
-__all__ = ["ConfigDictTarget", "is_config_dict"]
+__all__ = ["ConfigDictKind"]
 
 
-def is_config_dict(value: Any) -> bool:
-    """Say whether a value is a ConfigDict, a frozen one too, or the class."""
-    library = sys.modules.get("ml_collections")
-    kind = value if isinstance(value, type) else type(value)
-    return library is not None and issubclass(kind, library.ConfigDict)
+class ConfigDictKind(Kind):
+    """A ConfigDict, a frozen one too, with those in it: their references lead from one to another."""
 
+    def owns(self, kind: type) -> bool:
+        library = sys.modules.get("ml_collections")
+        return library is not None and issubclass(kind, library.ConfigDict)
 
-class ConfigDictTarget(Target):
-    """A ConfigDict: what it holds already counts as default; an empty one, or the class, takes every entry.
+    def members(self, kind: type, instance: Any, base: Any) -> Iterator[Member]:
+        own = {} if instance is None else {one.key: one for one in _entries(instance, ())}
+        if not self.owns(type(base)):
+            yield from own.values()
+            return
+        declared = {one.key: one for one in _entries(base, ())}
+        for key, one in {**declared, **own}.items():
+            default = declared[key].value if key in declared else MISSING
+            value = own[key].value if key in own else MISSING
+            is_given = value is not MISSING and not same(value, default)
+            yield Member(key, one.name, one.annotation, default, value, is_given=is_given)
 
-    Arguments:
-        into: the ConfigDict, or its class.
-        explicit: fields whose values were given.
-    """
-
-    def __init__(self, into: Any, explicit: Collection[str] = ()) -> None:
-        self.instance = into() if isinstance(into, type) else into
-        super().__init__("the ConfigDict", list(_fields(self.instance, "", explicit)))
-        self.is_open = not self.fields
-        self.tells_defaults = bool(explicit)
-
-    def make(self, changes: Mapping[str, Any]) -> Any:
+    def made(self, kind: Any, origin: Any, values: Mapping[Any, Any]) -> Any:
         """Return a new ConfigDict of the same class; types are kept as it keeps them."""
         library: Any = sys.modules["ml_collections"]
-        is_plain = type(self.instance) is library.ConfigDict
-        made = copy.deepcopy(self.instance) if is_plain else library.ConfigDict(self.instance)
+        origin = kind() if origin is None else origin
+        is_plain = type(origin) is library.ConfigDict
+        made = copy.deepcopy(origin) if is_plain else library.ConfigDict(origin)
         with made.unlocked():
-            for name, value in changes.items():
-                _put(made, name.split("."), value, library.ConfigDict)
-        return made if is_plain else type(self.instance)(made)
+            for key, value in values.items():
+                _put(made, key if isinstance(key, tuple) else (key,), value, library.ConfigDict)
+        return made if is_plain else type(origin)(made)
+
+    def title(self, kind: type) -> str:
+        return "the ConfigDict"
 
 
-def _put(config: Any, keys: list[str], value: Any, kind: Any) -> None:
-    for depth, key in enumerate(keys[:-1]):
+def _put(config: Any, keys: tuple[str, ...], value: Any, kind: Any) -> None:
+    for key in keys[:-1]:
         if key not in config:
             config[key] = kind()
-        if not isinstance(config[key], kind):  # a key with dots of its own
-            keys = [*keys[:depth], ".".join(keys[depth:])]
-            break
         config = config[key]
     try:
         config[keys[-1]] = value
@@ -59,18 +58,19 @@ def _put(config: Any, keys: list[str], value: Any, kind: Any) -> None:
         raise UsageError(f"the ConfigDict does not take {'.'.join(keys)} = {value!r}: {error}") from error
 
 
-def _fields(config: Any, prefix: str, explicit: Collection[str]) -> Iterator[Field]:
+def _entries(config: Any, above: tuple[str, ...]) -> Iterator[Member]:
     library: Any = sys.modules["ml_collections"]
     for key in config:
-        name = f"{prefix}{key}"
+        path = (*above, key)
+        name = ".".join(path)
         try:
             value, kind = config[key], config.get_type(key)
         except library.config_dict.RequiredValueError:  # a placeholder that wants a value
-            yield Field(name)
+            yield Member(path, name)
             continue
-        if isinstance(value, type(config)) and len(value):
-            yield from _fields(value, f"{name}.", explicit)
+        if isinstance(value, library.ConfigDict) and len(value):
+            yield from _entries(value, path)
         elif value is None and kind is not type(None):  # a placeholder that may stay empty
-            yield Field(name, kind | None, None)
+            yield Member(path, name, kind | None, value=None)
         else:
-            yield Field(name, MISSING, value, value if name in explicit else MISSING)
+            yield Member(path, name, value=value)

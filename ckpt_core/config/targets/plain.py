@@ -1,65 +1,68 @@
-"""Dicts and argparse Namespaces as targets: what they hold already counts as default."""
+"""Dicts and argparse Namespaces: what they hold already counts as default."""
 
 from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckpt_core.config.targets.base import MISSING, Field, Target, nested
+from ckpt_core.config.targets.base import MISSING, Kind, Member, same
 
-__all__ = ["DictTarget", "NamespaceTarget", "flat_fields"]
-
-
-class DictTarget(Target):
-    """A dict, or None for a new one: it takes every entry."""
-
-    is_open = True
-
-    def __init__(self, into: Mapping[str, Any], explicit: Collection[str] = ()) -> None:
-        self.instance = into
-        super().__init__("the dict", list(flat_fields(into, explicit)))
-        self.tells_defaults = bool(explicit)
-
-    def make(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a new dict; what is nested in the old one is copied, not changed."""
-        return _merged(copy.deepcopy(dict(self.instance)), nested(changes, self.keys))
+__all__ = ["MappingKind", "NamespaceKind", "members_of"]
 
 
-class NamespaceTarget(Target):
-    """An argparse Namespace; an empty one, or the class, takes every entry."""
+class MappingKind(Kind):
+    """A dict, or any other mapping."""
 
-    def __init__(self, into: argparse.Namespace, explicit: Collection[str] = ()) -> None:
-        self.instance = into
-        super().__init__("the Namespace", list(flat_fields(vars(into), explicit)))
-        self.is_open = not self.fields
-        self.tells_defaults = bool(explicit)
+    def owns(self, kind: type) -> bool:
+        return issubclass(kind, Mapping)
 
-    def make(self, changes: Mapping[str, Any]) -> argparse.Namespace:
+    def members(self, kind: type, instance: Any, base: Any) -> Iterator[Member]:
+        return members_of(instance or {}, base if isinstance(base, Mapping) else MISSING)
+
+    def made(self, kind: type, origin: Any, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return a new dict that shares nothing changeable with the old one."""
+        kept = {key: value for key, value in (origin or {}).items() if key not in values}
+        copied = copy.deepcopy(kept)
+        order = dict.fromkeys([*(origin or {}), *values])
+        return {key: values[key] if key in values else copied[key] for key in order}
+
+    def title(self, kind: type) -> str:
+        return "the dict"
+
+
+class NamespaceKind(Kind):
+    """An argparse Namespace."""
+
+    def owns(self, kind: type) -> bool:
+        return issubclass(kind, argparse.Namespace)
+
+    def members(self, kind: type, instance: Any, base: Any) -> Iterator[Member]:
+        held = {} if instance is None else vars(instance)
+        return members_of(held, vars(base) if isinstance(base, argparse.Namespace) else MISSING)
+
+    def made(self, kind: type, origin: Any, values: Mapping[Any, Any]) -> argparse.Namespace:
         """Return a new Namespace of the same class."""
-        made = type(self.instance)()
-        vars(made).update(_merged(copy.copy(vars(self.instance)), nested(changes, self.keys)))
+        made: argparse.Namespace = kind()
+        vars(made).update({**({} if origin is None else vars(origin)), **values})
         return made
 
-
-def flat_fields(values: Mapping[str, Any], explicit: Collection[str], prefix: str = "") -> Iterator[Field]:
-    """Yield the entries of nested mappings as fields, with their values as defaults or as given."""
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from flat_fields(value, explicit, f"{name}.")
-        else:
-            yield Field(name, MISSING, value, value if name in explicit else MISSING)
+    def title(self, kind: type) -> str:
+        return "the Namespace"
 
 
-def _merged(old: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    for key, change in changes.items():
-        current = old.get(key)
-        if isinstance(change, Mapping) and isinstance(current, Mapping):
-            old[key] = _merged(dict(current), change)
-        elif isinstance(change, Mapping) and key not in old:
-            old[key] = _merged({}, change)
-        else:
-            old[key] = change
-    return old
+def members_of(held: Mapping[Any, Any], base: Any) -> Iterator[Member]:
+    """Yield entries of an object that does not tell what was given; beside a declared default, what differs was.
+
+    Arguments:
+        held: what it holds.
+        base: what its declared default holds; MISSING without one.
+    """
+    if base is MISSING:
+        yield from (Member(key, str(key), value=value) for key, value in held.items())
+        return
+    for key in dict.fromkeys([*base, *held]):
+        default, value = base.get(key, MISSING), held.get(key, MISSING)
+        is_given = value is not MISSING and not same(value, default)
+        yield Member(key, str(key), default=default, value=value, is_given=is_given)

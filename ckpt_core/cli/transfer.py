@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import types
+import warnings
 from typing import Any, Final
 
 import click
@@ -23,7 +24,7 @@ from ckpt_core.errors import UsageError
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.transfer import transfer as transfer_weights
 from ckpt_core.transfer import verify, write_plan
-from ckpt_core.transfer.transferring import Check, Transferred
+from ckpt_core.transfer.transferring import Check, Transferred, is_absent
 
 __all__ = ["transfer"]
 
@@ -79,6 +80,14 @@ _ATTRIBUTE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
     help="What an optax state does not hold, such as learning_rate=0.001. May be repeated.",
 )  # fmt: skip
 @click.option(
+    "--optimizer-name", metavar="NAME",
+    help="Which optimizer is meant, where SOURCE has several, as `ckpt inspect` names them.",
+)  # fmt: skip
+@click.option(
+    "--optimizer-step", type=click.IntRange(min=0), metavar="N",
+    help="The number of updates that were made, where SOURCE does not tell it (torch's SGD counts none).",
+)  # fmt: skip
+@click.option(
     "--parameter-names", metavar="FILE",
     help="The names of a torch optimizer's parameters in the order of its groups, one a line, where SOURCE does not tell.",
 )  # fmt: skip
@@ -106,6 +115,8 @@ def transfer(
     with_optimizer: bool,
     optimizer_kind: str | None,
     hyperparam: tuple[str, ...],
+    optimizer_name: str | None,
+    optimizer_step: int | None,
     parameter_names: str | None,
     plan_only: bool,
     save_plan: str | None,
@@ -127,8 +138,7 @@ def transfer(
         "rules": rules, "select": select, "into": into, "skip": skip, "resize": _pairs(resize), "reverse": reverse,
     }  # fmt: skip
     target = _target(like)
-    absent = optional and not os.path.exists(source)
-    ckpt = None if absent else open_checkpoint(source, **opening)
+    ckpt = None if optional and is_absent(source) else open_checkpoint(source, **opening)
     try:
         if plan_only or check or not out:  # these write no checkpoint, whatever else is given
             result = verify(ckpt, target, **asked)
@@ -139,14 +149,19 @@ def transfer(
         if with_optimizer:
             values = _values(hyperparam)
             asked |= {"with_optimizer": True, "optimizer_kind": optimizer_kind, "hyperparams": values or None}
+            asked |= {"optimizer_name": optimizer_name, "optimizer_step": optimizer_step}
             asked["parameter_names"] = None if parameter_names is None else _lines(parameter_names)
-        elif optimizer_kind or hyperparam or parameter_names:
+        elif hyperparam or any(
+            value is not None for value in (optimizer_kind, optimizer_name, optimizer_step, parameter_names)
+        ):
             raise UsageError(
-                "--optimizer-kind, --hyperparam and --parameter-names belong to --with-optimizer"
+                "--optimizer-kind, -name and -step, --hyperparam and --parameter-names belong to --with-optimizer"
             )
-        done = transfer_weights(
-            ckpt if ckpt is not None else source, target, **asked, cast=cast, optional=optional
-        )
+        with warnings.catch_warnings(record=True) as noticed:
+            warnings.simplefilter("always", UserWarning)
+            done = transfer_weights(ckpt or source, target, **asked, cast=cast, optional=optional)
+        for warning in noticed:
+            click.echo(f"note: {clean(str(warning.message), 500)}", err=True)
         if save_plan:
             write_plan(done.plan, save_plan)
         _write(done, str(out), to, force, as_json)

@@ -13,6 +13,7 @@ from ckpt_core.backend import Stored
 from ckpt_core.framework import Template
 from ckpt_core.opening import checkpoint_of
 from ckpt_core.optimizers.suggest import Suggestion
+from ckpt_core.paths import search
 from ckpt_core.schema import Checkpoint
 from ckpt_core.template import template_of
 from ckpt_core.transfer.applying import apply_plan, check_plan
@@ -26,7 +27,7 @@ from ckpt_core.transfer.training import OptimizerRequest, Training, training_of
 from ckpt_core.tree import map_with_path
 from ckpt_core.writing import Progress
 
-__all__ = ["Check", "Transferred", "transfer", "verify"]
+__all__ = ["Check", "Transferred", "is_absent", "transfer", "verify"]
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def transfer(
     optimizer_kind: str | None = None,
     hyperparams: Mapping[str, Any] | None = None,
     optimizer_name: str | None = None,
+    optimizer_step: int | None = None,
     parameter_names: Sequence[str] | None = None,
 ) -> Transferred:
     """Bring the weights of one model into another: other names, other layouts, the same function.
@@ -150,6 +152,7 @@ def transfer(
         optimizer_kind: the rule that wrote the optimizer's state, where that allows several ("adamw").
         hyperparams: its hyperparameters, where the state does not hold them: an optax state needs `learning_rate`.
         optimizer_name: which of several saved optimizers is meant.
+        optimizer_step: the number of updates that were made, where the file does not tell it (torch's SGD counts none).
         parameter_names: the names of a torch optimizer's parameters in the order of its groups, where the file does not
             tell them (`[name for name, p in model.named_parameters() if p.requires_grad]`).
 
@@ -172,7 +175,7 @@ def transfer(
     """
     request = request_of(rules, select, into, skip, resize, reverse, cast)
     target = target_of(like)
-    if optional and _is_absent(source):
+    if optional and is_absent(source):
         return _untouched(source, target)
     ckpt = opened(source)
     try:
@@ -192,7 +195,9 @@ def transfer(
         )
         tree, receipt, training = target.filled(applied.arrays), applied.receipt, None
         if with_optimizer or optimizer is not None:
-            asked = OptimizerRequest(optimizer, optimizer_kind, hyperparams, optimizer_name, parameter_names)
+            asked = OptimizerRequest(
+                optimizer, optimizer_kind, hyperparams, optimizer_name, parameter_names, optimizer_step
+            )
             training = training_of(ckpt, ready.plan, arrays, target, applied.arrays, asked, like)
             tree, receipt = training.tree, replace(receipt, notes=(*receipt.notes, *training.notes))
     except BaseException:
@@ -252,8 +257,11 @@ def verify(source: Any, like: Any, **request: Any) -> Check:
             ckpt.close()
 
 
-def _is_absent(source: Any) -> bool:
-    return source is None or (isinstance(source, (str, os.PathLike)) and not os.path.exists(source))
+def is_absent(source: Any) -> bool:
+    """Say whether a source is None, or a path that is nowhere where paths are looked for."""
+    if isinstance(source, (str, os.PathLike)):
+        return not os.fspath(source) or search(source)[0] is None
+    return source is None
 
 
 def _untouched(source: Any, target: Target) -> Transferred:

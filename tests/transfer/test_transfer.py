@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt_core import hash_weights, open_checkpoint
+from ckpt_core import hash_weights, open_checkpoint, save_checkpoint
 from ckpt_core.errors import CheckpointError, CheckpointNotFoundError, PlanError, UsageError
 from ckpt_core.template import template_of
 from ckpt_core.transfer import parse_plan, read_plan, transfer, verify, write_plan
@@ -261,6 +261,15 @@ def test_an_absent_source_raises_or_warns(tmp_path: Path) -> None:
     for mine, theirs in zip(leaves(result.load()), leaves(LIKE), strict=True):
         assert mine.tobytes() == theirs.tobytes()
     assert {row.bucket for row in result.receipt.filled} == {"initial"}
+
+
+def test_an_optional_source_is_looked_for_where_paths_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path / "there.pkl", {"a": f32(2)})
+    monkeypatch.setenv("CKPT_ROOT", str(tmp_path))
+    result = transfer("there.pkl", {"a": f32(2)}, optional=True)
+    assert [row.bucket for row in result.receipt.filled] != ["initial"]
 
 
 def test_verify_says_what_is_missing_before_anything_is_read() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.errors import UsageError
@@ -14,7 +13,7 @@ from ckpt_core.layers import Layer
 from ckpt_core.transfer.layers import layer_rules
 from ckpt_core.transfer.matching.compounds import cut_rows
 from ckpt_core.transfer.matching.units import Unit
-from ckpt_core.transfer.matching.ways import Way, part_ops, ways
+from ckpt_core.transfer.matching.ways import BY_HEAD, Way, head_counts, part_ops, ways
 from ckpt_core.transfer.ops import (
     Concat,
     Op,
@@ -27,13 +26,7 @@ from ckpt_core.transfer.ops import (
     inverse_chain,
 )
 
-__all__ = ["BY_HEAD", "Step", "layer_steps", "layer_ways", "pack_steps", "pack_ways"]
-
-BY_HEAD: Final = " by "
-"""In the name of a way: the packed matrix holds queries, keys and values head by head, not one after another."""
-_MOST_HEADS: Final = 6
-_USUAL_WIDTH: Final = 64
-"""Where the number of heads is not known, those are tried first whose width is nearest to this."""
+__all__ = ["Step", "layer_steps", "layer_ways", "pack_steps", "pack_ways"]
 
 
 @dataclass(frozen=True)
@@ -175,9 +168,7 @@ def _heads_of(pieces: tuple[Unit, ...]) -> list[int]:
     shapes = [piece.main.spec.shape for piece in pieces if len(piece.main.spec.shape) == 3]
     if shapes:
         return [shapes[0][1]]
-    out = outs.pop()
-    counts = [count for count in range(2, out // 2 + 1) if out % count == 0]
-    return sorted(counts, key=lambda count: abs(math.log2(out / count / _USUAL_WIDTH)))[:_MOST_HEADS]
+    return head_counts(outs.pop())
 
 
 def pack_steps(source: Unit, target: Unit, way: str, styles: tuple[str, str]) -> list[Step]:
@@ -236,13 +227,13 @@ def _cut(packed: Unit, pieces: tuple[Unit, ...], style: str) -> list[Unit] | Non
     ):
         return None
     cut = []
-    for out in outs:
+    for piece, out in zip(pieces, outs, strict=True):
         sized = tuple(out if i == axis else size for i, size in enumerate(shape))
         parts = {
             part: replace(slot, spec=ArraySpec(sized if part == "weight" else (out,), slot.spec.dtype))
             for part, slot in packed.parts.items()
         }
-        cut.append(replace(packed, parts=parts))
+        cut.append(replace(packed, path=piece.path, parts=parts))
     return cut
 
 

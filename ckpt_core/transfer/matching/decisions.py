@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
-from ckpt_core.transfer.matching.cuts import BY_HEAD
+from ckpt_core.transfer.layers import known_layers
 from ckpt_core.transfer.matching.flattening import flatten_ways, widths_of
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import common
-from ckpt_core.transfer.matching.units import Family
+from ckpt_core.transfer.matching.units import FLAX_WORDS, Unit
 from ckpt_core.transfer.matching.vocabulary import TABLES
+from ckpt_core.transfer.matching.ways import BY_HEAD
 from ckpt_core.transfer.plan import Evidence
 
 __all__ = ["Decision", "decide"]
 
+_WEIGHTS: Final = frozenset({"weight", "in_proj_weight"})
 _UPWARD: Final = frozenset({"transposed", "up", "decoder"})
 _WORDS: Final = {
     "same": "kept",
@@ -61,9 +62,14 @@ def decide(search: Search) -> list[Decision]:
             votes.setdefault(_category(match), []).append(match)
     crossing = set(search.styles) == {"torch", "flax"}
     widths = widths_of(search.torch_units) if crossing else None
+    sides = [_sides(match, search.styles) for match in search.matches]
+    turned = {
+        torch.main.spec.shape[2:]
+        for match, (torch, _) in zip(search.matches, sides, strict=True)
+        if match.pairing.ways == ("flip",) and _is_plain(match, torch)
+    }
     found = []
-    for match in search.matches:
-        torch = match.source.first if search.styles[0] == "torch" else match.target.first
+    for match, (torch, flax) in zip(search.matches, sides, strict=True):
         others = flatten_ways(torch, widths) if widths else ()
         if others and others[-1] in match.pairing.ways:
             found.append(
@@ -76,11 +82,27 @@ def decide(search: Search) -> list[Decision]:
                 )
             )
         else:
-            found.append(_decided(match, votes.get(_category(match), [])))
+            named = _is_table(match) or (_is_known(torch) and flax.main.path[-1] in FLAX_WORDS)
+            plain = _is_plain(match, torch) and torch.main.spec.shape[2:] not in turned
+            found.append(_decided(match, votes.get(_category(match), []), named=named, plain=plain))
     return found
 
 
-def _decided(match: Match, votes: list[Match]) -> Decision:
+def _sides(match: Match, styles: tuple[str, str]) -> tuple[Unit, Unit]:
+    """One unit of each side, that of torch's first."""
+    ends = (match.source.first, match.target.first)
+    return ends if styles[0] == "torch" else ends[::-1]
+
+
+def _decided(match: Match, votes: list[Match], *, named: bool, plain: bool) -> Decision:
+    """The way of one match.
+
+    Arguments:
+        match: the match.
+        votes: those of its kind whose shapes leave one way.
+        named: whether the names of its parts say how it is stored.
+        plain: whether nothing hints at a transposed convolution.
+    """
     ways = match.pairing.ways
     if len(ways) == 1:
         return Decision(ways[0], Evidence("shape", "only one way fits"))
@@ -99,7 +121,7 @@ def _decided(match: Match, votes: list[Match]) -> Decision:
         )
     typed = match.source.first.layer_type or match.target.first.layer_type
     if "flip" in ways and not typed:
-        if _is_plain(match.source) and _is_plain(match.target):
+        if plain and set(ways) == {"conv", "flip"}:
             return Decision("conv", Evidence("name", "nothing says that it is transposed"))
         return is_open
     voices = _nearest(match, votes)
@@ -109,8 +131,7 @@ def _decided(match: Match, votes: list[Match]) -> Decision:
         way = said.pop()
         return Decision(way, Evidence("siblings", f"{number} {_WORDS.get(way, way)}"))
     usual = [way for way in ways if way in match.pairing.usual]
-    is_matrix = match.source.first.bare and match.target.first.bare and not _is_table(match)
-    if said or len(usual) != 1 or is_matrix:
+    if said or len(usual) != 1 or not named:
         return is_open
     parts = (match.source.first.main.path[-1], match.target.first.main.path[-1])
     return Decision(usual[0], Evidence("name", f"{parts[0]} -> {parts[1]}"))
@@ -137,10 +158,17 @@ def _is_table(match: Match) -> bool:
     )
 
 
-def _is_plain(family: Family) -> bool:
+def _is_known(torch: Unit) -> bool:
+    """Say whether an array in torch is the weight of a layer of the table, as far as its type is known."""
+    leaf = torch.main.path[-1]
+    if torch.bare or leaf not in _WEIGHTS:
+        return False
+    return not torch.layer_type or any(torch.layer_type in row.torch for row in known_layers())
+
+
+def _is_plain(match: Match, torch: Unit) -> bool:
     """Say whether nothing hints at a transposed convolution: no word, no type, no even kernel."""
-    shape = sorted(family.first.main.spec.shape)
-    spatial = shape[: len(shape) - 2]
-    odd = all(size % 2 for size in spatial) or math.prod(spatial) == 1
-    words = {token.concept for _, token in family.tokens}
-    return odd and not words & _UPWARD and "Transpose" not in family.first.layer_type
+    families = (match.source, match.target)
+    words = {token.concept for family in families for _, token in family.tokens}
+    typed = any("Transpose" in family.first.layer_type for family in families)
+    return all(size % 2 for size in torch.main.spec.shape[2:]) and not words & _UPWARD and not typed

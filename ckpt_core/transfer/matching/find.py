@@ -15,6 +15,7 @@ from ckpt_core.transfer.matching.compounds import ROLES, layers_in, packs_in
 from ckpt_core.transfer.matching.contradictions import drop_contradictions
 from ckpt_core.transfer.matching.lines import plan_of
 from ckpt_core.transfer.matching.names import usage_of
+from ckpt_core.transfer.matching.numbering import drop_misnumbered
 from ckpt_core.transfer.matching.rounds import settle
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.units import Family, Unit, families_of, split, style_of, unit_path, units_of
@@ -122,6 +123,7 @@ def searched(source: Template, target: Template, anchors: Sequence[tuple[str, st
     if _packed(search):
         _settle_all(search)
     _second_names(search, source)
+    drop_misnumbered(search)
     drop_contradictions(search)
     return search
 

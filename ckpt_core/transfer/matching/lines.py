@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from ckpt_core.framework import Slot, Template
@@ -18,6 +19,7 @@ __all__ = ["plan_of"]
 
 Path = tuple[str, ...]
 
+_FINEST: Final = 3
 _MOST: Final = 8
 """More candidates than these are not written out."""
 
@@ -87,6 +89,7 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
                 (position, rule)
                 for rule in lines.rules(match.pairing, decision.way, evidence, _confidence(match))
             ]
+    unsettled += _misnumbered(search, lines)
     left = search.targets
     for listed in (
         (False, False),
@@ -147,6 +150,23 @@ def _undecided(match: Match, decision: Decision, lines: Lines) -> Unsettled:
         decision.settled_by,
         tuple(Candidate(tuple(lines.rules(match.pairing, way, (), GIVEN)), way) for way in decision.open),
     )
+
+
+def _misnumbered(search: Search, lines: Lines) -> list[tuple[int, Unsettled]]:
+    """Lines of layers and blocks whose numbers other lines contradict, each number for itself."""
+    left = search.sources, search.targets
+    search.sources, search.targets = (
+        split([getattr(match, side) for match in search.misnumbered], _FINEST)
+        for side in ("source", "target")
+    )
+    reason = "other lines contradict the order of the numbers, and nothing else tells which is meant"
+    found = [
+        (place, replace(line, reason=reason) if line.candidates else line)
+        for component in components(search)
+        for place, line in _open(component, lines)
+    ]
+    search.sources, search.targets = left
+    return found
 
 
 def _open(component: Component, lines: Lines) -> Iterator[tuple[int, Unsettled]]:

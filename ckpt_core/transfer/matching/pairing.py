@@ -179,6 +179,7 @@ def _ops(source: Unit, target: Unit, part: str, way: str, styles: tuple[str, str
     specs = source.parts[part].spec, target.parts[part].spec
     if way.startswith("flatten"):
         return flatten_ops(way, part, *specs, styles[0])
+    chosen = next(option for option in ways(source, target, styles) if option.name == way)
     if part == "weight" or goes_along(source, target, part):
-        return next(option.ops for option in ways(source, target, styles) if option.name == way)
-    return part_ops(*specs) or ()
+        return chosen.ops
+    return part_ops(*specs) or () if chosen.others is None else chosen.others

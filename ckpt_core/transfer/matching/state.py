@@ -44,6 +44,7 @@ class Search:
         torch_units: the units of the side that has torch's layouts.
         same_arrays: whether both sides have the same arrays but for names and layouts.
         anchors: the paths of units that rules of the user bring together.
+        misnumbered: what was settled by numbers that turned out to say nothing.
         known: what was worked out so far.
     """
 
@@ -56,6 +57,7 @@ class Search:
     same_arrays: bool = False
 
     anchors: list[tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=list)
+    misnumbered: list[Match] = field(default_factory=list)
     known: dict[tuple[int, int], Known] = field(default_factory=dict)
 
     @property

@@ -10,7 +10,7 @@ import functools
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ckpt_core.framework import Slot, Template
@@ -88,6 +88,12 @@ class Unit:
             for segment in self.path[-2:]
             for token in read_segment(segment).tokens
         )
+
+    @property
+    def packed(self) -> int:
+        """How many of queries, keys and values its name says that it holds in one matrix; 0 where it does not."""
+        said = {token.concept for token in read_segment(self.path[-1]).tokens}
+        return len(said & {"query", "key", "value"}) if "packed" in said else 0
 
     @property
     def size(self) -> int:
@@ -236,7 +242,7 @@ def families_of(units: Iterable[Unit], fine: int = 0, *, listed: bool = False) -
         families.append(
             Family(
                 kind[0],
-                dict(sorted(members.items())),
+                _in_one_order(dict(sorted(members.items()))),
                 _said(kind[0]),
                 ordinal(kind, -1, last),
                 tuple(block for block in blocks if block),
@@ -244,6 +250,22 @@ def families_of(units: Iterable[Unit], fine: int = 0, *, listed: bool = False) -
             )
         )
     return families
+
+
+def _in_one_order(units: dict[Index, Unit]) -> dict[Index, Unit]:
+    """Units of repeated blocks with their arrays in the order of the first: a file may mix them up."""
+    first = next(iter(units.values()))
+    orders = list(first.parts), list(first.members)
+    return {
+        index: unit
+        if (list(unit.parts), list(unit.members)) == orders or unit.members.keys() != first.members.keys()
+        else replace(
+            unit,
+            parts={part: unit.parts[part] for part in orders[0]},
+            members={name: unit.members[name] for name in orders[1]},
+        )
+        for index, unit in units.items()
+    }
 
 
 def split(families: Iterable[Family], fine: int = 0, *, listed: bool = False) -> list[Family]:

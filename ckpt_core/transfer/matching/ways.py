@@ -7,20 +7,25 @@ shapes do not tell which is meant: `settled_way` says which evidence does.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ckpt_core.arrays import ArraySpec
+from ckpt_core.transfer.layers import known_layers
 from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.ops import Flip, Op, Reshape, Transpose, inverse_chain
 
-__all__ = ["Way", "goes_along", "part_ops", "ways"]
+__all__ = ["BY_HEAD", "Way", "goes_along", "head_counts", "part_ops", "ways"]
 
 Shape = tuple[int, ...]
 
+BY_HEAD: Final = " by "
+"""In the name of a way: a packed matrix holds queries, keys and values head by head, not one after another."""
+_MOST_HEADS: Final = 6
+_USUAL_WIDTH: Final = 64
+"""Where the number of heads is not known, those are tried first whose width is nearest to this."""
 _MOST_AXES: Final = 3
 """A bias has an axis for queries, keys and values, one for heads and one for their width, at most."""
-_INPUT_FIRST = frozenset({"Conv1D"})
 _EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag", "Embed"})
 _DENSE = frozenset(
     {"Linear", "LazyLinear", "Dense", "DenseGeneral", "NonDynamicallyQuantizableLinear", "LinearGeneral"}
@@ -32,14 +37,17 @@ class Way:
     """One way from a source weight to a target weight.
 
     Arguments:
-        name: "same", "transpose", "conv", "flip", "heads", "joined heads", "pointwise", "channels last" or "reshape".
+        name: "same", "transpose", "conv", "flip", "heads", "joined heads", "pointwise", "channels last" or "reshape";
+            of matrices in a stack, "transpose" turns round each.
         usual: whether it is what the frameworks' own layers need.
         ops: the chain.
+        others: the chain of the bias, where its own shape does not say it.
     """
 
     name: str
     usual: bool
     ops: tuple[Op, ...] = ()
+    others: tuple[Op, ...] | None = None
 
 
 def ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
@@ -49,7 +57,7 @@ def ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
         source, target: the units.
         styles: the frameworks whose layouts the two sides have.
     """
-    if not _parts_fit(source, target):
+    if not _parts_fit(source, target) or _are_other_norms(source, target):
         return []
     a, b = source.main.spec, target.main.spec
     if math.prod(a.shape) != math.prod(b.shape):
@@ -60,12 +68,18 @@ def ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
         return _unknown(a.shape, b.shape)
     if styles == ("torch", "flax"):
         return _across(source, target)
-    back = []
-    for way in _across(target, source):
-        chain = inverse_chain(way.ops, (b,))
-        if isinstance(chain, tuple):
-            back.append(Way(way.name, way.usual, chain))
-    return back
+    return [way for way in (_turned(way, target) for way in _across(target, source)) if way]
+
+
+def _turned(way: Way, torch: Unit) -> Way | None:
+    """The way back; None where an op has none."""
+    ops = inverse_chain(way.ops, (torch.main.spec,))
+    if not isinstance(ops, tuple):
+        return None
+    if way.others is None or "bias" not in torch.parts:
+        return Way(way.name, way.usual, ops)
+    others = inverse_chain(way.others, (torch.parts["bias"].spec,))
+    return Way(way.name, way.usual, ops, others) if isinstance(others, tuple) else None
 
 
 def part_ops(a: ArraySpec, b: ArraySpec) -> tuple[Op, ...] | None:
@@ -109,6 +123,21 @@ def _parts_fit(source: Unit, target: Unit) -> bool:
     return not (source.parts.keys() - target.parts.keys() - {"mean", "var"})
 
 
+def _are_other_norms(one: Unit, other: Unit) -> bool:
+    """Say whether the table of layers knows both types, and as different ones; matrices may be of several types."""
+    kinds = [_rows_of(unit.layer_type) for unit in (one, other) if len(unit.main.spec.shape) == 1]
+    return len(kinds) == 2 and all(kinds) and not kinds[0] & kinds[1]
+
+
+def _rows_of(layer_type: str) -> set[str]:
+    """The rows of the table that are for a type, in either framework."""
+    return {
+        row.name
+        for row in known_layers()
+        if layer_type in row.torch or layer_type in {name.rpartition(".")[2] for name in row.flax}
+    }
+
+
 def _reshaped(a: Shape, b: Shape) -> list[Way]:
     squeezed = [tuple(size for size in shape if size != 1) for shape in (a, b)]
     return [Way("reshape", False, (Reshape(b),))] if squeezed[0] == squeezed[1] else []
@@ -148,10 +177,14 @@ def _kernels(torch: Unit, flax: Unit, a: Shape, b: Shape) -> list[Way]:
     if len(a) == 2 and len(b) == 2:
         return _matrices(torch, a, b)
     if len(a) == len(b):
-        return _convolutions(torch, flax, a, b)
+        stacked = _stacked_matrices(torch, flax, a, b)
+        return [*(replace(way, usual=not stacked) for way in _convolutions(torch, flax, a, b)), *stacked]
+    packed = max(torch.packed, flax.packed)
+    if len(a) == 2 and packed and a == (math.prod(b[1:]), b[0]):
+        return _packed_heads(torch, b, packed)
     if len(a) == 2 and len(b) == 3:
         return _heads(a, b)
-    if len(a) == 2 and a == (math.prod(b[1:]), b[0]) and not torch.may_be_interleaved:
+    if len(a) == 2 and a == (math.prod(b[1:]), b[0]):
         return [Way("heads", True, (Transpose((1, 0)), Reshape(b)))]
     if len(b) == 2 and math.prod(a[2:]) == 1 and (a[1], a[0]) == b:
         return [Way("pointwise", False, (Reshape(a[:2]), Transpose((1, 0))))]
@@ -175,13 +208,26 @@ def _convolutions(torch: Unit, flax: Unit, a: Shape, b: Shape) -> list[Way]:
     """A convolution, or a transposed one, whose kernel is kept (`transpose_kernel`) or turned round."""
     spatial = tuple(range(2, len(a)))
     plain, turned = (*spatial, 1, 0), (*spatial, 0, 1)
-    found = [Way("conv", True, (Transpose(plain),))] if _moved(a, plain) == b else []
+    bias = torch.parts.get("bias")
+    is_plain = _moved(a, plain) == b and (bias is None or len(bias.spec.shape) == 1)
+    found = [Way("conv", True, (Transpose(plain),))] if is_plain else []
     if _moved(a, turned) == b and _may_be_transposed(torch, flax, a):
         flip = Way("flip", True, (Transpose(turned), Flip(tuple(range(len(spatial))))))
         keeps = flax.main.layer.get("transpose_kernel")
         if keeps is not True:
             found = [flip] if keeps is False else [*found, flip]
     return found
+
+
+def _stacked_matrices(torch: Unit, flax: Unit, a: Shape, b: Shape) -> list[Way]:
+    """Matrices in one array, such as those of experts; no convolution keeps its axes in their order."""
+    if len(a) != 3 or "Conv" in torch.layer_type + flax.layer_type:
+        return []
+    found = [Way("same", False)] if a == b else []
+    return [
+        *found,
+        *([Way("transpose", False, (Transpose((0, 2, 1)),))] if _moved(a, (0, 2, 1)) == b else []),
+    ]
 
 
 def _may_be_transposed(torch: Unit, flax: Unit, a: Shape) -> bool:
@@ -198,6 +244,44 @@ def _heads(a: Shape, b: Shape) -> list[Way]:
     if a == (b[2], b[0] * b[1]):
         found.append(Way("joined heads", True, (Transpose((1, 0)), Reshape(b))))
     return found[:1]  # where both fit they are the same chain
+
+
+def _packed_heads(torch: Unit, b: Shape, count: int) -> list[Way]:
+    """Queries, keys and values in one matrix, which has an axis of its own for them or for the heads in Flax.
+
+    torch has one block for each, or its name says that it may have them head by head.
+    """
+    plain = Way("heads", True, (Transpose((1, 0)), Reshape(b)))
+    outs = b[1:]
+    if outs[0] != count:
+        return [plain, *_dealt(b, count, outs[0], by_head=False)]
+    if not torch.may_be_interleaved:
+        return [plain]
+    heads = [outs[1]] if len(outs) > 2 else head_counts(outs[1])
+    return [plain, *(way for n in heads for way in _dealt(b, count, n, by_head=True))]
+
+
+def _dealt(b: Shape, count: int, heads: int, *, by_head: bool) -> list[Way]:
+    """The way where one side goes block by block, and the other, torch's if `by_head`, head by head."""
+    total = math.prod(b[1:])
+    if total % (count * heads):
+        return []
+    rows = (heads, count) if by_head else (count, heads)
+    apart = (*rows, total // (count * heads))
+    return [
+        Way(
+            f"heads{BY_HEAD}{heads} heads",
+            False,
+            (Reshape((*apart, b[0])), Transpose((3, 1, 0, 2)), Reshape(b)),
+            (Reshape(apart), Transpose((1, 0, 2)), Reshape(b[1:])),
+        )
+    ]
+
+
+def head_counts(width: int) -> list[int]:
+    """Return the numbers of heads that a width may have, those first whose own width is usual."""
+    counts = [count for count in range(2, width // 2 + 1) if width % count == 0]
+    return sorted(counts, key=lambda count: abs(math.log2(width / count / _USUAL_WIDTH)))[:_MOST_HEADS]
 
 
 def _bare(torch: Unit, a: Shape, b: Shape) -> list[Way]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.framework import Slot, Template
@@ -162,3 +163,62 @@ def test_bookkeeping_goes_nowhere() -> None:
         "bn/mean": "bn/running_mean",
         "bn/var": "bn/running_var",
     }
+
+
+def typed(template: Template, types: Mapping[str, str]) -> Template:
+    """The template, with a type of layer for what lies below some names."""
+    slots = [
+        replace(slot, layer={"type": kind}) if slot.name.startswith(name + "/") else slot
+        for slot in template.slots
+        for name, kind in [
+            next((pair for pair in types.items() if slot.name.startswith(pair[0] + "/")), ("", ""))
+        ]
+    ]
+    return replace(template, slots=tuple(slots))
+
+
+def test_a_square_weight_of_a_class_that_nobody_knows_is_open_and_its_sibling_tells() -> None:
+    names = torch_layer("fc1", 8, 8) | torch_layer("fc2", 8, 8) | torch_layer("head", 8, 3)
+    target = template("flax", flax_layer("fc1", 8, 8) | flax_layer("fc2", 8, 8) | flax_layer("head", 8, 3))
+    own = {"fc1": "Mine", "fc2": "Mine", "head": "Linear"}
+    plan = plan_transfer(typed(template("torch", names), own), target)
+    assert [rule.target for rule in plan.rules] == [("head/kernel",), ("head/bias",)]
+    assert plan.unsettled[0].reason == "turned round and kept both fit its shape"
+    told = names | {"fc1/weight": (8, 5), "fc1/bias": (5,), "fc2/weight": (8, 8)}
+    target = template("flax", flax_layer("fc1", 8, 5) | flax_layer("fc2", 8, 8) | flax_layer("head", 8, 3))
+    plan = plan_transfer(typed(template("torch", told), own), target)
+    assert not plan.unsettled
+    assert next(rule.ops for rule in plan.rules if rule.target == ("fc2/kernel",)) == ()
+
+
+def test_norms_of_different_types_are_no_match() -> None:
+    source = typed(template("torch", {"norm/weight": (8,), **torch_layer("fc", 8, 3)}), {"norm": "LayerNorm"})
+    target = template("flax", {"norm/scale": (8,), **flax_layer("fc", 8, 3)})
+    assert plan_transfer(source, typed(target, {"norm": "nn.RMSNorm"})).unsettled
+    assert not plan_transfer(source, typed(target, {"norm": "nn.LayerNorm"})).unsettled
+
+
+def test_arrays_of_a_layer_may_stand_in_another_order_in_each_block() -> None:
+    rows = [
+        (f"layers/{i}/norm/{part}", (8,)) for i in range(4) for part in ("weight", "bias")[:: 1 - i % 2 * 2]
+    ]
+    source = template("torch", dict(rows))
+    target = template("flax", {"layers/norm/scale": (4, 8), "layers/norm/bias": (4, 8)})
+    plan = plan_transfer(source, target)
+    assert [(rule.source, rule.target) for rule in plan.rules] == [
+        (("layers.{i}.norm.weight",), ("layers/norm/scale",)),
+        (("layers.{i}.norm.bias",), ("layers/norm/bias",)),
+    ]
+    back = plan_transfer(target, source)
+    assert mapping(back, target, source)["layers/3/norm/bias"] == "layers/norm/bias"
+
+
+def test_a_rule_that_is_out_of_order_opens_what_goes_by_numbers() -> None:
+    source = template(
+        "torch", {k: v for i in range(4) for k, v in torch_layer(f"ups/{i}/conv", 8, 8).items()}
+    )
+    target = template("flax", {k: v for i in range(4) for k, v in flax_layer(f"up_{i}/conv", 8, 8).items()})
+    found = mapping(plan_transfer(source, target), source, target)
+    assert found["up_1/conv/kernel"] == "ups/1/conv/weight"
+    known = TransferPlan((Rule(("ups.0.conv.bias",), ("up_3/conv/bias",)),))
+    assert "up_1/conv/kernel" not in mapping(plan_transfer(source, target, known), source, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from transfer.matching.judge import Pair, live, templates, verdict
-from transfer.matching.pairs import doubtful, images, language, others, vision
+from transfer.matching.pairs import doubtful, images, language, numbers, others, squares, vision
 
 EXACT = [
     *(pair for pair in vision.PAIRS if pair.name != "flatten before dense"),
@@ -12,12 +12,15 @@ EXACT = [
     *others.PAIRS,
     *others.WRAPPED,
     *images.EXACT,
+    *squares.EXACT,
 ]
 OPEN = [
     *(pair for pair in vision.PAIRS if pair.name == "flatten before dense"),
     *(pair for pair in language.PAIRS if pair.name in language.OPEN),
     *doubtful.PAIRS,
     *images.OPEN,
+    *squares.OPEN,
+    *numbers.OPEN,
 ]
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from transfer.matching.judge import Live, Pair, live
+from transfer.matching.pairs import numbers, squares
 from transfer.matching.pairs.images import Autoencoder, FlaxAutoencoder, FlaxSquare, Square
 from transfer.matching.pairs.language import attend
 
@@ -69,6 +70,8 @@ class Separate(fnn.Module):
 
 TOKENS = (2, 5, WIDTH)
 PAIRS = (
+    *squares.PACKED,
+    *numbers.OPEN,
     Pair("packed head by head", HeadByHead, Separate, TOKENS),
     Pair("packed head by head, an axis for heads", HeadByHead, lambda: Separate(per_head=True), TOKENS),
     Pair("packed head by head, scanned", HeadByHead, lambda: Separate(scanned=True), TOKENS),

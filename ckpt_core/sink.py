@@ -40,7 +40,8 @@ class Sink:
         progress: called with the number of bytes after each step.
 
     Raises:
-        TargetError: the target exists and `force` is not set, or its directory is missing or not writable.
+        TargetError: the target exists and `force` is not set, or is a device or the like; or its directory is
+            missing or not writable.
 
     Example:
         with Sink("out.bin") as sink:
@@ -60,10 +61,7 @@ class Sink:
         self._is_directory = False
         if not os.path.isdir(self._parent):
             raise TargetError("there is no such directory to write into", path=self._parent)
-        if os.path.lexists(self.target) and not force:
-            raise TargetError(
-                "exists already", path=self.target, remedy="Pass force=True (--force) to replace it."
-            )
+        _check_existing(self.target, force)
         clear_leftovers(self.target)
 
     @property
@@ -200,6 +198,22 @@ class Sink:
                 remedy="Remove the old target, or write to another name.",
             )
         return building
+
+
+def _check_existing(target: str, force: bool) -> None:
+    """Raise TargetError where something stands under the target's name that is not to be replaced."""
+    try:
+        mode = os.lstat(target).st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+        raise TargetError(
+            "is neither a regular file nor a directory, and is not replaced",
+            path=target,
+            remedy="Write to another name.",
+        )
+    if not force:
+        raise TargetError("exists already", path=target, remedy="Pass force=True (--force) to replace it.")
 
 
 def clear_leftovers(target: str) -> None:

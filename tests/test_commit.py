@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,15 @@ def source(tmp_path_factory):
     path = tmp_path_factory.mktemp("source") / "source.pkl"
     save_checkpoint(path, TREE)
     return path
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path):
+    pipe = tmp_path / "pipe.pth"
+    os.mkfifo(pipe)
+    for force in (False, True):
+        with pytest.raises(TargetError, match=r"pipe\.pth: is neither a regular file nor a directory"):
+            save_checkpoint(pipe, TREE, force=force)
+    assert os.listdir(tmp_path) == ["pipe.pth"] and stat.S_ISFIFO(pipe.lstat().st_mode)
 
 
 @pytest.mark.parametrize("has_old", [False, True], ids=["new", "replaced"])

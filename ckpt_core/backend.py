@@ -12,6 +12,7 @@ from ckpt_core.dtypes import ITEMSIZE
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
+from ckpt_core.tree import Global, Record
 
 __all__ = ["Backend", "Holds", "Stored"]
 
@@ -103,9 +104,10 @@ class Backend(abc.ABC):
         """Write a tree that fits `holds`, leaf by leaf."""
         raise UnsupportedError(f"the {self.name} backend only reads")
 
-    def adopt(self, value: object) -> LazyArray | None:
+    def adopt(self, value: object) -> LazyArray | Record | Global | None:
         """Wrap a live array of the framework that this format belongs to; None for anything else.
 
-        It must not import the framework: an array of it can only exist when somebody else has.
+        Its values that are no plain arrays, such as typed random keys and dtypes, may become what a pickle of them
+        reads as. It must not import the framework: an array of it can only exist when somebody else has.
         """
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from ckpt_core.backend import Stored
 from ckpt_core.fitting.fit import Fitted
+from ckpt_core.live import as_data
 from ckpt_core.training_tree import Training, training_tree
 from ckpt_core.writing import Progress, target_backend, write
 
@@ -63,6 +64,7 @@ def save_checkpoint(
 
     Raises:
         UsageError: the model is a class or has no values; a scheduler is an object of no framework.
+        UnsupportedError: an object in a tree is neither an array nor a plain value, or an array is none of numbers.
         TargetError: the target exists and `force` is not set, or cannot be written.
 
     Example:
@@ -71,5 +73,5 @@ def save_checkpoint(
     """
     backend = target_backend(path, to)
     training = Training(model, optimizer, step, epoch, metrics, config, scheduler, scaler, rng, extra)
-    stored = Stored(training_tree(training), dict(attributes or {}))
+    stored = Stored(as_data(training_tree(training)), dict(attributes or {}))
     return write(stored, path, backend, strict=strict, force=force, progress=progress, options=options)

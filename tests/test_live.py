@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import math
 from collections import OrderedDict
 
 import jax
@@ -16,7 +18,7 @@ from ckpt_core import open_checkpoint, save_checkpoint
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.live import tree_of
-from ckpt_core.tree import Alias, Record
+from ckpt_core.tree import Alias, Global, Record
 
 
 def test_torch_tensors_of_every_dtype_and_their_ties(tmp_path):
@@ -81,4 +83,66 @@ def test_memory_is_shared_and_ties_are_seen():
 def test_what_has_no_neutral_form_is_named():
     with pytest.raises(UnsupportedError, match=r"model/\[0\]: numpy dtype object"):
         tree_of({"model": [np.array([None])]})
+    with pytest.raises(UnsupportedError, match=r"w: a tensor on the meta device has no values"):
+        tree_of({"w": torch.empty(2, device="meta")})
+    with pytest.raises(UnsupportedError, match=r"w: a masked array is no plain array\n.*its mask"):
+        tree_of({"w": np.ma.array([1.0, 2.0], mask=[True, False])})
     assert isinstance(tree_of(Record("a.B", {"x": 1})), Record)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.nn.Linear(2, 2), torch.optim.SGD([torch.ones(1)]), np.random.default_rng(0), object(), iter([1])],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_object_is_never_written_as_its_text(value, tmp_path):
+    with pytest.raises(
+        UnsupportedError, match=r"run/\[0\]: a .* is neither an array nor a plain value\n.*state"
+    ):
+        save_checkpoint(tmp_path / "a.pth", {"run": [value], "w": np.ones(2)})
+    assert not list(tmp_path.iterdir())
+
+
+class _Kind(enum.Enum):
+    FINE = "fine"
+
+
+class _Level(enum.IntEnum):
+    HIGH = 3
+
+
+@pytest.mark.parametrize("to", ["torch", "pickle", "safetensors", "msgpack", "orbax"])
+def test_values_of_many_kinds_are_written_as_their_pickles_read(to, tmp_path):
+    tree = {
+        "enum": _Kind.FINE,
+        "level": _Level.HIGH,
+        "dtype": torch.float16,
+        "device": torch.device("cuda:1"),
+        "numpy": np.dtype("float32"),
+        "function": math.sqrt,
+        "class": OrderedDict,
+        "text": np.str_("a"),
+        "bytes": bytearray(b"ab"),
+        "date": np.datetime64("2020-01-02"),
+        "key": jax.random.key(3),
+        "nothing": float("nan"),
+    }
+    written = save_checkpoint(tmp_path / "a", tree, to=to)
+    assert written.losses == ()
+    with open_checkpoint(tmp_path / "a") as ckpt:
+        found = ckpt.tree
+        assert np.array_equal(found["key"].pop("data").read(), jax.random.key_data(tree["key"]))
+        assert math.isnan(found.pop("nothing"))
+        assert found == {
+            "enum": Record(f"{__name__}._Kind", args=("fine",)),
+            "level": Record(f"{__name__}._Level", args=(3,)),
+            "dtype": Global("torch.float16"),
+            "device": Record("torch.device", args=("cuda:1",)),
+            "numpy": Record("numpy.dtype", args=("<f4",)),
+            "function": Global("math.sqrt"),
+            "class": Global("collections.OrderedDict"),
+            "text": "a",
+            "bytes": b"ab",
+            "date": np.datetime64("2020-01-02"),
+            "key": Record("jax.random.key", {"impl": str(jax.random.key_impl(jax.random.key(3)))}),
+        }

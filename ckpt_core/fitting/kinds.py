@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.dtypes import itemsize
+from ckpt_core.dtypes import itemsize, name_of
 from ckpt_core.tree import Global, Index, Part, Record
 
 __all__ = [
@@ -50,7 +50,7 @@ def kind_of(value: Any) -> str:
     if value is None:
         return "None"
     if isinstance(value, np.generic):
-        return "scalar"
+        return "scalar" if name_of(value.dtype) else type(value).__name__
     if type(value) is str and not is_text(value):
         return SURROGATES
     return type(value).__name__

@@ -850,10 +850,12 @@ def test_jax_trees_and_back() -> None:
 
 def test_arrays_are_adopted() -> None:
     adopted = BACKEND.adopt(jnp.ones((2,), jnp.bfloat16))
-    assert adopted is not None
+    assert isinstance(adopted, LazyArray)
     assert (adopted.shape, adopted.dtype) == ((2,), "bfloat16")
     assert BACKEND.adopt(np.ones(2)) is None
-    assert BACKEND.adopt(jax.random.key(0)) is None
+    key = BACKEND.adopt(jax.random.key(7, impl="rbg"))
+    assert isinstance(key, Record) and key["impl"] == "rbg"
+    assert np.array_equal(key["data"].read(), jax.random.key_data(jax.random.key(7, impl="rbg")))
 
 
 @pytest.fixture(autouse=True)

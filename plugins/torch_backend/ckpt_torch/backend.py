@@ -10,6 +10,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
+from ckpt_core.tree import Global, Record
 from ckpt_torch.formats import open_torch, sniff_torch
 from ckpt_torch.save import CLASSES, UNTYPED, save_zip
 
@@ -42,7 +43,7 @@ class TorchBackend(Backend):
     def open(self, source: Source) -> Stored:
         return open_torch(source)
 
-    def adopt(self, value: object) -> LazyArray | None:
+    def adopt(self, value: object) -> LazyArray | Record | Global | None:
         if "torch" not in sys.modules:
             return None
         from ckpt_torch.bridge import arrays

@@ -19,15 +19,17 @@ from ckpt_flax.orbax.items import RANDOM_KEY
 __all__ = ["adopt", "from_jax", "prepared", "to_jax"]
 
 
-def adopt(value: object) -> LazyArray | None:
-    """Wrap a jax array, whatever devices it lies on; None for anything else, typed random keys included.
+def adopt(value: object) -> LazyArray | Record | None:
+    """Wrap a jax array, whatever devices it lies on, or a typed random key; None for anything else.
 
     Raises:
         UnsupportedError: a part of it lies with another process.
     """
     jax = sys.modules.get("jax")
-    if jax is None or not isinstance(value, jax.Array) or _is_key(jax, value):
+    if jax is None or not isinstance(value, jax.Array):
         return None
+    if _is_key(jax, value):
+        return _random_key(jax, value)
     if not value.is_fully_addressable:
         raise UnsupportedError("a jax array of which other processes hold parts")
     data = np.asarray(value)
@@ -80,12 +82,16 @@ def _is_key(jax: Any, value: Any) -> bool:
     return isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
+def _random_key(jax: Any, value: Any) -> Record:
+    data = LazyArray.from_numpy(np.asarray(jax.random.key_data(value)))
+    return Record(RANDOM_KEY, {"impl": str(jax.random.key_impl(value)), "data": data})
+
+
 def prepared(value: Any) -> Any:
     """Replace what core does not know: typed keys, and the mappings of Flax."""
     jax = _import_jax()
     if _is_key(jax, value):
-        data = LazyArray.from_numpy(np.asarray(jax.random.key_data(value)))
-        return Record(RANDOM_KEY, {"impl": str(jax.random.key_impl(value)), "data": data})
+        return _random_key(jax, value)
     nnx = sys.modules.get("flax.nnx")
     if nnx is not None and isinstance(value, nnx.State):
         value = nnx.to_pure_dict(value)

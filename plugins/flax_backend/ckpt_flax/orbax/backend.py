@@ -11,6 +11,7 @@ from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import CheckpointError, UnsupportedError
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
+from ckpt_core.tree import Global, Record
 from ckpt_flax.orbax.items import open_item
 from ckpt_flax.orbax.jsontext import read_object
 from ckpt_flax.orbax.layout import check_committed, is_item, is_orbax, item_names, single_step, steps
@@ -52,7 +53,7 @@ class OrbaxBackend(Backend):
             return Stored(stored.tree, stored.attributes, notes)
         return _open_checkpoint(source)
 
-    def adopt(self, value: object) -> LazyArray | None:
+    def adopt(self, value: object) -> LazyArray | Record | Global | None:
         if "jax" not in sys.modules:
             return None
         from ckpt_flax.bridge import arrays

@@ -10,7 +10,7 @@ import torch
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.storage import MemoryStorage, Storage
-from ckpt_core.tree import map_with_path
+from ckpt_core.tree import Global, Record, map_with_path
 from ckpt_torch.names import DTYPES
 
 __all__ = ["adopt", "from_torch", "neutral_dtype", "to_torch", "to_torch_tree"]
@@ -23,13 +23,17 @@ _TORCH: Final[dict[str, torch.dtype]] = {
 _NEUTRAL: Final = {dtype: neutral for neutral, dtype in _TORCH.items()}
 
 
-def adopt(value: object) -> LazyArray | None:
-    """Wrap a tensor, without a copy when it is on the CPU; None for anything else.
+def adopt(value: object) -> LazyArray | Record | Global | None:
+    """Wrap a tensor, without a copy when it is on the CPU, a dtype or a device; None for anything else.
 
     Raises:
-        UnsupportedError: it is sparse or quantized, or has a dtype that arrays do not have.
+        UnsupportedError: it is sparse, quantized or without values, or has a dtype that arrays do not have.
     """
-    return _array(value, {}) if isinstance(value, torch.Tensor) else None
+    if isinstance(value, torch.Tensor):
+        return _array(value, {})
+    if isinstance(value, torch.dtype):
+        return Global(str(value))
+    return Record("torch.device", args=(str(value),)) if isinstance(value, torch.device) else None
 
 
 def from_torch(value: Any) -> Any:
@@ -113,6 +117,8 @@ def neutral_dtype(tensor: torch.Tensor) -> str:
 
 def _array(tensor: torch.Tensor, storages: dict[int, Storage]) -> LazyArray:
     dtype = neutral_dtype(tensor)
+    if tensor.is_meta:
+        raise UnsupportedError("a tensor on the meta device has no values")
     tensor = tensor.detach().resolve_conj().resolve_neg().cpu()
     untyped = tensor.untyped_storage()
     key = untyped.data_ptr()

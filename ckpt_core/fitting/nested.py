@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,20 @@ from ckpt_core.fitting.kinds import (
     word_of,
 )
 from ckpt_core.fitting.ledger import BARE, Ledger
-from ckpt_core.tree import Alias, Global, Index, KeyPath, Part, Record, children, get, render_key, render_path
+from ckpt_core.tree import (
+    Alias,
+    Global,
+    Index,
+    Key,
+    KeyPath,
+    Part,
+    Record,
+    children,
+    get,
+    render_key,
+    render_path,
+    walk,
+)
 
 __all__ = ["fit_nested"]
 
@@ -82,12 +96,36 @@ class _Nesting:
                 queued.append(
                     ((*path, state), node.state, StateOf(container), state, (*target, state), is_copy)
                 )
+            else:
+                pairs = self._written(path, node, pairs)
             for (child_key, child), name in zip(pairs, self._keys(path, pairs, container), strict=True):
                 if isinstance(container, dict):
                     container[name] = None
                 step = Index(name) if isinstance(container, list) else name
                 queued.append(((*path, child_key), child, container, name, (*target, step), is_copy))
             stack.extend(reversed(queued))
+
+    def _written(self, path: KeyPath, node: Any, pairs: list[tuple[Key, Any]]) -> list[tuple[Key, Any]]:
+        """Return the children that are written natively: of an object with fields not what else its class keeps.
+
+        The document has that, unless there are arrays in it. Loaders of the target compare names with those of a
+        model, and the attributes of a state dict are none of them.
+        """
+        if not isinstance(node, Record) or not node or self.holds.attributes == "none":
+            return pairs
+        return [
+            (key, child)
+            for key, child in pairs
+            if not isinstance(key, Part) or (*path, key) in self._parts_with_arrays
+        ]
+
+    @functools.cached_property
+    def _parts_with_arrays(self) -> frozenset[KeyPath]:
+        """The paths of the parts of objects, other than fields, that hold arrays."""
+        arrays = [path for path, leaf in walk(self.tree) if isinstance(leaf, LazyArray)]
+        return frozenset(
+            path[: i + 1] for path in arrays for i, key in enumerate(path) if isinstance(key, Part)
+        )
 
     def _alias(self, path: KeyPath, alias: Alias) -> tuple[Any, bool]:
         """Resolve a shared container: the same object where the target shares, else a copy of moderate size."""

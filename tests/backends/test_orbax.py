@@ -19,13 +19,14 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 import tensorstore as ts
+import torch
 from ckpt_flax.bridge.arrays import from_jax, to_jax
 from ckpt_flax.orbax import OrbaxBackend, Step, bombs, steps, writing
 from flax import nnx
 from flax.training.train_state import TrainState
 from orbax.checkpoint import v1 as ocp1
 
-from ckpt_core import open_checkpoint
+from ckpt_core import convert, diff, open_checkpoint
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import (
@@ -846,6 +847,25 @@ def test_jax_trees_and_back() -> None:
     assert jnp.array_equal(jax.random.key_data(back["key"][1]), jax.random.key_data(live["key"][1]))
     assert back["wide"].dtype == np.int64
     assert isinstance(back["model"]["kernel"], jax.Array)
+
+
+@pytest.mark.parametrize("key", [None, "model"])
+def test_a_state_dict_of_torch_is_restored_into_a_target(key: str | None, tmp_path: Path) -> None:
+    weights = torch.nn.BatchNorm1d(3).state_dict()
+    assert weights._metadata  # which is an attribute of the dict, and no entry of it
+    torch.save(weights if key is None else {key: weights}, tmp_path / "a.pth")
+    convert(tmp_path / "a.pth", tmp_path / "a_orbax")
+    assert not (tmp_path / "a_orbax" / "manifest.ocdbt").exists(), "names that are safe are files"
+    expected = {name: tensor.numpy() for name, tensor in weights.items()}
+    target = jax.tree.map(np.zeros_like, expected if key is None else {key: expected})
+    restored = ocp.StandardCheckpointer().restore(tmp_path / "a_orbax", target)
+    restored = restored if key is None else restored[key]
+    assert restored.keys() == expected.keys()
+    assert all(np.array_equal(restored[name], expected[name]) for name in expected)
+    assert diff(tmp_path / "a.pth", tmp_path / "a_orbax").is_equal
+    with open_checkpoint(tmp_path / "a_orbax") as ckpt:
+        found = ckpt.tree if key is None else ckpt.tree[key]
+        assert found.state == {"_metadata": dict(weights._metadata)}
 
 
 def test_arrays_are_adopted() -> None:

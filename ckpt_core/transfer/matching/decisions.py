@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ckpt_core.transfer.layers import known_layers
 from ckpt_core.transfer.matching.flattening import flatten_ways, widths_of
+from ckpt_core.transfer.matching.stacks import along, way_and_axis
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import common
 from ckpt_core.transfer.matching.units import FLAX_WORDS, Unit
@@ -56,20 +57,30 @@ def decide(search: Search) -> list[Decision]:
     shapes leave one way say it, the nearest first, if they agree. Else the names of the parts do: a `kernel` is
     turned round and an `embedding` is not. A dense layer at a flattening is never settled.
     """
+    chosen = [_stacked_along(match, search.matches) for match in search.matches]
+    matches = [_along_one_axis(match, axis) for match, axis in zip(search.matches, chosen, strict=True)]
+    found = _decided_all(search, matches)
+    return [
+        _twofold(match) if axis is None else _renamed(decision, axis)
+        for match, decision, axis in zip(search.matches, found, chosen, strict=True)
+    ]
+
+
+def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
     votes: dict[Category, list[Match]] = {}
-    for match in search.matches:
+    for match in matches:
         if len(match.pairing.ways) == 1:
             votes.setdefault(_category(match), []).append(match)
     crossing = set(search.styles) == {"torch", "flax"}
     widths = widths_of(search.torch_units) if crossing else None
-    sides = [_sides(match, search.styles) for match in search.matches]
+    sides = [_sides(match, search.styles) for match in matches]
     turned = {
         torch.main.spec.shape[2:]
-        for match, (torch, _) in zip(search.matches, sides, strict=True)
+        for match, (torch, _) in zip(matches, sides, strict=True)
         if match.pairing.ways == ("flip",) and _is_plain(match, torch)
     }
     found = []
-    for match, (torch, flax) in zip(search.matches, sides, strict=True):
+    for match, (torch, flax) in zip(matches, sides, strict=True):
         others = flatten_ways(torch, widths) if widths else ()
         if others and others[-1] in match.pairing.ways:
             found.append(
@@ -86,6 +97,52 @@ def decide(search: Search) -> list[Decision]:
             plain = _is_plain(match, torch) and torch.main.spec.shape[2:] not in turned
             found.append(_decided(match, votes.get(_category(match), []), named=named, plain=plain))
     return found
+
+
+# Axes of stacks.
+
+
+def _stacked_along(match: Match, matches: list[Match]) -> int | None:
+    """The axis that the layers are stacked along: the nearest siblings tell; None where two fit and nothing does."""
+    axes = _axes(match)
+    if len(axes) > 1:
+        stacks = [other for other in matches if other.pairing.across == match.pairing.across]
+        said = {
+            axis
+            for voice in _nearest(match, [s for s in stacks if len(_axes(s)) == 1])
+            for axis in _axes(voice)
+        }
+        axes &= said if len(said) == 1 else axes
+    return axes.pop() if len(axes) == 1 else None
+
+
+def _axes(match: Match) -> set[int]:
+    return {way_and_axis(way)[1] for way in match.pairing.ways}
+
+
+def _along_one_axis(match: Match, axis: int | None) -> Match:
+    """The match with the ways of one axis alone, by their own names."""
+    ways = [way_and_axis(way) for way in match.pairing.ways]
+    kept = tuple(name for name, other in ways if axis is None or other == axis)
+    usual = frozenset(way_and_axis(way)[0] for way in match.pairing.usual)
+    return replace(match, pairing=replace(match.pairing, ways=tuple(dict.fromkeys(kept)), usual=usual))
+
+
+def _twofold(match: Match) -> Decision:
+    return Decision(
+        None,
+        open=match.pairing.ways,
+        reason="there are as many layers as features: the layers may be stacked along either axis",
+        settled_by="The axis of the scan, a rule, or outputs of both models.",
+    )
+
+
+def _renamed(decision: Decision, axis: int) -> Decision:
+    way = None if decision.way is None else along(decision.way, axis)
+    return replace(decision, way=way, open=tuple(along(name, axis) for name in decision.open))
+
+
+# Ways of layers.
 
 
 def _sides(match: Match, styles: tuple[str, str]) -> tuple[Unit, Unit]:

@@ -39,15 +39,20 @@ class Names:
 
 
 def folded(
-    sources: Sequence[Sequence[Path]], targets: Sequence[Sequence[Path]], names: tuple[Names, Names]
+    sources: Sequence[Sequence[Path]],
+    targets: Sequence[Sequence[Path]],
+    names: tuple[Names, Names],
+    *,
+    gathers: bool = False,
 ) -> tuple[list[str], list[str]] | None:
     """Return the patterns of one rule for many lines, which takes what they take and nothing else; None if none does.
 
     Arguments:
-        sources, targets: the paths of each line; or many lines on one side and one on the other, to gather or scatter.
+        sources, targets: the paths of each line.
         names: all the names of both sides.
+        gathers: whether several lines may have the same paths on one side, to gather or to scatter.
     """
-    many = sources if len(sources) > 1 and sources[0] else targets
+    many = max((sources, targets), key=lambda lines: len({tuple(line) for line in lines if line}))
     columns = _columns([line[0] for line in many])
     if columns is None or len(columns) > len(_CAPTURES):
         return None
@@ -56,7 +61,9 @@ def folded(
         patterns = []
         for paths in zip(*lines, strict=True):
             captures = _captures(paths, columns)
-            if captures is None or (len(lines) > 1 and len(captures) < len(columns)):
+            if captures is None or (
+                not gathers and len({text[1] for text in captures.values()}) < len(columns)
+            ):
                 return None
             pattern = _pattern(paths[0], captures, side)
             if side.taken(pattern, paths[0]) != {join_name(path) for path in paths}:
@@ -87,7 +94,7 @@ def _captures(paths: Sequence[Path], columns: list[tuple[int, ...]]) -> dict[int
             if capture is None:
                 return None
             captures[place] = capture
-    return captures if len({text[1] for text in captures.values()}) in (0, len(columns)) else None
+    return captures
 
 
 def _shifted(values: Sequence[int], columns: list[tuple[int, ...]]) -> str | None:

@@ -52,16 +52,16 @@ class Lines:
     def _folded(
         self, sources: list[tuple[Path, ...]], targets: list[tuple[Path, ...]], across: str
     ) -> list[tuple[list[str], list[str]]]:
-        if across:
-            sources, targets = list(dict.fromkeys(sources)), list(dict.fromkeys(targets))
-        found = folded(sources, targets, self._names) if len(sources) > 1 or len(targets) > 1 else None
+        found = folded(sources, targets, self._names, gathers=bool(across)) if len(sources) > 1 else None
         if found:
             return [found]
-        ours = [[self._names[0].literal(path) for path in line] for line in sources]
-        theirs = [[self._names[1].literal(path) for path in line] for line in targets]
-        if across:
-            return [([name for line in ours for name in line], [name for line in theirs for name in line])]
-        return list(zip(ours, theirs, strict=True))
+        stacks = targets if across == "stack" else sources if across else range(len(sources))
+        grouped: dict[object, tuple[dict[str, None], dict[str, None]]] = {}
+        for ours, theirs, stack in zip(sources, targets, stacks, strict=True):
+            names = grouped.setdefault(stack, ({}, {}))
+            for side, (paths, known) in enumerate(zip((ours, theirs), names, strict=True)):
+                known.update(dict.fromkeys(self._names[side].literal(path) for path in paths))
+        return [(list(ours), list(theirs)) for ours, theirs in grouped.values()]
 
     def source_name(self, slot: Slot) -> str:
         """Return the name of a source in the plan's spelling."""

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ckpt_core.arrays import ArraySpec
-from ckpt_core.framework import Slot
 from ckpt_core.transfer.matching.cuts import Step, layer_steps, layer_ways, pack_steps, pack_ways
 from ckpt_core.transfer.matching.flattening import flatten_ops
+from ckpt_core.transfer.matching.stacks import (
+    along,
+    layer_of,
+    layers_of_stacks,
+    possible_counts,
+    ranked,
+    stacked_ops,
+    way_and_axis,
+)
 from ckpt_core.transfer.matching.units import Family, Index, Unit
 from ckpt_core.transfer.matching.ways import Way, goes_along, part_ops, ways
-from ckpt_core.transfer.ops import Deal, Op, Stack, Unstack
+from ckpt_core.transfer.ops import Op
 
 __all__ = ["Pairing", "pairing", "steps_of"]
 
@@ -28,6 +35,7 @@ class Pairing:
             reverse.
         ways: the names of the ways that fit every pair, usual ones first.
         usual: those of them that are what the frameworks' own layers need.
+        counts: the sizes of the axes that a stack has for its layers.
     """
 
     pairs: tuple[tuple[Unit, Unit], ...]
@@ -35,33 +43,53 @@ class Pairing:
     across: str
     ways: tuple[str, ...]
     usual: frozenset[str]
+    counts: Index = ()
 
 
 def pairing(source: Family, target: Family, styles: tuple[str, str]) -> Pairing | None:
     """Pair the units of two families; None where they do not fit."""
-    counts = len(source.units), len(target.units)
-    if counts[0] == counts[1]:
-        across, pairs = "", _in_order(source, target)
-    elif counts[1] == 1 and _alike(source):
-        across, pairs = "stack", [(unit, target.first) for unit in source.units.values()]
-    elif counts[0] == 1 and _alike(target):
-        across, pairs = "unstack", [(source.first, unit) for unit in target.units.values()]
-    else:
+    if len(source.units) == len(target.units):
+        pairs = _in_order(source, target)
+        form = _form(*pairs[0]) if pairs else None
+        if pairs is None or form is None:
+            return None
+        return _with_common_ways(pairs, form, (_ways_of(form, *pair, styles) for pair in pairs))
+    if len(source.units) > len(target.units):
+        return _stacked(source, target, "stack", styles)
+    return _stacked(target, source, "unstack", styles)
+
+
+def _stacked(layers: Family, stacks: Family, across: str, styles: tuple[str, str]) -> Pairing | None:
+    """Pair layers with the stacks that hold them."""
+    found = layers_of_stacks(layers, stacks)
+    form = _form(*found[0]) if found else None
+    if found is None or form is None:
         return None
-    if not pairs:
-        return None
-    likes = pairs if not across else [_one_layer(pairs[0], across, len(pairs))]
-    form = _form(*pairs[0])
-    if form is None or None in likes:
-        return None
-    possible = (_ways_of(form, *like, styles) for like in likes if like)
-    return _with_common_ways(pairs, (form, across), possible)
+    pairs = found if across == "stack" else [(stack, layer) for layer, stack in found]
+    for counts in possible_counts(layers, stacks):
+        possible = _ways_of_stack(form, pairs[0], (across, counts), styles)
+        made = _with_common_ways(pairs, form, [possible], across, counts)
+        if made:
+            return made
+    return None
 
 
 def _ways_of(form: str, source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
     if form == "cut":
         return layer_ways(source, target, styles)
     return pack_ways(source, target, styles) if form == "pack" else ways(source, target, styles)
+
+
+def _ways_of_stack(
+    form: str, pair: tuple[Unit, Unit], stack: tuple[str, Index], styles: tuple[str, str]
+) -> list[Way]:
+    """The ways of one layer, for each axis that the layers may be stacked along."""
+    found = []
+    for axis in (0, 1):
+        layer = _one_layer(pair, *stack, axis)
+        ways_there = _ways_of(form, *layer, styles) if layer else []
+        found += [replace(way, name=along(way.name, axis)) for way in ways_there]
+    return found
 
 
 def _form(one: Unit, other: Unit) -> str | None:
@@ -73,18 +101,22 @@ def _form(one: Unit, other: Unit) -> str | None:
     return ""
 
 
-def _one_layer(pair: tuple[Unit, Unit], across: str, count: int) -> tuple[Unit, Unit] | None:
-    """A pair with one layer in place of the stack; None where it has not that many."""
+def _one_layer(pair: tuple[Unit, Unit], across: str, counts: Index, axis: int) -> tuple[Unit, Unit] | None:
+    """A pair with one layer in place of the stack; None where it has not that many along an axis."""
     if not across:
         return pair
-    layer = _layer_of(pair[across == "stack"], count)
+    layer = layer_of(pair[across == "stack"], counts, axis)
     if layer is None:
         return None
     return (pair[0], layer) if across == "stack" else (layer, pair[1])
 
 
 def _with_common_ways(
-    pairs: list[tuple[Unit, Unit]], kind: tuple[str, str], possible: Iterable[list[Way]]
+    pairs: list[tuple[Unit, Unit]],
+    form: str,
+    possible: Iterable[list[Way]],
+    across: str = "",
+    counts: Index = (),
 ) -> Pairing | None:
     common: dict[str, Way] | None = None
     for options in possible:
@@ -95,49 +127,17 @@ def _with_common_ways(
     if not common:
         return None
     usual = frozenset(name for name, way in common.items() if way.usual)
-    return Pairing(tuple(pairs), *kind, tuple(common), usual)
+    return Pairing(tuple(pairs), form, across, tuple(common), usual, counts)
 
 
 def _in_order(source: Family, target: Family) -> list[tuple[Unit, Unit]] | None:
     """Pair by numeric rank: number by number where both have as many, else in the order of all together."""
-    places = [_ranked(list(family.units)) for family in (source, target)]
-    if len(next(iter(places[0].values()))) == len(next(iter(places[1].values()))):
-        mine = {rank: source.units[index] for index, rank in places[0].items()}
-        theirs = {rank: target.units[index] for index, rank in places[1].items()}
-        if mine.keys() != theirs.keys():
-            return None
-        return [(unit, theirs[rank]) for rank, unit in sorted(mine.items())]
-    return list(zip(source.units.values(), target.units.values(), strict=True))
-
-
-def _ranked(indices: list[Index]) -> dict[Index, Index]:
-    """Each index by the ranks of its numbers, without the places at which all are equal."""
-    columns = [sorted(set(column)) for column in zip(*indices, strict=True)]
-    kept = [
-        (place, {n: i for i, n in enumerate(column)})
-        for place, column in enumerate(columns)
-        if len(column) > 1
-    ]
-    return {index: tuple(ranks[index[place]] for place, ranks in kept) for index in indices}
-
-
-def _alike(family: Family) -> bool:
-    """Say whether all units have the same shapes, so that they can be stacked."""
-    return len({tuple(slot.spec for slot in unit.slots) for unit in family.units.values()}) == 1
-
-
-def _layer_of(unit: Unit, count: int) -> Unit | None:
-    """The unit of one layer of a stack of `count`; None where an array has no such leading axis."""
-    if any(slot.spec.shape[:1] != (count,) for slot in unit.slots):
+    ours, theirs = ranked(source.units), ranked(target.units)
+    if len(next(iter(ours))) != len(next(iter(theirs))):
+        return list(zip(source.units.values(), target.units.values(), strict=True))
+    if ours.keys() != theirs.keys():
         return None
-    pieces = tuple(piece for piece in (_layer_of(piece, count) for piece in unit.pieces) if piece)
-    parts = {name: _sliced(slot) for name, slot in unit.parts.items()} if not unit.pieces else unit.parts
-    members = {name: _sliced(slot) for name, slot in unit.members.items()}
-    return replace(unit, parts=parts if not members else unit.parts, members=members, pieces=pieces)
-
-
-def _sliced(slot: Slot) -> Slot:
-    return replace(slot, spec=ArraySpec(slot.spec.shape[1:], slot.spec.dtype))
+    return [(source.units[index], target.units[theirs[rank]]) for rank, index in sorted(ours.items())]
 
 
 def steps_of(pair: tuple[Unit, Unit], way: str, found: Pairing, styles: tuple[str, str]) -> list[Step]:
@@ -149,8 +149,8 @@ def steps_of(pair: tuple[Unit, Unit], way: str, found: Pairing, styles: tuple[st
         found: the pairing that has the pair.
         styles: the frameworks whose layouts the two sides have.
     """
-    count = len(found.pairs)
-    layers = _one_layer(pair, found.across, count)
+    way, axis = way_and_axis(way)
+    layers = _one_layer(pair, found.across, found.counts, axis)
     assert layers is not None
     source, target = layers
     if found.form == "cut":
@@ -162,17 +162,9 @@ def steps_of(pair: tuple[Unit, Unit], way: str, found: Pairing, styles: tuple[st
             Step((source.parts[part],), (slot,), _ops(source, target, part, way, styles))
             for part, slot in target.parts.items()
         ]
-    return [replace(step, ops=_across(step, found.across, count)) for step in steps]
-
-
-def _across(step: Step, across: str, count: int) -> tuple[Op, ...]:
-    """The chain of a step for all layers, whose arrays come layer by layer."""
-    if not across or not step.sources:
-        return step.ops
-    if across == "stack":
-        many = len(step.targets)
-        return (*step.ops, *((Deal(many), Stack(parts=count)) if many > 1 else (Stack(),)))
-    return (Unstack(), *((Deal(count),) if len(step.sources) > 1 else ()), *step.ops)
+    if not found.across:
+        return steps
+    return [replace(step, ops=stacked_ops(step, found.across, found.counts, axis)) for step in steps]
 
 
 def _ops(source: Unit, target: Unit, part: str, way: str, styles: tuple[str, str]) -> tuple[Op, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from transfer.matching.judge import Pair, live, templates, verdict
-from transfer.matching.pairs import doubtful, images, language, numbers, others, squares, vision
+from transfer.matching.pairs import doubtful, images, language, numbers, others, squares, stacks, vision
 
 EXACT = [
     *(pair for pair in vision.PAIRS if pair.name != "flatten before dense"),
@@ -13,6 +13,7 @@ EXACT = [
     *others.WRAPPED,
     *images.EXACT,
     *squares.EXACT,
+    *stacks.EXACT,
 ]
 OPEN = [
     *(pair for pair in vision.PAIRS if pair.name == "flatten before dense"),

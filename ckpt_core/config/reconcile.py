@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ckpt_core.config.result import Conflict, Given, Undecided
-from ckpt_core.shapes import Equation, Solutions, components, solve
+from ckpt_core.shapes import Equation, Solutions, components, has_solution, solve
 
 __all__ = ["Reconciled", "reconcile"]
 
@@ -84,7 +84,7 @@ def _settle(
     pool = {**weak, **given}
     blamed = _drop_contradicting(both, pool, found)
     known = _known(pool)
-    last = solve(both, known)
+    last = solve(both, known) if weak or blamed else first
     for name in _names(both):
         value = last.single(name)
         if value is not None and name not in pool and (name in settled or name not in blamed):
@@ -117,7 +117,7 @@ def _without_contradictions(equations: list[Equation], found: Reconciled) -> lis
     kept: list[Equation] = []
     told = len(found.conflicts) + _MAX_TOLD
     for equation in equations[:_MAX_EQUATIONS]:
-        if _holds([*kept, equation], {}):
+        if has_solution([equation, *kept]):  # the new one first: a search ends soon where it begins
             kept.append(equation)
             continue
         if (
@@ -125,7 +125,7 @@ def _without_contradictions(equations: list[Equation], found: Reconciled) -> lis
         ):  # thousands of arrays that a rule does not fit tell no more than these
             break
         rival = next(
-            (other for other in kept if not _holds([other, equation], {})), kept[-1] if kept else None
+            (other for other in kept if not has_solution([other, equation])), kept[-1] if kept else None
         )
         against = f"contradicts {rival.text()} ({rival.where})" if rival else "has no solution"
         found.conflicts.append(
@@ -141,7 +141,7 @@ def _agreeing_data(
     trusted = {name: said for name, said in given.items() if said.source != "override"}
     kept: list[Equation] = []
     for equation in data:
-        if _holds([*facts, *kept, equation], _known(trusted)):
+        if has_solution([equation, *facts, *kept], _known(trusted)):
             kept.append(equation)
         else:
             found.conflicts.append(_data_conflict(facts, equation, given, defaults))
@@ -170,7 +170,7 @@ def _data_conflict(facts: list[Equation], equation: Equation, given: Values, def
 def _drop_contradicting(equations: list[Equation], values: dict[str, Given], found: Reconciled) -> set[str]:
     """Take values that contradict the equations, or each other, out of `values`; return their names."""
     blamed: set[str] = set()
-    while values and not _holds(equations, _known(values)):
+    while values and not has_solution(equations, _known(values)):
         conflict, names = _blame(equations, values)
         found.conflicts.append(conflict)
         blamed |= names
@@ -217,7 +217,7 @@ def _conflict_of(
 def _no_single_field(equations: list[Equation], values: Values, repairs: Mapping[str, Solutions]) -> Conflict:
     known = _known(values)
     blame = next((e for e in equations if e.holds(known) is False), None)
-    blame = blame or next((e for e in equations if not _holds([e], known)), equations[0])
+    blame = blame or next((e for e in equations if not has_solution([e], known)), equations[0])
     said = ", ".join(f"{name} = {values[name]}" for name in blame.names if name in values)
     fixes = " or ".join(f"{name} = {_options(found.values(name))}" for name, found in repairs.items())
     ending = f"{fixes} would fit" if fixes else "no single change makes it fit"
@@ -244,12 +244,6 @@ def _known(values: Values) -> dict[str, int]:
     return {name: said.value for name, said in values.items()}
 
 
-def _holds(equations: Sequence[Equation], known: Mapping[str, int]) -> bool:
-    """Whether there is a solution; True also where the search was cut off before it found one."""
-    solutions = solve(equations, known)
-    return bool(solutions.rows) or not solutions.is_complete
-
-
 def _others(solutions: Solutions, name: str) -> dict[str, int]:
     """What the solutions agree on, a name apart."""
     if not solutions.rows:
@@ -267,7 +261,9 @@ def _equation_with(
     """The equation to show for a name: one that a wrong value breaks, the shortest first."""
     others = _others(solutions, name)
     with_name = sorted((e for e in equations if name in e.names), key=lambda e: len(e.names))
-    broken = [e for e in with_name if said is not None and not _holds([e], {**others, name: said.value})]
+    broken = [
+        e for e in with_name if said is not None and not has_solution([e], {**others, name: said.value})
+    ]
     return next(iter(broken or with_name), None)
 
 

@@ -226,7 +226,8 @@ class _Case:
             if isinstance(origin.value, int) and origin.source != "default"
         }
         for group in undecided:
-            possible.update({name: group.values(name) for row in group.solutions for name in row})
+            open_names = dict.fromkeys(name for row in group.solutions for name in row)
+            possible.update({name: group.values(name) for name in open_names})
         weak = [
             name for name in self.names.fields if name not in origins or origins[name].source == "default"
         ]

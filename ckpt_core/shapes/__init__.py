@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ckpt_core.shapes.rules import Leaf, Rule, ShapeRules
-from ckpt_core.shapes.solve import Equation, Solutions, components, solve
+from ckpt_core.shapes.solve import Equation, Solutions, components, has_solution, solve
 
-__all__ = ["Equation", "Leaf", "Rule", "ShapeRules", "Solutions", "components", "solve"]
+__all__ = ["Equation", "Leaf", "Rule", "ShapeRules", "Solutions", "components", "has_solution", "solve"]

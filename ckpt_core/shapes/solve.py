@@ -1,4 +1,4 @@
-"""Equations over positive integers: every solution, within a bounded number of steps.
+"""Equations over whole numbers, 0 among them: every solution, within a bounded number of steps.
 
 An equation is a size and the expression that makes it: `72 = patch_size**2 * sample_size * 3`. Sums, differences and
 quotients are turned round once one side is known, products go through the divisors, powers through the roots.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from ckpt_core.shapes.divisors import divisors, whole_root
 from ckpt_core.shapes.expression import (
@@ -24,7 +24,7 @@ from ckpt_core.shapes.expression import (
     render,
 )
 
-__all__ = ["Equation", "Solutions", "components", "solve"]
+__all__ = ["Equation", "Solutions", "components", "has_solution", "solve"]
 
 _MAX_STEPS: Final = 20_000
 """Steps of one search."""
@@ -110,7 +110,7 @@ class StopSearch(Exception):  # noqa: N818  # likewise
 
 
 def solve(equations: Sequence[Equation], known: Known | None = None) -> Solutions:
-    """Return the solutions of a system of equations in positive integers.
+    """Return the solutions of a system of equations in whole numbers.
 
     Arguments:
         equations: all have to hold.
@@ -123,15 +123,34 @@ def solve(equations: Sequence[Equation], known: Known | None = None) -> Solution
     """
     steps = _Steps()
     rows: dict[tuple[tuple[str, int], ...], Mapping[str, int]] = {}
-    unique = list({(e.size, e.expression): e for e in equations}.values())
     try:
-        for row in _search(unique, dict(known or {}), steps):
+        for row in _search(_parts(equations), dict(known or {}), steps):
             rows.setdefault(tuple(sorted(row.items())), row)
     except StopSearch:
         pass
     return Solutions(
         tuple(rows.values()), steps.is_complete and not steps.is_open, steps.is_open and steps.is_complete
     )
+
+
+def has_solution(equations: Sequence[Equation], known: Known | None = None) -> bool:
+    """Say whether a system has a solution; True also where the search was cut off before it found one."""
+    steps = _Steps()
+    try:
+        is_found = any(True for _ in _search(_parts(equations), dict(known or {}), steps))
+    except StopSearch:
+        return True
+    return is_found or not steps.is_complete
+
+
+_Part: TypeAlias = "tuple[Equation, frozenset[str]]"
+"""An equation and the names in it."""
+
+
+def _parts(equations: Sequence[Equation]) -> list[_Part]:
+    """Each equation once."""
+    unique = {(e.size, e.expression): e for e in equations}.values()
+    return [(equation, frozenset(equation.names)) for equation in unique]
 
 
 def components(equations: Sequence[Equation]) -> list[list[Equation]]:
@@ -150,38 +169,31 @@ def components(equations: Sequence[Equation]) -> list[list[Equation]]:
     return [members for _, members in groups]
 
 
-def _search(equations: list[Equation], known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
+def _search(parts: list[_Part], known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
     steps.take()
     rest = []
-    for equation in equations:
-        holds = equation.holds(known)
-        if holds is False:
+    for part in parts:
+        if not part[1] <= known.keys():
+            rest.append(part)
+        elif evaluate(part[0].expression, known) != part[0].size:
             return
-        if holds is None:
-            rest.append(equation)
     if not rest:
         yield known
         return
-    rest.sort(key=lambda equation: sum(name not in known for name in equation.names))
-    for equation in rest:
+    rest.sort(key=lambda part: len(part[1] - known.keys()))
+    for part in rest:
         try:
-            found = list(itertools.islice(_candidates(equation, known, steps), _MAX_ROWS))
+            solved = _roots(part[0].expression, part[0].size, known, steps)
+            found = list(itertools.islice(solved, _MAX_ROWS))
         except _Open:
             continue
         steps.is_complete &= len(found) < _MAX_ROWS
-        others = [other for other in rest if other is not equation]
+        others = [other for other in rest if other is not part]
         for row in found:
             yield from _search(others, row, steps)
         return
     steps.is_open = True
     yield known
-
-
-def _candidates(equation: Equation, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
-    """Yield what solves one equation; an axis may be empty, so a name alone may be 0."""
-    if isinstance(equation.expression, Name):
-        return iter([{**known, equation.expression.name: equation.size}])
-    return _roots(equation.expression, equation.size, known, steps)
 
 
 def _roots(node: Expression, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
@@ -192,7 +204,7 @@ def _roots(node: Expression, size: int, known: dict[str, int], steps: _Steps) ->
         if evaluate(node, known) == size:
             yield known
     elif isinstance(node, Name):
-        if size > 0:
+        if size >= 0:
             yield {**known, node.name: size}
     elif len(free) == 1 and _is_increasing(node):
         root = _bisected(node, size, known, free[0])
@@ -216,7 +228,9 @@ def _may_be_negative(node: Expression) -> bool:
 
 def _bisected(node: Expression, size: int, known: dict[str, int], name: str) -> int | None:
     """The one value of a name for which an increasing expression has a size."""
-    low, high = 1, max(size, 1)
+    low, high = 0, max(size, 1)
+    if (evaluate(node, {**known, name: 0}) or 0) > (evaluate(node, {**known, name: 1}) or 0):  # 0**a
+        raise _Open
     while low < high:
         middle = (low + high) // 2
         if (evaluate(node, {**known, name: middle}) or 0) < size:
@@ -274,6 +288,8 @@ def _difference(node: Operation, size: int, known: dict[str, int], steps: _Steps
 
 def _quotient(node: Operation, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
     left, right = evaluate(node.left, known), evaluate(node.right, known)
+    if right == 0:  # nothing is divided by that
+        return
     if right is not None and right > 0:
         low, high, side = size * right, (size + 1) * right, node.left
     elif left is not None and left >= 0 and size >= 0 and not _may_be_negative(node.right):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpt_core.errors import UsageError
+from ckpt_core import resolve_config
+from ckpt_core.errors import ConfigConflictError, UsageError
 from ckpt_core.shapes import Equation, ShapeRules, components, solve
 from ckpt_core.shapes.expression import HUGE, Name, Number, Operation, evaluate, names, parse, render
 from ckpt_core.shapes.rules import leaf_names
@@ -159,7 +161,7 @@ def test_what_has_no_end_of_solutions_stays_open(text):
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(expressions, min_size=1, max_size=3),
-    st.fixed_dictionaries(dict.fromkeys("abc", st.integers(1, 8))),
+    st.fixed_dictionaries(dict.fromkeys("abc", st.integers(0, 8))),
 )
 def test_solutions_are_right_and_none_is_left_out(parts, truth):
     values = [evaluate(part, truth) for part in parts]
@@ -281,3 +283,33 @@ def test_a_wrong_rule_fails_when_it_is_made():
 def test_rules_know_their_names():
     assert ShapeRules({"w": "a 3*b", "h/*": "count c"}).names == ("a", "b", "c")
     assert names(sizes("a*b*a")[0]) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("rules", "known", "expected"),
+    [
+        ({"w": (64, "width + cond")}, {"width": 64}, {"cond": 0}),
+        ({"w": (0, "2 * cond")}, {}, {"cond": 0}),
+        ({"w": (0, "cond * heads")}, {"heads": 3}, {"cond": 0}),
+        ({"w": (0, "cond")}, {}, {"cond": 0}),
+    ],
+)
+def test_a_size_of_nothing_is_a_size(rules, known, expected):
+    weights = {name: np.zeros(size) for name, (size, _) in rules.items()}
+    texts = {name: text for name, (_, text) in rules.items()}
+    found = resolve_config(weights, rules=texts, overrides=known)
+    assert {name: found.config[name] for name in expected} == expected
+
+
+def test_nothing_is_divided_by_zero():
+    with pytest.raises(ConfigConflictError, match="12 = a // b"):
+        resolve_config({"w": np.zeros(12)}, rules={"w": "a // b"}, overrides={"b": 0})
+
+
+def test_long_chains_of_products_end():
+    sizes = {f"w{i}": 6 * (i + 1) for i in range(60)}
+    weights = {name: np.zeros(size) for name, size in sizes.items()}
+    rules = {name: f"a{i} * a{i + 1}" for i, name in enumerate(sizes)}
+    with pytest.raises(ConfigConflictError, match="contradict"):
+        resolve_config(weights, rules=rules)
+    assert resolve_config(weights, rules=rules, on_conflict="report").conflicts

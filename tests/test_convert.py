@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import itertools
 import os
+import pickle
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from ckpt_core.errors import (
 from ckpt_core.hashing import hash_weights
 from ckpt_core.registry import registry
 from ckpt_core.storage import MemoryStorage
-from ckpt_core.tree import flatten
+from ckpt_core.tree import Global, flatten
 
 FORMATS = sorted(backend.name for _, backend in registry().backends if backend.holds is not None)
 PAIRS = list(itertools.permutations(FORMATS, 2))
@@ -153,6 +154,22 @@ def test_every_dtype_is_kept_bit_for_bit_or_named(tmp_path, to, dtype):
         with pytest.raises(LossError, match=rf"(?s){to} cannot hold 2 things.*{dtype}"):
             save_checkpoint(tmp_path / "strict", tree, to=to, strict=True)
         assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_keys_are_tuples_of_anything(tmp_path, to):
+    """Such as the tables of a fused optimizer, keyed by (dtype, device)."""
+    keys = [(torch.float32, "cuda"), (1, (torch.nn.Linear, 2.5)), ((np.int64(3), None), 1j), (1 << 3000, "a")]
+    with open(tmp_path / "a.pkl", "wb") as file:
+        pickle.dump({"w": np.ones(2), **{key: i for i, key in enumerate(keys)}}, file)
+    receipt = convert(tmp_path / "a.pkl", tmp_path / "b", to=to)
+    assert receipt.losses == ()
+    convert(tmp_path / "b", tmp_path / "c", to="pickle")
+    with open_checkpoint(tmp_path / "a.pkl") as first, open_checkpoint(tmp_path / "c") as last:
+        assert list(first.tree)[1:] == list(last.tree)[1:]
+        assert [type(part) for key in list(last.tree)[1:] for part in key] == [
+            *(Global, str, int, tuple, tuple, complex, int, str)
+        ]
 
 
 def test_ties_survive_several_containers_that_separate_them(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -37,6 +38,7 @@ VALUES = st.one_of(
     st.datetimes(),
     st.dates(),
     st.timedeltas(),
+    st.sampled_from([datetime.timezone.utc, datetime.timezone(datetime.timedelta(hours=-9.5), "MIT")]),
     st.sampled_from(
         [PurePosixPath("/a/b"), PureWindowsPath("C:/x"), Global("torch.float32"), {1, "a"}, frozenset({2})]
     ),

@@ -165,7 +165,7 @@ class _Nesting:
         reserved = frozenset() if path else self.holds.reserved
         taken |= reserved
         for key, _ in pairs:
-            if kind_of_key(key) in self.holds.keys and key not in reserved:
+            if self._holds_key(key) and key not in reserved:
                 kept.append(key)
                 continue
             name = word_of(key)
@@ -178,6 +178,17 @@ class _Nesting:
         if not self.holds.order and kept != sorted(kept, key=str):
             self.ledger.carry(path, "the order of keys")
         return kept
+
+    def _holds_key(self, key: Any) -> bool:
+        """Say whether the container knows a key, and of a tuple every part."""
+        parts = [key]
+        while parts:
+            part = parts.pop()
+            if kind_of_key(part) not in self.holds.keys or self._is_too_wide(part):
+                return False
+            if type(part) is tuple:
+                parts.extend(part)
+        return True
 
     def _leaf(self, path: KeyPath, target: KeyPath, value: Any, is_copy: bool) -> Any:
         if isinstance(value, LazyArray):

@@ -144,6 +144,12 @@ def _encode_delta(value: datetime.timedelta) -> Any:
     return {"$timedelta": [value.days, value.seconds, value.microseconds]}
 
 
+def _encode_zone(value: datetime.timezone) -> Any:
+    offset, name = value.utcoffset(None), value.tzname(None)
+    named = [] if datetime.timezone(offset).tzname(None) == name else [name]
+    return {"$timezone": [offset.days, offset.seconds, offset.microseconds, *named]}
+
+
 def _encode_path(value: PurePath) -> Any:
     return {"$path": ["windows" if isinstance(value, PureWindowsPath) else "posix", str(value)]}
 
@@ -175,6 +181,7 @@ _ENCODERS: Final[list[tuple[Any, Callable[[Any], Any]]]] = [
     (datetime.date, _encode_date),
     (datetime.time, _encode_date),
     (datetime.timedelta, _encode_delta),
+    (datetime.timezone, _encode_zone),
     (PurePath, _encode_path),
     (Global, lambda value: {"$global": value.name}),
     (Alias, lambda value: {"$alias": _encode_keys(value.path)}),
@@ -282,6 +289,7 @@ _DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$date": datetime.date.fromisoformat,
     "$time": datetime.time.fromisoformat,
     "$timedelta": lambda body: datetime.timedelta(*body),
+    "$timezone": lambda body: datetime.timezone(datetime.timedelta(*body[:3]), *body[3:]),
     "$path": lambda body: (PureWindowsPath if body[0] == "windows" else PurePosixPath)(body[1]),
     "$global": lambda body: Global(_text(body)),
     "$alias": lambda body: Alias(tuple(_decode_all(body)) if isinstance(body, list) else parse_path(body)),

@@ -633,8 +633,43 @@ def test_only_sets_take_items_of_a_set(read: Callable[[bytes], Any], container: 
 
 
 def test_an_array_of_whatever_lies_in_memory_is_inert(read: Callable[[bytes], Any]) -> None:
-    data = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x05tC\x01btR."
-    assert isinstance(read(data), Record)
+    data = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x05tC\x01btR"
+    assert isinstance(read(data + b"."), Record)
+    state = b"(K\x01K\x01\x85cnumpy\ndtype\n(U\x02f4\x89\x88tR\x89C\x04abcdtb."
+    assert read(data + state).read().tobytes() == b"abcd", "the shape is that of the state"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime.datetime(2026, 11, 21, 8, 31),  # noqa: DTZ001  # without a zone on purpose
+        datetime.date(2026, 11, 21),
+        datetime.time(8, 31),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_dates_that_python_would_refuse_are_damage(read: Callable[[bytes], Any], value: Any) -> None:
+    data = pickle.dumps(value, 4)
+    packed = value.__reduce__()[1][0]
+    for spoiled in (packed[:-1], packed + b"\0", b"\xff" * len(packed)):
+        changed = data.replace(b"C" + bytes((len(packed),)) + packed, b"C" + bytes((len(spoiled),)) + spoiled)
+        changed = changed[:3] + (len(changed) - 11).to_bytes(8, "little") + changed[11:]
+        with pytest.raises((ValueError, TypeError)):
+            pickle.loads(changed)
+        with pytest.raises(DamagedFileError, match="a value of Python's own library is malformed"):
+            read(changed)
+
+
+def test_bytes_that_are_no_latin_1_are_damage(read: Callable[[bytes], Any]) -> None:
+    data = b"c_codecs\nencode\nX%b%bX\x06\0\0\0latin1\x86R."
+    assert read(data % (b"\x02\0\0\0", "é".encode())) == b"\xe9"
+    with pytest.raises(DamagedFileError, match="a value of Python's own library is malformed"):
+        read(data % (b"\x03\0\0\0", "က".encode()))
+
+
+def test_a_key_may_hold_what_is_finished_later(read: Callable[[bytes], Any]) -> None:
+    found = read(pickle.dumps({(np.dtype("float32"), "a"): 1, np.dtype("int8"): 2}))
+    assert list(found) == [(Record("numpy.dtype", args=("<f4",)), "a"), Record("numpy.dtype", args=("|i1",))]
 
 
 SAMPLE = {

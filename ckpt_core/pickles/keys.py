@@ -103,7 +103,7 @@ class Keys:
                 kind = type(item)
                 if kind is tuple:
                     parts.append(item)
-                elif kind is Blob or kind is Pending or isinstance(key, Unfinished):
+                elif kind is Blob or kind is Pending or isinstance(item, Unfinished):
                     replace = True
                 elif not (kind in _SAFE or isinstance(item, (*_PLAIN, *_BY_IDENTITY)) or kind is frozenset):
                     raise DamagedFileError(f"a {kind.__name__} cannot be a part of a dictionary key")

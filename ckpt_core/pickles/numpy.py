@@ -102,17 +102,17 @@ def _special(shape: tuple[int, ...], dtype: DType, fortran: bool, storage: Stora
 
 
 def _reconstruct(args: tuple[Any, ...]) -> Any:
-    """_reconstruct(class, (0,), b'b'): an empty array that waits for its state."""
+    """_reconstruct(class, (0,), b'b'): an array that waits for its state, which brings the shape."""
     if len(args) != 3 or type(args[0]) is not Global or type(args[1]) is not tuple:
         return malformed("an array without its state", args[1:] if type(args[0]) is Global else args)
-    if args[1] != (0,):  # its elements would be whatever lies in memory
-        return NotImplemented
+    if args[1] != (0,):  # without a state, its elements would be whatever lies in memory
+        return Record("numpy.ndarray", args=args)
     return _EMPTY if args[0].name in _PLAIN_CLASSES else Record(args[0].name, {"array": _EMPTY})
 
 
 def _array_state(value: Any, state: Any) -> Any:
     array = array_from_state(state)
-    if array is NotImplemented or type(value) is not Record:
+    if array is NotImplemented or type(value) is not Record or value.type_name in _PLAIN_CLASSES:
         return array
     value["array"] = array
     return value

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ckpt_core.errors import LimitError
 from ckpt_core.pickles.blob import Blob
-from ckpt_core.pickles.constructors import Constructor, Redirect, resolve
+from ckpt_core.pickles.constructors import Constructor, Redirect, malformed, resolve
 from ckpt_core.pickles.keys import Keys, is_plain
 from ckpt_core.tree import Global, Record
 
@@ -85,12 +85,16 @@ def _complex(args: tuple[Any, ...]) -> Any:
 
 
 def _state(value: Any, length: int) -> bytes | None:
-    """Return the packed state of a date or time, which Python 2 wrote as a str."""
+    """Return the packed state of a date or time, which Python 2 wrote as a str; None for anything else."""
     if type(value) is Blob and value.length <= 8 * length:
         value = value.read()
     if type(value) is str:
         value = value.encode("latin-1")
-    return value if type(value) is bytes and len(value) == length else None
+    if type(value) is not bytes:
+        return None
+    if len(value) != length:
+        raise ValueError(f"{length} bytes are expected")
+    return value
 
 
 def _zone(args: tuple[Any, ...]) -> datetime.tzinfo | None:
@@ -180,7 +184,7 @@ def _newobj_ex(args: tuple[Any, ...]) -> Any:
 
 
 def _checked(call: Callable[[tuple[Any, ...]], Any]) -> Callable[[tuple[Any, ...]], Any]:
-    """Where the library itself refuses the values (a 13th month), the call is inert."""
+    """Where the library itself refuses the values (a 13th month), the bytes are damaged."""
 
     def checked(args: tuple[Any, ...]) -> Any:
         try:
@@ -188,7 +192,7 @@ def _checked(call: Callable[[tuple[Any, ...]], Any]) -> Callable[[tuple[Any, ...
         except LimitError:
             raise
         except (ValueError, OverflowError):
-            return NotImplemented
+            return malformed("a value of Python's own library", args)
 
     return checked
 

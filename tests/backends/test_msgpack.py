@@ -378,6 +378,7 @@ def test_what_has_no_neutral_form_is_a_record(path: Path) -> None:
     ("value", "reason"),
     [
         (msgpack.ExtType(1, msgpack.packb(((2,), "flot32", bytes(8)))), "the unknown dtype 'flot32'"),
+        (msgpack.ExtType(1, msgpack.packb(((2,), "int67", bytes(8)))), "the unknown dtype 'int67'"),
         (msgpack.ExtType(1, msgpack.packb(((2,), "O", bytes(16)))), "the unknown dtype 'O'"),
         (msgpack.ExtType(3, msgpack.packb(((), "V8,O", bytes(16)))), "the unknown dtype 'V8,O'"),
         (b"\xc7\x04\xfe1234", "the reserved type -2 has 4 bytes"),

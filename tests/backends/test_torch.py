@@ -26,6 +26,7 @@ from ckpt_torch.formats import constructors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ckpt_core import open_checkpoint
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError, UnsupportedError
@@ -693,6 +694,13 @@ def test_hostile_calls_stay_inert(path: Path, tmp_path: Path) -> None:
         tree = BACKEND.open(source).tree
     assert tree["b"].type_name == "posix.system"
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_the_old_format_is_told_from_a_pickle_in_every_protocol(path: Path, protocol: int) -> None:
+    torch.save({"n": 3}, path, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    with open_checkpoint(path) as ckpt:
+        assert (ckpt.format, ckpt.tree) == ("torch", {"n": 3})
 
 
 def test_legacy_storages_are_checked_against_their_lengths(path: Path) -> None:

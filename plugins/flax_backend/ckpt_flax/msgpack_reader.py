@@ -43,9 +43,10 @@ _TIMESTAMPS: Final = frozenset({(-1, 4), (-1, 8), (-1, 12)})
 """The one type of extension that the format itself defines, with the lengths that it may have."""
 
 _FOREIGN: Final = re.compile(
-    r"object|(?:str|bytes|void|float|complex|int|uint)[0-9]+\w*|(?:datetime|timedelta)64(?:\[[0-9]*[a-zA-Zμ]+\])?"
+    r"object|(?:str|bytes|void|record)[0-9]+|float(?:96|128)|complex(?:192|256)|u?int1|float[468]_e[0-9]m[0-9]\w*"
+    r"|(?:datetime|timedelta)64(?:\[[0-9]*[a-zA-Zμ]+\])?"
 )
-"""The names that numpy gives to dtypes of text, dates, structures and the like (`numpy.dtype.name`)."""
+"""The names of dtypes without a neutral name: text, dates, structures, extended precision (`numpy.dtype.name`)."""
 
 _ENOUGH: Final = 200
 _ENOUGH_UNNAMED: Final = 100_000

@@ -12,7 +12,8 @@ from ckpt_pickle.joblib import TABLE
 __all__ = ["is_pickle"]
 
 _TORCH_LEGACY: Final = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
-"""The long integer with which a file of torch.save before 1.6 begins."""
+_TORCH_LEGACY_TEXT: Final = b"L%dL\n." % 0x1950A86A20F9469CFC6C
+"""The pickled integer with which a file of torch.save before 1.6 begins, and what it is in protocols 0 and 1."""
 
 _OPCODES: Final = frozenset(b"().012FGIJKLMNPQRSTUVX]abcdeghijloqprstu}") | frozenset(range(0x80, 0x99))
 _OLD_START: Final = frozenset(b"(]})cFGIJKLMNSTUVX")
@@ -30,7 +31,9 @@ def is_pickle(source: Source) -> bool:
         return False
     if head[0] == 0x80:
         return 2 <= head[1] <= 5 and len(head) > 2 and head[2] in _OPCODES and _TORCH_LEGACY not in head[:48]
-    if head[0] not in _OLD_START or b"." not in source.read(max(source.size - 64, 0), min(source.size, 64)):
+    if head.startswith(_TORCH_LEGACY_TEXT) or head[0] not in _OLD_START:
+        return False
+    if b"." not in source.read(max(source.size - 64, 0), min(source.size, 64)):
         return False
     try:
         return unpickle(source, TABLE).end > 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["is_beside", "is_weights_file", "weights_rank"]
+__all__ = ["is_beside", "is_of_training", "is_weights_file", "weights_rank"]
 
 _BESIDE: Final = re.compile(
     r"(optimizer|optim|scheduler|scaler|sampler|rng_state|random_states|training_args|trainer_state|trainer_log|"
@@ -16,6 +16,11 @@ _WEIGHTS: Final = re.compile(
     r"(.*[._-])?(model|weights|consolidated|params)([._-].*)?\.(safetensors|bin|pt|pth|ckpt|msgpack|npz|pkl)"
 )
 _INDEX: Final = ".index.json"
+
+_TRAINING: Final = re.compile(
+    r"(optimizer|optim|scheduler|scaler|sampler|rng_state|random_states|trainer_state|training_args)([._-].*)?"
+    r"\.(pt|pth|bin|pkl|safetensors|msgpack|json)|config\.json"
+)
 
 _RANKS: Final = (
     re.compile(r"(model|diffusion_pytorch_model)(_\d+)?(\.\w+)?\.safetensors(\.index\.json)?"),
@@ -28,6 +33,11 @@ _RANKS: Final = (
 def is_beside(name: str) -> bool:
     """Say whether a file can be missed: by its name it holds something else than weights."""
     return (name.endswith(".json") and not name.endswith(_INDEX)) or _BESIDE.match(name) is not None
+
+
+def is_of_training(name: str) -> bool:
+    """Say whether a file's name says that it is written with every checkpoint, beside the weights."""
+    return _TRAINING.fullmatch(name) is not None
 
 
 def is_weights_file(name: str) -> bool:

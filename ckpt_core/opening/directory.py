@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ckpt_core.backend import Stored
@@ -19,7 +19,7 @@ from ckpt_core.errors import (
     UnsafePathError,
     UsageError,
 )
-from ckpt_core.layouts.members import is_beside, is_weights_file
+from ckpt_core.layouts.members import is_beside, is_of_training, is_weights_file
 from ckpt_core.shards import SUFFIX, is_index, shard_files
 from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath, below, walk
@@ -53,12 +53,14 @@ class Opened:
         format: the name of the backend, or "directory".
         tied: groups of paths that were tied before a container separated them.
         members: of a directory, the format of each member.
+        broken: of a directory, what is wrong with each part of the checkpoint that cannot be read.
     """
 
     stored: Stored
     format: str
     tied: tuple[tuple[KeyPath, ...], ...] = ()
     members: Mapping[str, str] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_members(
@@ -99,7 +101,7 @@ def open_members(
     if len(found) == 1 and found.keys() == indexes.keys():
         (alone,) = found.values()
         return _with_notes(alone, notes)
-    return _as_tree(found, notes)
+    return replace(_as_tree(found, notes), broken=members.broken)
 
 
 class _Members:
@@ -110,6 +112,7 @@ class _Members:
         self.notes: list[str] = []
         self.others: list[str] = []
         self.undecided: dict[str, UsageError] = {}
+        self.broken: dict[str, str] = {}
 
     def add(
         self,
@@ -127,21 +130,33 @@ class _Members:
             self.notes.append(f"{name}: is a link to nothing")
         except UnsafePathError:
             raise
-        except UnknownFormatError:
+        except UnknownFormatError as error:
             if is_weights_file(name):
                 raise
-            self.others.append(name)
+            self._leave_out(name, error)
         except UsageError as error:  # it is several checkpoints, and somebody has to choose
             self.undecided[name] = error
         except CheckpointError as error:
             if not is_beside(name):
                 raise
             self.notes.append(f"{name}: left out, it {error.reason}")
+            if isinstance(error, DamagedFileError) and is_of_training(name):
+                self.broken[name] = error.reason
         else:
-            if opened is None:
-                self.others.append(f"{name}/" if is_other else name)
-            else:
+            if opened is not None:
                 self.found[name] = opened
+            elif is_other:
+                self.others.append(f"{name}/")
+            else:
+                self._leave_out(name, DamagedFileError("is empty (0 bytes)"))
+
+    def _leave_out(self, name: str, error: CheckpointError) -> None:
+        """Keep what is wrong with a file of no known format, which need not be a part of the checkpoint."""
+        if is_of_training(name):
+            self.notes.append(f"{name}: left out, it {error.reason}")
+            self.broken[name] = error.reason
+        else:
+            self.others.append(name)
 
     def about(self) -> tuple[str, ...]:
         """Return a note for everything that is left out."""

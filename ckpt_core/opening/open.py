@@ -69,6 +69,7 @@ def open_checkpoint(
             source=source,
             tied=opened.tied,
             members=opened.members,
+            broken=opened.broken,
         )
     except CheckpointError as error:
         source.close()

@@ -47,11 +47,14 @@ def read_entry(found: Found) -> Entry | None:
     try:
         with open_checkpoint(found.path) as ckpt:
             entry = _inside(basis, ckpt)
+            broken = "; ".join(f"{name} {reason}" for name, reason in ckpt.broken.items())
     except CheckpointError as error:
         is_damaged = isinstance(error, (DamagedFileError, UnknownFormatError))
         if isinstance(error, UnknownFormatError) and not has_checkpoint_name(os.path.basename(found.path)):
             return None
         return replace(basis, state=DAMAGED if is_damaged else UNREADABLE, reason=error.reason)
+    if broken:
+        return replace(entry, state=DAMAGED, reason=broken)
     return entry if entry.has_weights or entry.has_optimizer else None
 
 

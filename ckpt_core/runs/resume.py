@@ -97,9 +97,10 @@ def plan_resume(
         if rule.outcome == "auto":
             return replace(_fresh(aim, f"nothing in {run.path} can be resumed"), notes=notes)
     assert model_path is not None
-    entry, others, chosen = _named(model_path)
     if rule.outcome == "resume":
-        return _resumed(entry, others if run is None else run.entries, aim, chosen, ())
+        entry, others, chosen, notes = _named_to_resume(model_path)
+        return _resumed(entry, others if run is None else run.entries, aim, chosen, notes)
+    entry, _, chosen = _named(model_path)
     return _weights(entry, aim, chosen, notes)
 
 
@@ -198,6 +199,20 @@ def _why_not(entry: Entry) -> str:
     return "weights alone, no optimizer" if entry.has_weights else "no weights"
 
 
+def _named_to_resume(
+    model_path: str | os.PathLike[str],
+) -> tuple[Entry, Sequence[Entry], str, tuple[str, ...]]:
+    """The checkpoint at a path; of a directory that is none to resume from, the newest one in it that is."""
+    path = found(model_path)
+    if os.path.isdir(path):
+        run = Run(path)
+        newest, notes = _newest(run)
+        own = next((one for one in run.entries if one.name == "."), None)
+        if newest is not None and not (is_one_checkpoint(path) and (own is None or own.has_optimizer)):
+            return newest, run.entries, f"the newest whole checkpoint of {path} that can be resumed", notes
+    return (*_named(path), ())
+
+
 def _named(model_path: str | os.PathLike[str]) -> tuple[Entry, Sequence[Entry], str]:
     """The checkpoint at a path, the others beside it, and how it was chosen."""
     path = found(model_path)
@@ -231,9 +246,11 @@ def _drift(entry: Entry, config: Any) -> ConfigDrift:
         return ConfigDrift()
     try:
         with open_checkpoint(entry.path) as ckpt:
-            return config_drift(ckpt, config)
+            changes = config_drift(ckpt, config).changes
     except CheckpointError:
         return ConfigDrift()
+    # A script that saves all of its arguments saves the flags with them.
+    return ConfigDrift(tuple(one for one in changes if one.kind != "removed" or one.name not in FLAGS))
 
 
 def _extending(entry: Entry, aim: _Aim, ending: str) -> tuple[str, ...]:

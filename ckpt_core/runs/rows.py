@@ -25,12 +25,13 @@ class Row:
 
 
 def rows_of(entries: Iterable[Entry]) -> list[Row]:
-    """Return a row per content: duplicates are shown once, under the name that has a counter of its own."""
+    """Return a row per content: duplicates are shown once, under the first name that has a counter of its own."""
     by_name = {entry.name: entry for entry in entries}
+    order = {name: place for place, name in enumerate(by_name)}
     rows = []
     for entry in by_name.values():
         group = [entry, *(by_name[name] for name in entry.same_as if name in by_name)]
-        first = min(group, key=lambda e: _MAIN.get(e.role, 9))
+        first = min(group, key=lambda e: (_MAIN.get(e.role, 9), order[e.name]))
         if entry is not first:
             continue
         copies = tuple(

@@ -209,7 +209,9 @@ def _best_reason(entries: Sequence[Entry], metric: str, mode: str | None, chosen
 def _latest_reason(entries: Sequence[Entry], latest: Entry) -> str:
     measure = measure_of(entries)
     if measure == "time":
-        return f"the newest of {_count(entries)} by time; none has a counter"
+        has_counters = any((entry.step, entry.epoch, entry.number) != (None, None, None) for entry in entries)
+        why = "they have no counter in common" if has_counters else "none has a counter"
+        return f"the newest of {_count(entries)} by time; {why}"
     return f"{measure} {getattr(latest, measure)} is the highest of {_count(entries)}"
 
 

@@ -42,6 +42,7 @@ class Checkpoint:
         source: what to close.
         tied: groups of paths that were tied before a container separated them.
         members: of a directory that was opened file by file, the format of each file.
+        broken: of such a directory, what is wrong with each part of the checkpoint that cannot be read.
         weights: the copy of the weights that `params` and `buffers` are to be, where it is not the one that the
             layout takes for them: "raw", "ema" for the only averaged copy, or a name.
 
@@ -60,6 +61,7 @@ class Checkpoint:
         source: Source | None = None,
         tied: tuple[tuple[KeyPath, ...], ...] = (),
         members: Mapping[str, str] | None = None,
+        broken: Mapping[str, str] | None = None,
         weights: str | None = None,
     ) -> None:
         self.stored = stored
@@ -69,6 +71,7 @@ class Checkpoint:
         self.path = path
         self.declared_ties = tied
         self.members = dict(members or {})
+        self.broken = dict(broken or {})
         self.weights = (
             roles.weights if weights is None else copy_named(weights, roles.weights, roles.ema, path)
         )
@@ -279,6 +282,7 @@ class Checkpoint:
             path=self.path,
             source=self._source,
             members=self.members,
+            broken=self.broken,
             weights=self.weights if self.is_chosen else None,
         )
 

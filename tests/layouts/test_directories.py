@@ -89,9 +89,9 @@ def test_shards_of_flax_are_nested(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "note"),
     [
-        ("optimizer.pt", b"PK\x03\x04 and no more", "no known format: optimizer.pt"),
+        ("optimizer.pt", b"PK\x03\x04 and no more", "optimizer.pt: left out, it is a zip file without"),
         ("optimizer.pt", None, "optimizer.pt: left out, it "),
-        ("scheduler.pt", b"", "no known format: scheduler.pt"),
+        ("scheduler.pt", b"", "scheduler.pt: left out, it is empty"),
         ("trainer_state.json", b'{"global_step": 4', "trainer_state.json: left out, it is no JSON"),
         ("config.json", b"[" * 5000, "config.json: left out, it "),
         ("tokenizer.json", b'"' + b"x" * (17 << 20) + b'"', "tokenizer.json: left out, it is JSON of"),

@@ -45,6 +45,14 @@ def test_a_run_is_resumed_and_said(save, tmp_path, script) -> None:
     assert said == [str(plan)] and str(path) in said[0]
 
 
+def test_the_flags_are_no_hyperparameters_where_a_script_saved_them_either(save, script) -> None:
+    everything = vars(argparse.Namespace(lr=0.1, width=16, seed=0, epochs=5, resume=False, model_path=None))
+    save("lr_0.1_width_16/checkpoint_epoch_2.pth", epoch=2, config=everything)
+    plan, (said,) = script("--auto_resume")
+    assert not plan.drift
+    assert "not there now" not in said
+
+
 def test_both_spellings(save, script) -> None:
     path = save("elsewhere/model.pth", epoch=2)
     assert (

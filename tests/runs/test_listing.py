@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from ckpt_core import Run
 from ckpt_core.errors import CheckpointNotFoundError, UsageError
 from ckpt_core.runs import duplicates
+from ckpt_core.runs.listing_text import listing_text
 from ckpt_core.runs.scan import scan
 
 from .conftest import trained
@@ -220,6 +221,20 @@ def test_duplicates_are_linked(save, tmp_path) -> None:
     assert set(found["epoch_2.pth"].same_as) == {"final.pth", "last.pth"}
     assert found["epoch_2.pth"].linked == ("last.pth",)
     assert found["other.pth"].same_as == ()
+
+
+def test_duplicates_take_one_row(save, tmp_path) -> None:
+    for name in ("epoch_3.pth", "epoch_4.pth"):
+        save(name, epoch=3)
+    lines = listing_text(Run(tmp_path)).splitlines()[:-1]
+    assert [line.split() for line in lines if "epoch_4" in line] == [["=", "epoch_4.pth"]]
+    assert sum("epoch_3.pth" in line for line in lines) == 1
+
+
+def test_checkpoints_without_a_common_counter_compare_by_time(save, tmp_path) -> None:
+    save("a_epoch_3.pth", epoch=3)
+    save("b.pth", seed=1, step=7)
+    assert Run(tmp_path).select().reason == "the newest of 2 by time; they have no counter in common"
 
 
 def test_duplicates_across_formats(save, tmp_path) -> None:

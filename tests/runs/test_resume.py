@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -169,7 +170,16 @@ def test_a_damaged_or_missing_path(save, tmp_path, monkeypatch) -> None:
 def test_a_path_of_a_run_means_its_latest(runs) -> None:
     plan = plan_resume(resume=True, model_path=runs["run"])
     assert plan.path == str(runs["run"] / "checkpoint_epoch_2.pth")
-    assert plan.chosen.startswith(f"the latest of {runs['run']}: ")
+    assert plan.chosen == f"the newest whole checkpoint of {runs['run']} that can be resumed"
+
+
+def test_a_path_of_a_run_means_its_latest_that_can_be_resumed(save, runs) -> None:
+    save("run/checkpoint_epoch_9.pth", epoch=9, optimizer=False)
+    plan = plan_resume(resume=True, model_path=runs["run"])
+    assert plan.path == str(runs["run"] / "checkpoint_epoch_2.pth")
+    assert plan.notes[0] == "skipped checkpoint_epoch_9.pth: weights alone, no optimizer"
+    started = plan_resume(model_path=runs["run"])
+    assert started.path == str(runs["run"] / "checkpoint_epoch_9.pth"), "a start needs weights alone"
 
 
 def test_a_relative_path_is_looked_for_in_the_usual_places(runs, tmp_path, monkeypatch) -> None:
@@ -407,19 +417,50 @@ def test_a_train_state_under_orbax(tmp_path) -> None:
     assert named.path == plan.path, "the root of a CheckpointManager means its latest step"
 
 
-def test_a_trainer_directory(tmp_path) -> None:
+def trainer_step(folder: Path, step: int) -> Path:
     from safetensors.torch import save_file
 
-    model, optimizer = trained(0)
-    folder = tmp_path / "checkpoint-500"
+    model, optimizer = trained(step)
     folder.mkdir()
     save_file(model.state_dict(), folder / "model.safetensors")
     torch.save(optimizer.state_dict(), folder / "optimizer.pt")
     (folder / "trainer_state.json").write_text(
-        json.dumps({"global_step": 500, "epoch": 2.5, "log_history": []})
+        json.dumps({"global_step": step, "epoch": step / 200, "log_history": []})
     )
+    return folder
+
+
+def test_a_trainer_directory(tmp_path) -> None:
+    folder = trainer_step(tmp_path / "checkpoint-500", 500)
     plan = plan_resume(tmp_path, auto_resume=True, epochs=4)
     assert (plan.path, plan.step, plan.epochs_done, plan.batch) == (str(folder), 500, 2, 100)
+
+
+def test_a_trainer_directory_with_its_final_model_means_its_latest_step(tmp_path) -> None:
+    folder = trainer_step(tmp_path / "checkpoint-500", 500)
+    for name in ("model.safetensors", "trainer_state.json"):
+        shutil.copy(folder / name, tmp_path)
+    assert plan_resume(resume=True, model_path=tmp_path).path == str(folder)
+    assert plan_resume(model_path=tmp_path).path == str(tmp_path), "the final model starts a run"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("optimizer.pt", b"PK\x03\x04 and no more"),
+        ("optimizer.pt", b""),
+        ("trainer_state.json", b'{"global_step": 7'),
+    ],
+)
+def test_a_trainer_directory_that_a_crash_cut_off_is_damaged(tmp_path, name, content) -> None:
+    whole = trainer_step(tmp_path / "checkpoint-500", 500)
+    cut = trainer_step(tmp_path / "checkpoint-1000", 1000)
+    (cut / name).write_bytes(content)
+    plan = plan_resume(tmp_path, auto_resume=True)
+    assert plan.path == str(whole)
+    assert plan.notes[0].startswith(f"skipped checkpoint-1000: damaged ({name} is ")
+    with pytest.raises(DamagedFileError, match=f"is damaged: {name} is "):
+        plan_resume(resume=True, model_path=cut)
 
 
 def test_what_run_save_writes_resumes_without_arguments(tmp_path) -> None:

@@ -24,7 +24,7 @@ CheckpointError                 the one root; carries path, place, reason, remed
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 __all__ = [
     "AmbiguousFormatError",
@@ -60,8 +60,10 @@ class CheckpointError(Exception):
         reason: what is wrong, as a clause.
         path: the file or directory concerned.
         place: where in it: a member, a byte offset, a key path.
-        remedy: what to do about it, as a sentence.
+        remedy: what to do about it, as a sentence; that of the class where none is given.
     """
+
+    usual_remedy: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class CheckpointError(Exception):
         self.reason = reason
         self.path = None if path is None else os.fspath(path)
         self.place = place
-        self.remedy = remedy
+        self.remedy = self.usual_remedy if remedy is None else remedy
         super().__init__(reason)
 
     def __str__(self) -> str:
@@ -121,9 +123,13 @@ class BrokenPluginError(CheckpointError):
 class DamagedFileError(CheckpointError):
     """The bytes contradict themselves: truncated, corrupt or hostile."""
 
+    usual_remedy = "The file is truncated or damaged; fetch it again."
+
 
 class LimitError(DamagedFileError):
     """A declared size, count or depth is beyond the documented caps."""
+
+    usual_remedy = None
 
 
 class UnsafePathError(CheckpointError):

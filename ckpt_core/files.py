@@ -104,12 +104,16 @@ def _open_same(path: str, identity: Identity) -> int:
     try:
         fd = os.open(path, _FLAGS)
     except FileNotFoundError:
-        raise DamagedFileError("the file is gone since the checkpoint was opened", path=path) from None
+        raise DamagedFileError(
+            "the file is gone since the checkpoint was opened", path=path, remedy="Open it again."
+        ) from None
     except OSError as error:
-        raise DamagedFileError(f"cannot be read: {error.strerror}", path=path) from error
+        raise DamagedFileError(f"cannot be read: {error.strerror}", path=path, remedy="") from error
     if identity_of(os.fstat(fd)) != identity:
         os.close(fd)
-        raise DamagedFileError("the file changed since the checkpoint was opened", path=path)
+        raise DamagedFileError(
+            "the file changed since the checkpoint was opened", path=path, remedy="Open it again."
+        )
     return fd
 
 

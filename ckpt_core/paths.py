@@ -7,6 +7,7 @@ working directory, its input directory and each data set in that. What is writte
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,9 @@ _KAGGLE_VARIABLES: Final = ("KAGGLE_KERNEL_RUN_TYPE", "KAGGLE_URL_BASE")
 """Set by Kaggle in every notebook, interactive or committed."""
 
 _MAX_DATA_SETS: Final = 1000
+_MAX_NAMES: Final = 10_000
+_MAX_NAME: Final = 255
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def roots(environ: Mapping[str, str] | None = None, kaggle: Path | None = None) -> list[Path]:
@@ -58,7 +62,7 @@ def found(path: str | os.PathLike[str]) -> str:
         path: absolute, or relative to one of `roots()`; `~` is the home directory.
 
     Raises:
-        CheckpointNotFoundError: it is in none of them; lists where it was looked for.
+        CheckpointNotFoundError: it is in none of them; lists where it was looked for, and a name like it.
 
     Example:
         >>> found("no/such/file.pth")  # doctest: +ELLIPSIS
@@ -70,13 +74,38 @@ def found(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     if not name:
         raise CheckpointNotFoundError("an empty path names no checkpoint", remedy="Is a variable not set?")
+    if _ADDRESS.match(name):
+        raise CheckpointNotFoundError(
+            "is an address, not the path of a file", path=name, remedy="Download it, and name the file."
+        )
     place, places = search(path)
+    if place is not None and os.path.islink(place) and not os.path.exists(place):
+        target = os.path.realpath(place)
+        raise CheckpointNotFoundError("is a link to nothing", path=place, remedy=f"It leads to {target}.")
     if place is not None:
         return place
     shown = ", ".join(places[:6]) + (f" and {len(places) - 6} more" if len(places) > 6 else "")
     is_hint = not os.path.isabs(os.path.expanduser(name)) and not os.environ.get(ROOT_VARIABLE)
     hint = f" Directories in ${ROOT_VARIABLE} are looked in, too." if is_hint else ""
-    raise CheckpointNotFoundError("no such file or directory", path=name, remedy=f"Looked at {shown}.{hint}")
+    near = _near(places[0])
+    meant = f" Did you mean {near}?" if near else ""
+    raise CheckpointNotFoundError(
+        "no such file or directory", path=name, remedy=f"Looked at {shown}.{meant or hint}"
+    )
+
+
+def _near(place: str) -> str | None:
+    """Return what stands beside a path that is not there under a name that is nearly the same."""
+    import difflib  # only where something is wrong
+
+    folder, name = os.path.split(place)
+    try:
+        names = os.listdir(folder)
+    except (OSError, ValueError):
+        return None
+    if len(name) > _MAX_NAME or len(names) > _MAX_NAMES:
+        return None
+    return next((os.path.join(folder, near) for near in difflib.get_close_matches(name, names, 1, 0.8)), None)
 
 
 def _directories(folder: Path) -> list[Path]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def run_of(shape: tuple[int, ...], start: int, stop: int) -> Iterator[Region]:
 def basic_index(index: Any, shape: tuple[int, ...]) -> tuple[Region, tuple[Any, ...]]:
     """Turn a basic index into the region to read and the index to apply to what was read."""
     items = list(index) if isinstance(index, tuple) else [index]
-    if any(item is None or isinstance(item, (list, np.ndarray, bool)) for item in items):
+    if not all(map(_is_basic, items)):
         raise IndexError("only integers, slices and ... select from an array on disk; read() it for more")
     if items.count(Ellipsis) > 1:
         raise IndexError("an index has one ... at most")
@@ -70,14 +71,23 @@ def basic_index(index: Any, shape: tuple[int, ...]) -> tuple[Region, tuple[Any, 
         raise IndexError(f"{len(items)} indices for an array of {len(shape)} dimensions")
     region: list[tuple[int, int]] = []
     finish: list[Any] = []
-    for item, size in zip(items, shape, strict=True):
+    for axis, (item, size) in enumerate(zip(items, shape, strict=True)):
         if isinstance(item, slice):
             chosen = range(*item.indices(size))
             low, high = (min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1]) + 1) if chosen else (0, 0)
             region.append((low, high))
             finish.append(slice(None, None, chosen.step) if chosen else slice(0, 0))
         else:
-            at = range(size)[item]
+            position = operator.index(item)
+            if not -size <= position < size:
+                raise IndexError(f"index {position} is out of bounds for axis {axis} with size {size}")
+            at = range(size)[position]
             region.append((at, at + 1))
             finish.append(0)
     return tuple(region), tuple(finish)
+
+
+def _is_basic(item: Any) -> bool:
+    if isinstance(item, (bool, np.ndarray)):
+        return False
+    return item is Ellipsis or isinstance(item, (slice, SupportsIndex))

@@ -148,7 +148,6 @@ class Source:
             raise DamagedFileError(
                 f"ends at byte {self.size}, and bytes {offset} to {offset + length} are declared",
                 path=self.path,
-                remedy="The file is truncated or damaged; fetch it again.",
             )
 
     def window(self, start: int, length: int, name: str | None = None) -> Source:
@@ -181,7 +180,9 @@ class Source:
         try:
             return tuple(sorted(os.listdir(self._file)))
         except OSError as error:
-            raise DamagedFileError(f"cannot be listed: {error.strerror}", path=self.path) from error
+            raise DamagedFileError(
+                f"cannot be listed: {error.strerror}", path=self.path, remedy=""
+            ) from error
 
     def member(self, name: str) -> Source:
         """Return one entry, by a relative name with `/` between its parts.
@@ -268,7 +269,7 @@ class Source:
         except FileNotFoundError:
             raise CheckpointNotFoundError("no such file", path=child.path) from None
         except OSError as error:
-            raise DamagedFileError(f"cannot be read: {error.strerror}", path=child.path) from error
+            raise DamagedFileError(f"cannot be read: {error.strerror}", path=child.path, remedy="") from error
         if not stat.S_ISLNK(status.st_mode):
             return _regular(child.path, status)
         target = os.path.realpath(child._file)

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,12 +62,20 @@ def test_basic_indices_read_like_numpy(data):
     assert np.array_equal(lazy[tuple(index)], CUBE[tuple(index)])
 
 
-@pytest.mark.parametrize("index", [None, [0, 1], np.array([True]), True])
+@pytest.mark.parametrize("index", [None, [0, 1], np.array([True]), True, "a", 1.5])
 def test_fancy_indices_are_refused(index):
     with pytest.raises(IndexError, match="only integers, slices"):
         lazy_of(CUBE, CUBE)[index]
-    with pytest.raises(IndexError):
-        lazy_of(CUBE, CUBE)[37]
+
+
+def test_an_index_beyond_the_array_is_told_as_numpy_does():
+    lazy = lazy_of(CUBE, CUBE)
+    for index in (37, (0, -42), (0, 0, np.int64(5))):
+        with pytest.raises(IndexError) as expected:
+            CUBE[index]
+        with pytest.raises(IndexError, match=f"^{expected.value}$"):
+            lazy[index]
+    assert np.array_equal(lazy[torch.tensor(1)], CUBE[1])
 
 
 @pytest.mark.parametrize("dtype", sorted(ITEMSIZE))

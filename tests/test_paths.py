@@ -73,6 +73,20 @@ def test_a_missing_file_says_where_it_was_looked_for(elsewhere: Path, monkeypatc
     assert str(caught.value) == "/no/where.pth: no such file or directory\n  Looked at /no/where.pth."
 
 
+def test_a_missing_file_is_told_by_what_it_is(elsewhere: Path, tree) -> None:
+    save_checkpoint("epoch_10.pth", tree)
+    beside = Path("epoch_10.pth").absolute()
+    with pytest.raises(CheckpointNotFoundError, match=rf"no such file.*\n.*Did you mean {beside}\?"):
+        open_checkpoint("epoch_1.pth")
+    Path("latest.pth").symlink_to("epoch_9.pth")
+    with pytest.raises(CheckpointNotFoundError, match=r"latest.pth: is a link to nothing\n.*epoch_9.pth"):
+        open_checkpoint("latest.pth")
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"is an address, not the path of a file\n  Download it"
+    ):
+        open_checkpoint("https://models.org/epoch_10.pth")
+
+
 def test_kaggle_by_its_own_variables(tmp_path: Path, monkeypatch, tree) -> None:
     (tmp_path / "input" / "digits-run").mkdir(parents=True)
     (tmp_path / "working").mkdir()

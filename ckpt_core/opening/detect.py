@@ -33,9 +33,7 @@ def open_source(source: Source, registry: Registry, format: str | None = None) -
     if not source.is_directory and source.size == 0:
         raise DamagedFileError("is empty (0 bytes)", path=source.path, remedy="Fetch it again.")
     if format is not None:
-        backend = registry.backend(format)
-        compression = None if source.is_directory or _sniff(backend, source) else compression_of(source)
-        return _open(backend, decompressed(source, compression) if compression else source)
+        return _open_as(registry.backend(format), source, registry)
     claims, refusals = _claims(source, registry)
     if not claims and not source.is_directory:
         compression = compression_of(source)
@@ -63,6 +61,29 @@ def open_source(source: Source, registry: Registry, format: str | None = None) -
     if opened is None:
         raise _unknown(source, registry, refusals)
     return opened
+
+
+def _open_as(backend: Backend, source: Source, registry: Registry) -> Opened:
+    """Open a source by the backend that was named, whatever it looks like."""
+    is_its_own = _sniff(backend, source)
+    if not is_its_own and not source.is_directory:
+        compression = compression_of(source)
+        if compression is not None:
+            source = decompressed(source, compression)
+            is_its_own = _sniff(backend, source)
+    try:
+        return _open(backend, source)
+    except CheckpointError as error:
+        if is_its_own:
+            raise
+        claims = " or ".join(other.name for _, other in _claims(source, registry)[0])
+        lookalike = _lookalike(source)
+        if claims:
+            error.reason = f"does not look like {backend.name}, which looks for {backend.looks_for}"
+            error.place, error.remedy = None, f"It looks like {claims}: leave out format= (--format)."
+        elif lookalike is not None:
+            error.reason, error.remedy = lookalike
+        raise
 
 
 def _claims(source: Source, registry: Registry) -> tuple[list[tuple[Plugin, Backend]], list[str]]:
@@ -174,6 +195,12 @@ def _zip_lookalike(source: Source) -> tuple[str, str] | None:
         return (
             "is a zip file without its directory at the end, which is what a half download looks like",
             "Fetch it again.",
+        )
+    first = source.head[30 : 30 + int.from_bytes(source.head[26:28], "little")]
+    if first.endswith(b".npy"):
+        return (
+            "is a NumPy archive (.npz), which no installed backend reads",
+            "A backend for it is about 25 lines: docs/write-a-backend.md.",
         )
     return (
         "is a zip file that holds no checkpoint format",

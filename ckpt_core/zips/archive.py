@@ -163,5 +163,4 @@ def _inflate(source: Source, entry: Entry, checked: bool) -> Iterator[bytes]:
             f"checksum mismatch: CRC-32 is {crc:08x}, the file states {entry.crc32:08x}",
             path=source.path,
             place=entry.name,
-            remedy="The file is corrupt; fetch it again.",
         )

@@ -199,7 +199,6 @@ def _find_directory(source: Source) -> tuple[int, int, int]:
     if at < 0:
         raise DamagedFileError(
             "the directory of the ZIP archive is missing",
-            remedy="The file is cut off or damaged; fetch it again.",
         )
     _, disk, first, here, count, size, start, _ = _END.unpack_from(tail, at)
     end = tail_at + at

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +31,19 @@ def test_what_only_looks_like_a_checkpoint(run, files, tmp_path, name, command):
     assert not (tmp_path / "out.pth").exists()
 
 
+@pytest.mark.parametrize("other", ["pickle", "safetensors", "msgpack", "orbax", "equinox"])
+def test_the_wrong_format_is_told_which_one_fits(run, files, other):
+    error = run("inspect", files / "a.pth", "--format", other).stderr
+    assert error.startswith(f"error: {files / 'a.pth'}: does not look like {other}, which looks for ")
+    assert error.endswith("  It looks like torch: leave out format= (--format).\n")
+
+
+def test_a_lookalike_is_told_whatever_the_format(run, tmp_path):
+    content, text = LOOKALIKES["lfs.pth"]
+    (tmp_path / "lfs.pth").write_bytes(content)
+    assert text in run("inspect", tmp_path / "lfs.pth", "--format", "torch").stderr
+
+
 def test_unknown_format_says_what_was_tried(run, tmp_path):
     (tmp_path / "x.bin").write_bytes(b"hello, world. " * 10)
     error = run("inspect", tmp_path / "x.bin").stderr
@@ -47,7 +61,7 @@ def test_a_half_download(run, files, tmp_path):
     (tmp_path / "half.pth").write_bytes(whole[: len(whole) // 2])
     result = run("inspect", tmp_path / "half.pth")
     assert result.exit_code == 2
-    assert "cut off" in result.stderr or "half download" in result.stderr
+    assert "truncated" in result.stderr or "half download" in result.stderr
 
 
 def test_a_zipped_directory(run, tmp_path):
@@ -56,6 +70,11 @@ def test_a_zipped_directory(run, tmp_path):
     result = run("inspect", tmp_path / "run.zip")
     assert result.exit_code == 2
     assert "unzip it" in result.stderr
+
+
+def test_an_npz_without_a_backend(run, tmp_path):
+    np.savez(tmp_path / "a.npz", w=np.ones(3))
+    assert "is a NumPy archive" in run("inspect", tmp_path / "a.npz").stderr
 
 
 def test_no_such_file(run, tmp_path):

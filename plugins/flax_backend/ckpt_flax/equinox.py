@@ -105,6 +105,5 @@ def _leaf(source: Source, start: int, header: Header, number: int) -> LazyArray:
         raise DamagedFileError(
             f"does not hold the {header.shape} of {name} that its header declares",
             place=place,
-            remedy="The file is truncated or damaged; fetch it again.",
         )
     return array_at(FileStorage(source, start, _extent(header)), header, name)

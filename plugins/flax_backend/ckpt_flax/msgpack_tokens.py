@@ -151,5 +151,4 @@ class Cursor:
             f"ends at byte {self.end}, inside a value",
             path=self.source.path,
             place=self.place(),
-            remedy="The file is truncated or damaged; fetch it again.",
         )

@@ -104,7 +104,6 @@ def read(source: Source) -> Content:
         raise DamagedFileError(
             f"a header of {length} bytes is declared, and {source.size - 8} follow",
             place="header",
-            remedy="The file is truncated or damaged; fetch it again.",
         )
     header = parse_json(source.read(8, length), "header")
     metadata = _metadata(header.pop(METADATA, None))
@@ -167,7 +166,6 @@ def _tensors(header: dict[str, Any], source: Source, base: int) -> tuple[dict[st
             raise DamagedFileError(
                 f"bytes {begin} to {end} are declared, and {room} are there",
                 place=name[:200],
-                remedy="The file is truncated or damaged; fetch it again.",
             )
         spans.append((begin, end, name))
         in_order = in_order and begin == reached

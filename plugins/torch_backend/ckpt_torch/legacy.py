@@ -42,7 +42,6 @@ class LaterStorage(FileStorage):
             raise DamagedFileError(
                 f"a storage of {nbytes} bytes is declared in a file of {source.size}",
                 path=source.path,
-                remedy="The file is truncated or damaged; fetch it again.",
             )
         self.source = source
         self.nbytes = nbytes
@@ -55,7 +54,6 @@ class LaterStorage(FileStorage):
             raise DamagedFileError(
                 f"ends at byte {self.source.size}, within a storage of {self.nbytes} bytes at {start}",
                 path=self.source.path,
-                remedy="The file is truncated or damaged; fetch it again.",
             )
         self.start = start
 

@@ -31,7 +31,7 @@ def import_tensorstore() -> Any:
         import tensorstore
     except ImportError as error:
         raise MissingDependencyError(
-            "compressed and OCDBT Orbax checkpoints are read with tensorstore, which is not installed",
+            "compressed and OCDBT Orbax checkpoints need tensorstore, which is not installed",
             remedy="pip install tensorstore",
         ) from error
     return tensorstore

@@ -36,7 +36,8 @@ def schedule_of(state: Any, step: int | None) -> Schedule | None:
 
     Arguments:
         state: the state dict.
-        step: the optimizer's number of updates: a scheduler that counts fewer is stepped once an epoch.
+        step: the optimizer's number of updates: a scheduler that counts fewer is stepped once an epoch. Without it
+            nothing says what the scheduler counts, and its function is not taken.
 
     Example:
         >>> saved = {"gamma": 0.5, "step_size": 10, "base_lrs": [0.1], "last_epoch": 20}
@@ -46,14 +47,15 @@ def schedule_of(state: Any, step: int | None) -> Schedule | None:
     if not isinstance(state, Mapping):
         return None
     last = number(_last_epoch(state))
-    if not isinstance(last, (int, float)) or isinstance(last, bool):
+    if not isinstance(last, (int, float)) or isinstance(last, bool) or not abs(last) < 2**63:
         return None
     every = _every(int(last), step)
+    updates = "an unknown number of updates" if step is None else f"{step:,} updates"
     rates = [rate for rate in map(number, _list(_base_rates(state))) if isinstance(rate, (int, float))]
     made = [_recipe(state, float(rate)) for rate in rates]
     position = int(last) if step is None else step
     if every is None:
-        text = f"the scheduler counts {int(last):,} and the optimizer {step:,}: how often it is stepped is not clear"
+        text = f"the scheduler counts {int(last):,} and the optimizer made {updates}: how often it is stepped is not clear"
         return Schedule(int(last), (), (text,))
     if not made or any(recipe is None for recipe in made):
         text = f"the function of the learning-rate schedule is not in its state; it stands at {int(last):,}"
@@ -82,9 +84,7 @@ def _last_epoch(state: Mapping[str, Any]) -> Any:
 
 def _every(last: int, step: int | None) -> int | None:
     """How many updates there are to a step of the scheduler; None where the counts do not say."""
-    if step is None or step in (last, 0):
-        return 1
-    return step // last if last > 0 and step % last == 0 else None
+    return step // last if step and last > 0 and step % last == 0 else None
 
 
 def _list(value: Any) -> Sequence[Any]:
@@ -92,10 +92,9 @@ def _list(value: Any) -> Sequence[Any]:
 
 
 def _base_rates(state: Mapping[str, Any]) -> Any:
-    inner = state.get("_schedulers")
-    if isinstance(inner, (list, tuple)) and inner and isinstance(inner[0], Mapping):
-        return inner[0].get("base_lrs")
-    return state.get("base_lrs")
+    """The initial rates of the groups; a scheduler that only holds others has those of its first."""
+    inner = _list(state.get("_schedulers"))
+    return inner[0].get("base_lrs") if inner and isinstance(inner[0], Mapping) else state.get("base_lrs")
 
 
 def _recipe(state: Mapping[str, Any], rate: float) -> Call | None:
@@ -104,7 +103,7 @@ def _recipe(state: Mapping[str, Any], rate: float) -> Call | None:
         if settings == keys:
             try:
                 return make(state, rate)
-            except (TypeError, ValueError, ZeroDivisionError):
+            except (TypeError, ValueError, ArithmeticError):
                 return None
     return None
 
@@ -124,9 +123,25 @@ def _multi_step(state: Mapping[str, Any], rate: float) -> Call:
     return Call("optax.piecewise_constant_schedule", (rate, scales))
 
 
-def _cosine(state: Mapping[str, Any], rate: float) -> Call:
-    alpha = float(number(state["eta_min"])) / rate
-    return Call("optax.cosine_decay_schedule", (rate, int(number(state["T_max"]))), {"alpha": alpha})
+def _cosine(state: Mapping[str, Any], rate: float) -> Call | None:
+    lowest, half = float(number(state["eta_min"])), int(number(state["T_max"]))
+    return Call("ckpt_flax.transforms.cosine_annealing", (rate, lowest, half)) if half > 0 else None
+
+
+def _restarts(state: Mapping[str, Any], rate: float) -> Call | None:
+    first, times, last, current, length = (
+        int(number(state[key])) for key in ("T_0", "T_mult", "last_epoch", "T_cur", "T_i")
+    )
+    if first < 1 or times < 1:
+        return None
+    start, period = (last // first * first, first) if times == 1 else (0, first)
+    while start + period <= last:
+        start, period = start + period, period * times
+    has_begun = last >= 0  # within a sequence it waits for its turn
+    if has_begun and ((start + current, period) != (last, length) or number(state["T_cur"]) != current):
+        return None  # stepped by parts of an epoch
+    lowest = float(number(state["eta_min"]))
+    return Call("ckpt_flax.transforms.cosine_restarts", (rate, lowest, first, times))
 
 
 def _linear(state: Mapping[str, Any], rate: float) -> Call:
@@ -158,6 +173,7 @@ _SCHEDULERS: Final[tuple[tuple[frozenset[str], Callable[[Mapping[str, Any], floa
     (frozenset({"step_size", "gamma"}), _step),
     (frozenset({"milestones", "gamma"}), _multi_step),
     (frozenset({"T_max", "eta_min"}), _cosine),
+    (frozenset({"T_0", "T_i", "T_mult", "T_cur", "eta_min"}), _restarts),
     (frozenset({"start_factor", "end_factor", "total_iters"}), _linear),
     (frozenset({"factor", "total_iters"}), _constant),
     (frozenset({"power", "total_iters"}), _polynomial),

@@ -16,7 +16,8 @@ from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
 from ckpt_core.transfer.arranging import flax_tree, torch_tree
 from ckpt_core.transfer.averages import averaged_copies
-from ckpt_core.transfer.optimizer import Carried, LiveTorch, carry
+from ckpt_core.transfer.live_torch import LiveTorch
+from ckpt_core.transfer.optimizer import Carried, carry
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.sides import Target, arranged
 from ckpt_core.tree import Record
@@ -36,6 +37,7 @@ class OptimizerRequest:
         hyperparams: what the state does not say, in the names of the framework that wrote it.
         name: which of several saved optimizers is meant.
         parameters: the names of torch's parameters in the order of the groups, where the file does not tell them.
+        step: the number of updates that were made, where the file does not tell it.
     """
 
     live: Any = None
@@ -43,6 +45,7 @@ class OptimizerRequest:
     hyperparams: Mapping[str, Any] | None = None
     name: str | None = None
     parameters: Sequence[str] | None = None
+    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,15 @@ def training_of(
         UnsupportedError: the state cannot be carried; says why.
     """
     state = _chosen(ckpt, request.name)
+    native = state.native
     if request.parameters is not None:
         state = _named(state, request.parameters, sources)
     template = target.template
     tree = target.filled(arrays)
-    scheduled = _scheduled(ckpt, state)
+    counted = ckpt.step if request.step is None else request.step
+    if request.step not in (None, state.step) and state.step is not None:
+        raise UsageError(f"the optimizer's state counts {state.step:,} updates, and not {request.step:,}")
+    scheduled = _scheduled(ckpt, state, counted)
     if scheduled is not None:
         state = replace(state, schedule={"count": scheduled.position})
     carried = carry(
@@ -102,13 +109,16 @@ def training_of(
         _params_of(tree, template, arrays),
         kind=request.kind,
         hyperparams=request.hyperparams,
-        counted=ckpt.step,
+        counted=counted,
         schedule=scheduled.recipes or None if scheduled else None,
         live=_live_torch(request.live, like)
         if template.framework == "torch"
         else _live_optax(request.live, tree),
     )
     averaged, lost = averaged_copies(ckpt, plan, sources, template)
+    others = [name for name in ckpt.opt_states if ckpt.opt_states[name].native is not native]
+    if others:
+        lost.append(f"the other optimizers of the checkpoint are left behind: {', '.join(others)}")
     notes = [*carried.state.notes, *(scheduled.notes if scheduled else ()), *lost, *_kept_notes(ckpt)]
     if (
         scheduled is not None
@@ -126,12 +136,18 @@ def training_of(
     return Training(made, carried, described, tuple(dict.fromkeys(notes)))
 
 
-def _scheduled(ckpt: Checkpoint, state: OptimizerState) -> Schedule | None:
+def _scheduled(ckpt: Checkpoint, state: OptimizerState, counted: int | None) -> Schedule | None:
     """Where torch's scheduler stands, of which optax's states have the position in them."""
     if state.framework != "torch":
         return None
-    found = [schedule_of(saved, state.step or ckpt.step) for saved in ckpt.schedulers.values()]
-    return next((schedule for schedule in found if schedule is not None), None)
+    step = state.step or counted
+    found = [schedule_of(saved, step) for saved in ckpt.schedulers.values()]
+    known = next((schedule for schedule in found if schedule is not None), None)
+    if known is not None and step is None:
+        return replace(
+            known, notes=(*known.notes, "say how many it made (optimizer_step=, --optimizer-step)")
+        )
+    return known
 
 
 def _chosen(ckpt: Checkpoint, name: str | None) -> OptimizerState:
@@ -139,6 +155,12 @@ def _chosen(ckpt: Checkpoint, name: str | None) -> OptimizerState:
     if name is not None and name not in states:
         raise UsageError(
             f"holds no optimizer {name!r}", path=ckpt.path or None, remedy=f"There is: {', '.join(states)}."
+        )
+    if name is None and len(states) > 1:
+        raise UsageError(
+            f"holds {len(states)} optimizers: {', '.join(states)}",
+            path=ckpt.path or None,
+            remedy="Say which is meant: optimizer_name=, --optimizer-name.",
         )
     state = ckpt.opt_state if name is None else states[name]
     if state is None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from ckpt_core import save_checkpoint
+from ckpt_core import open_checkpoint, save_checkpoint
 from ckpt_core.cli.app import ckpt
 
 FLAX = {"first": {"kernel": (3, 5), "bias": (5,)}, "last": {"kernel": (5, 2), "bias": (2,)}}
@@ -114,7 +114,7 @@ def test_flax_to_torch_asks_for_what_an_optax_state_does_not_say(folder: Path) -
     asked = ["transfer", "state.msgpack", "--like", "torch.pth", "--out", "out.pth", "--with-optimizer"]
     result = run(*asked)
     assert (result.exit_code, Path("out.pth").exists()) == (2, False)
-    assert "fits 13 rules: adam, adamw" in result.stderr
+    assert "fits 15 rules: adam, adamw" in result.stderr
     assert "--optimizer-kind" in result.stderr
     result = run(*asked, "--optimizer-kind", "adam")
     assert result.exit_code == 2
@@ -184,3 +184,24 @@ def test_inspect_shows_the_optimizer_of_either_framework(folder: Path, path: str
     assert (state["kind"], state["step"]) == (["adamw"], 3)
     assert {name: slot["count"] for name, slot in state["slots"].items()} == {"mu": 4, "nu": 4}
     assert state["hyperparams"]["weight_decay"] == 0.1
+
+
+def test_one_of_several_optimizers_and_the_count_that_it_does_not_keep(folder: Path) -> None:
+    model = module()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model.last(model.first(torch.ones(4, 3))).square().sum().backward()
+    optimizer.step()
+    other = torch.optim.Adam(model.parameters())
+    both = {"optimizer_G": optimizer.state_dict(), "optimizer_D": other.state_dict()}
+    torch.save({"model_state_dict": model.state_dict(), **both}, "both.pth")
+    asked = ["both.pth", "--like", "flax.msgpack", "--out", "out.msgpack"]
+    result = run("transfer", *asked, "--with-optimizer")
+    assert result.exit_code == 2
+    assert "holds 2 optimizers: optimizer_G, optimizer_D" in result.stderr
+    assert "--optimizer-name" in result.stderr
+    said = done(*asked, "--optimizer-name", "optimizer_G", "--optimizer-step", "70")
+    assert "left behind: optimizer_D" in said
+    with open_checkpoint("out.msgpack") as ckpt:
+        assert (ckpt.step, ckpt.opt_state.kind) == (70, ("sgd",))
+    result = run("transfer", *asked, "--force", "--optimizer-step", "70")
+    assert "belong to --with-optimizer" in result.stderr

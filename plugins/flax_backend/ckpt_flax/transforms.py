@@ -1,6 +1,8 @@
 """optax transformations that update as torch's optimizers do; importing this module imports jax and optax."""
 
 from ckpt_flax.bridge.transforms import (
+    cosine_annealing,
+    cosine_restarts,
     every,
     labels_by_name,
     mask_by_name,
@@ -15,6 +17,8 @@ from ckpt_flax.bridge.transforms import (
 )
 
 __all__ = [
+    "cosine_annealing",
+    "cosine_restarts",
     "every",
     "labels_by_name",
     "mask_by_name",

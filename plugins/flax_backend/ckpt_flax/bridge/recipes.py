@@ -22,17 +22,17 @@ _OTHERS: Final = frozenset(
     + [
         f"optax.{name}"
         for name in (
-            "constant_schedule",
-            "cosine_decay_schedule",
             "exponential_decay",
             "linear_schedule",
             "piecewise_constant_schedule",
             "polynomial_schedule",
             "join_schedules",
-            "warmup_cosine_decay_schedule",
         )
     ]
-    + [f"ckpt_flax.transforms.{name}" for name in ("every", "labels_by_name", "mask_by_name")]
+    + [
+        f"ckpt_flax.transforms.{name}"
+        for name in ("cosine_annealing", "cosine_restarts", "every", "labels_by_name", "mask_by_name")
+    ]
 )
 """What a recipe may call besides the rules of families: what arranges them, and schedules."""
 

@@ -14,9 +14,11 @@ from ckpt_flax.bridge.transforms.nadam import scale_by_torch_nadam
 from ckpt_flax.bridge.transforms.naming import labels_by_name, mask_by_name
 from ckpt_flax.bridge.transforms.radam import scale_by_torch_radam
 from ckpt_flax.bridge.transforms.rprop import scale_by_torch_rprop
-from ckpt_flax.bridge.transforms.schedules import every
+from ckpt_flax.bridge.transforms.schedules import cosine_annealing, cosine_restarts, every
 
 __all__ = [
+    "cosine_annealing",
+    "cosine_restarts",
     "every",
     "labels_by_name",
     "mask_by_name",

@@ -1,0 +1,174 @@
+"""torch's learning-rate schedulers as optax schedules: the function, the position, and what is not known."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from ckpt_flax.bridge import recipes
+from optimizers.crossing import file_to_flax
+from optimizers.worlds import mlp, train_torch
+
+from ckpt_core import transfer
+from ckpt_core.optimizers.schedules import schedule_of
+
+LR = torch.optim.lr_scheduler
+
+
+def warmed_up(then, steps=4):
+    return lambda o: LR.SequentialLR(o, [LR.LinearLR(o, 0.1, total_iters=steps), then(o)], [steps])
+
+
+SCHEDULERS = {
+    "step": lambda o: LR.StepLR(o, 3, 0.5),
+    "multi": lambda o: LR.MultiStepLR(o, [2, 5, 5], 0.5),
+    "exponential": lambda o: LR.ExponentialLR(o, 0.9),
+    "cosine": lambda o: LR.CosineAnnealingLR(o, 30, 0.01),
+    "cosine, past its minimum": lambda o: LR.CosineAnnealingLR(o, 7, 0.01),
+    "restarts": lambda o: LR.CosineAnnealingWarmRestarts(o, 3, 2, 0.01),
+    "restarts of one length": lambda o: LR.CosineAnnealingWarmRestarts(o, 5),
+    "linear": lambda o: LR.LinearLR(o, 0.2, 0.9, 6),
+    "constant": lambda o: LR.ConstantLR(o, 0.25, 4),
+    "polynomial": lambda o: LR.PolynomialLR(o, 20, 2.0),
+    "warm-up, then cosine": warmed_up(lambda o: LR.CosineAnnealingLR(o, 7)),
+    "warm-up, then restarts": warmed_up(lambda o: LR.CosineAnnealingWarmRestarts(o, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("every", [1, 5])
+def test_schedulers_are_the_same_function(name, every):
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr": rate} for rate in (0.1, 0.0)]
+    optimizer = torch.optim.SGD(groups)
+    scheduler = SCHEDULERS[name](optimizer)
+    for _ in range(2):
+        optimizer.step()
+        scheduler.step()
+    found = schedule_of(scheduler.state_dict(), 2 * every)
+    assert found.position == 2 * every
+    with jax.enable_x64(True):
+        schedules = [recipes.build(recipe) for recipe in found.recipes]
+        for epoch in range(2, 30):
+            rates = [float(schedule(jnp.asarray(epoch * every))) for schedule in schedules]
+            assert rates == pytest.approx([group["lr"] for group in optimizer.param_groups], rel=2e-6), epoch
+            optimizer.step()
+            scheduler.step()
+
+
+UNKNOWN = {
+    "LambdaLR": lambda o: LR.LambdaLR(o, lambda t: 1.0),
+    "CyclicLR": lambda o: LR.CyclicLR(o, 0.1, 0.2, cycle_momentum=False),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_schedule_that_the_state_does_not_tell_is_a_position_alone(name):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = UNKNOWN[name](optimizer)
+    optimizer.step()
+    scheduler.step()
+    found = schedule_of(scheduler.state_dict(), 1)
+    assert (found.position, found.recipes) == (1, ())
+    assert "not in its state; it stands at 1" in found.notes[0]
+
+
+def test_restarts_that_were_stepped_by_parts_of_an_epoch_are_a_position_alone():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = LR.CosineAnnealingWarmRestarts(optimizer, 3, 2)
+    optimizer.step()
+    scheduler.step(4.5)
+    assert schedule_of(scheduler.state_dict(), 4).recipes == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"T_0": 0, "T_mult": 2},
+        {"T_mult": 0},
+        {"last_epoch": float("inf")},
+        {"last_epoch": 10**400},
+        {"T_cur": None},
+        {"eta_min": "low"},
+    ],
+)
+def test_settings_that_no_scheduler_has_are_no_function(wrong):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    saved = LR.CosineAnnealingWarmRestarts(optimizer, 3, 2).state_dict() | {"last_epoch": 2, "T_cur": 2}
+    assert schedule_of(saved, 2).recipes
+    found = schedule_of(saved | wrong, 2)
+    assert found is None or found.recipes == ()
+
+
+@pytest.mark.parametrize("step", [None, 0, 41, 90])
+def test_what_a_scheduler_counts_is_not_guessed(step):
+    """A run that saves epochs alone, as torchvision's does, decays once an epoch and not once an update."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = LR.StepLR(optimizer, 30, 0.1)
+    for _ in range(40):
+        optimizer.step()
+        scheduler.step()
+    found = schedule_of(scheduler.state_dict(), step)
+    assert (found.position, found.recipes) == (40, ())
+    assert "how often it is stepped is not clear" in found.notes[0]
+
+
+def test_the_number_of_updates_can_be_given(tmp_path):
+    world = mlp()
+    model = world.torch_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = LR.StepLR(optimizer, 3, 0.1)
+    for epoch in range(4):
+        train_torch(world, model, optimizer, 5 * epoch, 5)
+        scheduler.step()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 4}
+    torch.save({**state, "lr_scheduler": scheduler.state_dict()}, tmp_path / "a.pth")
+    unclear = file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack")
+    assert any(
+        "an unknown number of updates: how often it is stepped" in note for note in unclear.receipt.notes
+    )
+    assert any("optimizer_step=" in note for note in unclear.receipt.notes)
+    assert unclear.suggestion.recipe.kwargs["learning_rate"] == pytest.approx(0.01)
+    done = file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack", optimizer_step=20)
+    assert done.training.carried.state.step == 20
+    schedule = recipes.build(done.suggestion.recipe.kwargs["learning_rate"])
+    rates = [float(schedule(jnp.asarray(step))) for step in (14, 15, 29, 30)]
+    assert rates == pytest.approx([0.1, 0.01, 0.01, 0.001])
+
+
+POSITIONS = {
+    "OneCycleLR": lambda o: LR.OneCycleLR(o, 0.02, total_steps=200),
+    "LambdaLR": lambda o: LR.LambdaLR(o, lambda t: 1 / (1 + t)),
+    "ChainedScheduler": lambda o: LR.ChainedScheduler(
+        [LR.ConstantLR(o, 0.1, 5), LR.ExponentialLR(o, 0.9)], o
+    ),
+    "ReduceLROnPlateau": lambda o: LR.ReduceLROnPlateau(o, patience=2),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_a_scheduler_of_unknown_function_is_named_and_comes_home(name, tmp_path):
+    world = mlp()
+    model = world.torch_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    scheduler = POSITIONS[name](optimizer)
+    for step in range(4):
+        train_torch(world, model, optimizer, step, 1)
+        scheduler.step(*([1.0] if name == "ReduceLROnPlateau" else []))
+    state = {"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
+    torch.save({**state, "scheduler_state_dict": scheduler.state_dict()}, tmp_path / "a.pth")
+    done = file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack")
+    assert any("is not in its state; it stands at 4" in note for note in done.receipt.notes)
+    assert any("the learning rate stays as it is" in note for note in done.receipt.notes)
+    assert any("moves the momentum" in note for note in done.receipt.notes) == (name == "OneCycleLR")
+    with transfer(
+        tmp_path / "b.msgpack", world.torch_model(), rules=world.plan, reverse=True, with_optimizer=True
+    ) as back:
+        home = back.tree["scheduler_state_dict"]
+    assert home.keys() == scheduler.state_dict().keys()
+    again = POSITIONS[name](torch.optim.Adam(model.parameters(), lr=0.01))
+    again.load_state_dict({key: home[key] for key in home})
+    inner = again._schedulers[0] if name == "ChainedScheduler" else again
+    assert inner.last_epoch == 4
+    assert np.isfinite(done.suggestion.recipe.kwargs["learning_rate"])

@@ -55,9 +55,16 @@ def match_optimizer(
         left_out: names of weights that are not restored, whose state stays fresh.
         name: which of several saved optimizers is meant.
     """
+    states = ckpt.opt_states
+    state = next(iter(states.values()), None) if template.is_beside else _chosen(ckpt, name)
+    expected = "torch" if template.groups else "optax"
+    if state is not None and state.framework != expected:
+        rule = " or ".join(state.kind[:3]) or "an unknown rule"
+        return OptimizerMatch(
+            (_problem("state", f"a state of {state.framework}'s ({rule})", f"one of {expected}'s"),)
+        )
     if template.is_beside:
         return _by_leaf(_beside(ckpt), template)
-    state = _chosen(ckpt, name)
     if state is None:
         what = f"{template.kind or 'an optimizer'} in use"
         return OptimizerMatch((_problem("state", None, what),))

@@ -38,7 +38,8 @@ def remedies_for(
     ways: list[str] = []
     if is_foreign:
         target = template.framework or "FRAMEWORK"
-        return (f"ckpt transfer {path} --like TEMPLATE.json --to {target} --out OUT",)
+        more = " --with-optimizer" if "optimizer" in kinds else ""
+        return (f"ckpt transfer {path} --like TEMPLATE.json --to {target}{more} --out OUT",)
     if prefix is not None:
         ways += _without_prefix(path, prefix)
     elif ckpt.metadata.replicas and "shape" in kinds:

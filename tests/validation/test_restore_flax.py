@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+import torch
 from flax import linen, nnx
 from flax.training.train_state import TrainState
 
@@ -133,6 +134,23 @@ def test_another_optimizer_is_refused(trained, tmp_path):
         restore(tmp_path / "c", like)
     with pytest.raises(UsageError, match=r"(?s)an optax transformation keeps no state.*tx\.init\(params\)"):
         restore(tmp_path / "c", {"params": trained.params}, TX, partial="**/mean")
+
+
+def test_the_state_of_a_torch_optimizer_is_carried_over_and_not_restored(trained, tmp_path):
+    layer = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(layer.parameters())
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    torch.save(
+        {"model": layer.state_dict(), "optimizer": optimizer.state_dict(), "step": 1}, tmp_path / "a.pth"
+    )
+    with pytest.raises(MismatchError, match=r"--to flax --with-optimizer --out OUT") as raised:
+        restore(tmp_path / "a.pth", trained)
+    (problem,) = [problem for problem in raised.value.report.problems if problem.kind == "optimizer"]
+    assert (problem.found, problem.expected) == ("a state of torch's (adamw)", "one of optax's")
+    save_msgpack(tmp_path / "b.msgpack", trained)
+    with pytest.raises(MismatchError, match="a state of optax's"):
+        restore(tmp_path / "b.msgpack", layer, torch.optim.AdamW(layer.parameters()))
 
 
 def test_a_mismatch_names_both_sides(trained, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ckpt_core.errors import UsageError
 from ckpt_core.families.base import Family, Part, check_eps_root
 from ckpt_core.families.building import decayed, masked, stock
 from ckpt_core.families.pieces import ADAM, chain, decay, rate
@@ -64,19 +65,25 @@ class Adam(Family):
         )
     )
     optax = (
-        OptaxRule("adam", "optax.adam", ADAM_STOCK, (ADAM,)),
-        OptaxRule("adamw", "optax.adamw", {**ADAM_STOCK, "weight_decay": 0.0001}, (ADAM,)),
+        OptaxRule("adam", "optax.adam", {**ADAM_STOCK, "nesterov": False}, (ADAM,)),
+        OptaxRule("adamw", "optax.adamw", {**ADAM_STOCK, "weight_decay": 0.0001, "nesterov": False}, (ADAM,)),
     )
     functions = {"optax.adam": chain(ADAM, rate), "optax.adamw": chain(ADAM, decay, rate)}
     names = ADAM_NAMES
 
     def to_optax(self, part: Part) -> Part:
         decoupled = self.torch_settings(part)["decoupled_weight_decay"]
-        return part.becoming("adamw" if decoupled else "adam", {**self.in_optax(part), "eps_root": 0.0})
+        same = {**self.in_optax(part), "eps_root": 0.0, "nesterov": False}
+        return part.becoming("adamw" if decoupled else "adam", same)
 
     def to_torch(self, part: Part) -> Part:
         part = self.complete(part)
         check_eps_root(part)
+        if part.hyperparams["nesterov"]:
+            nadam = part.kind.replace("adam", "nadam")
+            raise UsageError(
+                f"optax's {part.kind} with nesterov is {nadam}", remedy=f"Name that rule: kind={nadam!r}."
+            )
         return part.becoming(part.kind, self.in_torch(part))
 
     def optax_recipe(self, kind: str, hyperparams: Mapping[str, Any], mask: Call | None = None) -> Call:

@@ -44,6 +44,7 @@ class Part:
         step: the number of updates, or None where nothing says so.
         notes: what a reader should be told.
         home: the rule of the other framework that the state came from, or "": where several continue it, that one.
+        is_scheduled: its learning rate follows a schedule, of which the one among the hyperparameters is one value.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Part:
     step: int | None = None
     notes: tuple[str, ...] = ()
     home: str = ""
+    is_scheduled: bool = False
 
     def noting(self, *notes: str) -> Part:
         """Return the part with more notes."""
@@ -188,7 +190,7 @@ class Family(abc.ABC):
                 remedy="Give it: hyperparams={'learning_rate': ..., ...}, with whatever else was not optax's default.",
             )
         missing = {key: value for key, value in defaults.items() if key not in known}
-        told = ", ".join(f"{key}={value!r}" for key, value in missing.items() if value not in (None, False))
+        told = ", ".join(f"{key}={value!r}" for key, value in missing.items() if value is not None)
         note = f"not said in the state, and taken to be optax's defaults for {part.kind}: {told}"
         return replace(part, hyperparams={**missing, **known}).noting(*([note] if told else []))
 

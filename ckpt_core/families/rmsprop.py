@@ -95,6 +95,11 @@ class Rmsprop(Family):
                 "Stay in optax, or run it without them where a run is to cross.",
             )
         if "trace" in slots and known.get("trace_is_scaled", True):
+            if part.is_scheduled:
+                refuse(
+                    "optax.rmsprop keeps its momentum multiplied by the learning rates of their time, and they followed a schedule: torch's is of the updates alone",
+                    "Run chain(scale_by_rms, trace, scale_by_learning_rate) where a run is to cross.",
+                )
             rate = number_of(part, "learning_rate")
             slots["trace"] = changed(slots["trace"], lambda trace: trace / -rate)
         more = {"centered": bool(known["centered"]), "momentum": known["momentum"] or 0}

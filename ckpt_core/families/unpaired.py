@@ -94,20 +94,26 @@ _LBFGS = Keeps(
 )
 
 
-def _adam_like(kind: str, *keeps: Keeps) -> OptaxRule:
-    return OptaxRule(kind, f"optax.{kind}", {}, keeps or (ADAM,))
+_BELIEF = Keeps("optax._src.transform.ScaleByBeliefState", ("count", "mu", "nu"))
+
+
+def _adam_like(name: str, *keeps: Keeps) -> OptaxRule:
+    return OptaxRule(name.rpartition(".")[2], f"optax.{name}", {}, keeps or (ADAM,))
 
 
 class OptaxOnly(_Unpaired):
-    """optax's Yogi, AdaBelief, NovoGrad, LAMB, LARS, SM3 and L-BFGS.
+    """optax's Yogi, AdaBelief, NovoGrad, LAMB, LARS, SM3, ADOPT, ACProp and L-BFGS.
 
-    Sources: `optax.yogi`, `optax.adabelief`, `optax.novograd`, `optax.lamb`, `optax.lars`, `optax.sm3`, `optax.lbfgs`.
+    Sources: `optax.yogi`, `optax.adabelief`, `optax.novograd`, `optax.lamb`, `optax.lars`, `optax.sm3`, `optax.lbfgs`,
+    `optax.contrib.adopt`, `optax.contrib.acprop`.
     """
 
     optax = (
         _adam_like("yogi"),
         _adam_like("lamb"),
-        _adam_like("adabelief", Keeps("optax._src.transform.ScaleByBeliefState", ("count", "mu", "nu"))),
+        _adam_like("contrib.adopt"),
+        _adam_like("adabelief", _BELIEF),
+        _adam_like("contrib.acprop", _BELIEF),
         _adam_like("novograd", Keeps("optax._src.transform.ScaleByNovogradState", ("count", "mu", "nu"))),
         OptaxRule("sm3", "optax.sm3", {}, (Keeps("optax._src.transform.ScaleBySM3State", ("mu", "nu")),)),
         OptaxRule("lars", "optax.lars", {}, (TRACE,), place=3),
@@ -126,6 +132,8 @@ class OptaxOnly(_Unpaired):
         for kind, name, instead in (
             ("yogi", "Yogi", "torch.optim.Adam"),
             ("adabelief", "AdaBelief", "torch.optim.AdamW"),
+            ("adopt", "ADOPT", "torch.optim.AdamW"),
+            ("acprop", "ACProp", "torch.optim.AdamW"),
             ("novograd", "NovoGrad", "torch.optim.AdamW"),
             ("lamb", "LAMB", "torch.optim.AdamW"),
             ("lars", "LARS", "torch.optim.SGD"),

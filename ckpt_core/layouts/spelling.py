@@ -11,6 +11,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Roles
 from ckpt_core.layouts.values import (
     has_array,
+    has_value,
     is_float_array,
     is_numeric,
     is_optimizer,
@@ -75,7 +76,7 @@ def _is_optimizer_like(value: Any) -> bool:
         return True
     if isinstance(value, (list, tuple)):
         return bool(value)
-    return isinstance(value, Mapping) and (has_array(value) or not value)
+    return isinstance(value, Mapping) and (has_array(value) or not has_value(value))
 
 
 def _is_counter(value: Any) -> bool:

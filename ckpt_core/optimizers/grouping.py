@@ -154,4 +154,8 @@ def in_groups(
             f"the optimizer does not update {', '.join(lost[:4])}, of which there is a state",
             remedy="suggest_optimizer(state) gives an optimizer with the groups of the state.",
         )
-    return dataclasses.replace(state, groups=tuple(made))
+    fresh = [name for names in groups for name in names if held and name not in held]
+    notes = (
+        [f"{len(fresh):,} parameters of the optimizer have no state: {', '.join(fresh[:4])}"] if fresh else []
+    )
+    return dataclasses.replace(state, groups=tuple(made), notes=(*state.notes, *notes))

@@ -19,7 +19,7 @@ from ckpt_core.optimizers.table import families
 from ckpt_core.tree import Record, flatten, map_with_path
 from ckpt_core.view import named_weights
 
-__all__ = ["optax_native"]
+__all__ = ["optax_native", "shape_of"]
 
 
 def optax_native(state: OptimizerState, recipe: Call, params: Any) -> Any:
@@ -47,8 +47,12 @@ class _Scope:
     step: int
 
 
-def _shape_of(call: Call) -> tuple[Shape, Family | None]:
-    """What a function keeps, and the family that it is of."""
+def shape_of(call: Call) -> tuple[Shape, Family | None]:
+    """Return what a function of a recipe keeps, and the family that it is of, if any.
+
+    Raises:
+        UnsupportedError: nothing is known of the function.
+    """
     found: list[tuple[Callable[[Call], Shape], Family | None]] = [
         (family.functions[call.function], family)
         for family in families()
@@ -74,7 +78,7 @@ class _Build:
             return tuple(self.of(part, scope) for part in call.args)
         if call.function == "optax.multi_transform":
             return self._partitioned(call, scope)
-        shape, family = _shape_of(call)
+        shape, family = shape_of(call)
         if isinstance(shape, Keeps):
             return self._state(shape, family, call, scope)
         return tuple(self._state(keeps, family, call, scope) for keeps in shape)

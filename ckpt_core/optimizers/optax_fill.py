@@ -82,7 +82,7 @@ class _Fill:
             self._slot(member)
         elif member.role == "count":
             self._number(member, self._step_of(member))
-        elif member.role == "schedule":
+        elif member.role in ("schedule", "injected"):
             self._number(member, (self.state.schedule or {}).get("count", self.state.step))
         elif member.role == "hyperparams":
             self._hyperparams(member)

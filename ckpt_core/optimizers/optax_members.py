@@ -14,7 +14,7 @@ from ckpt_core.layouts.values import array_of
 from ckpt_core.optimizers.kinds import states_by_fields
 from ckpt_core.tree import Alias, Index, KeyPath, Record, children
 
-__all__ = ["Member", "bare", "count_of", "members", "place_of", "trace_is_scaled"]
+__all__ = ["Member", "bare", "count_of", "members", "place_of", "trace_is_last", "trace_is_scaled"]
 
 _WRAPPERS: Final = {
     "inner_state": frozenset({"count", "step", "notfinite_count", "last_finite", "total_notfinite"}),
@@ -35,12 +35,12 @@ class Member(NamedTuple):
 
     Arguments:
         path: where it is in the state.
-        role: "slot", "count", "schedule", "hyperparams", "accumulated", "wrapper", "mask" (around nothing), "empty" or
-            "other".
+        role: "slot", "count", "schedule", "injected" (the count of injected hyperparameters), "hyperparams",
+            "accumulated", "wrapper", "mask" (around nothing), "empty" or "other".
         name: of a slot, its neutral name; else the field's name.
         value: the node.
         labels: the labels of the groups around it, from the outside in.
-        fields: for slots and counts, the fields of the state that it is one of.
+        fields: for slots, counts, schedules and wrappers, the fields of the state that it is one of.
         type_name: the class of that state, where it was saved.
     """
 
@@ -87,7 +87,7 @@ def _members_of(path: KeyPath, node: Any, labels: tuple[str, ...]) -> Iterator[A
     elif "hyperparams" in node and "inner_state" in node:
         yield from _injected(path, node, labels)
     elif set(node) == {"count"}:
-        yield Member((*path, "count"), "schedule", "count", node["count"], labels)
+        yield Member((*path, "count"), "schedule", "count", node["count"], labels, _fields(node))
     else:
         yield from _wrapped(path, node, labels)
 
@@ -111,7 +111,9 @@ def _injected(path: KeyPath, node: Mapping[str, Any], labels: tuple[str, ...]) -
         elif key == "hyperparams_states" and isinstance(value, Mapping):
             yield from [((*path, key, name), child, labels) for name, child in value.items()]
         else:
-            yield Member((*path, key), "schedule" if key == "count" else "other", str(key), value, labels)
+            # An older form keeps one count for the values and the schedules that may be among them.
+            role = "injected" if "hyperparams_states" in node else "schedule"
+            yield Member((*path, key), role if key == "count" else "other", str(key), value, labels)
 
 
 def _wrapped(path: KeyPath, node: Mapping[Any, Any], labels: tuple[str, ...]) -> Iterator[Any]:
@@ -125,7 +127,7 @@ def _wrapped(path: KeyPath, node: Mapping[Any, Any], labels: tuple[str, ...]) ->
             yield (*path, key), value, labels
         elif inner is not None and key in _WRAPPERS[inner]:
             role = "accumulated" if key == "acc_grads" else "wrapper"
-            yield Member((*path, key), role, str(key), value, labels)
+            yield Member((*path, key), role, str(key), value, labels, _fields(node))
         else:
             yield Member((*path, key), "other", str(key), value, labels)
 
@@ -172,6 +174,14 @@ def trace_is_scaled(found: Iterable[Member]) -> bool | None:
             if rule is not None and trace is not None:
                 return trace - rule > 1
     return None
+
+
+def trace_is_last(found: Iterable[Member]) -> bool:
+    """Say whether a momentum is the last of a chain, after something that may have scaled the updates."""
+    order = [m for m in found if m.role in ("slot", "empty", "mask", "schedule") and m.path]
+    last = order[-1] if order else None
+    is_trace = last is not None and last.fields == {"trace"} and place_of(last.path) is not None
+    return is_trace and len(order) > 1
 
 
 def place_of(path: KeyPath) -> int | None:

@@ -119,9 +119,14 @@ class _Found:
             and is_plain(bare(member.value))
         ):
             self.hyperparams[label] = {str(k): number(v) for k, v in bare(member.value).items()}
-        elif member.role == "wrapper" and member.name in ("step", "gradient_step"):
+        elif member.role == "injected" or (
+            member.role == "wrapper" and member.name in ("step", "gradient_step")
+        ):
             self.outer = count_of(member.value)
-            self.other[render_path(member.path)] = member.value
+            if (
+                "opt_state" not in member.fields and member.role == "wrapper"
+            ):  # an nnx.Optimizer counts for itself
+                self.other[render_path(member.path)] = member.value
         elif member.role == "mask":
             self.is_masked = True
         elif member.role == "empty":

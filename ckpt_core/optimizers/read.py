@@ -17,6 +17,7 @@ from ckpt_core.optimizers.kinds import named_in
 from ckpt_core.optimizers.naming import Weight
 from ckpt_core.optimizers.optax_state import read_optax
 from ckpt_core.optimizers.state import OptimizerState
+from ckpt_core.optimizers.telling import told
 from ckpt_core.optimizers.torch_state import read_torch
 
 __all__ = ["identified", "read_optimizer", "read_optimizers"]
@@ -92,7 +93,7 @@ def identified(
         hyperparams: hyperparameters in the framework's own names, for all groups; they override what was read.
 
     Raises:
-        UsageError: the state cannot be of that kind; names the ones it can be of.
+        UsageError: the state cannot be of that kind, or has no such hyperparameter; names those that are possible.
     """
     kinds = state.kind
     if kind is not None:
@@ -104,7 +105,7 @@ def identified(
         kinds = (kind,)
     elif config and len(kinds) > 1:
         kinds = named_in(config, kinds)
-    more = dict(hyperparams or {})
+    more = told(state, kinds[0], hyperparams) if hyperparams and len(kinds) == 1 else dict(hyperparams or {})
     return dataclasses.replace(
         state,
         kind=kinds,

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.families import Family, Part
 from ckpt_core.keypath import split_name
+from ckpt_core.optimizers.checking import check_known, check_movable, check_order, check_slots, check_told
 from ckpt_core.optimizers.grouping import FROZEN, home_of, settings_of, settled
-from ckpt_core.optimizers.optax_members import count_of
-from ckpt_core.optimizers.optax_state import BARE, MASKED, WRAPPED
+from ckpt_core.optimizers.leaving import chain_notes, frozen_note, left_behind
 from ckpt_core.optimizers.read import identified
 from ckpt_core.optimizers.state import OptimizerState
-from ckpt_core.optimizers.table import family_of, known_kinds, torch_rule
+from ckpt_core.optimizers.table import family_of, known_kinds
 from ckpt_core.view import nest
 
-__all__ = ["check_told", "translate_optimizer", "translated"]
+__all__ = ["translate_optimizer", "translated"]
 
 
 def translate_optimizer(
@@ -77,33 +77,24 @@ def translated(
     state = identified(state, kind=kind, hyperparams=hyperparams)
     if step is not None:
         state = dataclasses.replace(state, step=step, steps={})
-    _check(state)
+    check_known(state)
     if state.framework == target:
-        return state
-    return _assembled([*_parts(state)], state, target)
+        check_movable(state)
+        family = _family(state.kind[0], target, state.hyperparams)
+        check_slots(state.slots, state.kind[0], family, state)
+        return dataclasses.replace(state, notes=(*state.notes, *left_behind(state, target)))
+    check_order(state)
+    parts = [*_parts(state)]
+    notes = [*_common_notes(state, hyperparams)]
+    if target == "torch" and state.native is not None:
+        notes += chain_notes(state.native, [(p.own_label, p.told) for p in parts if p.told is not None])
+    return _assembled(parts, dataclasses.replace(state, notes=(*state.notes, *notes)), target)
 
 
-def _check(state: OptimizerState) -> None:
-    if len(state.kind) != 1:
-        if not state.kind:
-            raise UnsupportedError(
-                "the optimizer state is of no known rule, or of several at once",
-                remedy=f"kind= names the rule. Known are: {', '.join(known_kinds(state.framework))}.",
-            )
-        raise UsageError(
-            f"the optimizer state fits {len(state.kind)} rules: {', '.join(state.kind)}",
-            remedy="Name the one that the run used: kind='...' (--optimizer-kind).",
-        )
-    if WRAPPED in state.notes:
-        raise UnsupportedError(
-            f"{WRAPPED}, which the other framework does not have",
-            remedy="Transfer the weights alone, and start the optimizer anew.",
-        )
-    if not state.is_named:
-        raise UsageError(
-            next(iter(state.notes), "the optimizer's parameters are known by position only"),
-            remedy="Give their names in the order of the groups (parameter_names=, --parameter-names), or save with optimizers built by named_parameters().",
-        )
+def _common_notes(state: OptimizerState, hyperparams: Mapping[str, Any] | None) -> Iterator[str]:
+    moving = [str(group.get("label")) for group in state.groups if group["params"]]
+    if hyperparams and len(moving) > 1 and state.framework == "optax":
+        yield f"{', '.join(hyperparams)}: as given, for every group ({', '.join(moving)})"
 
 
 def _family(kind: str, framework: str, settings: Mapping[str, Any]) -> Family:
@@ -117,20 +108,34 @@ def _family(kind: str, framework: str, settings: Mapping[str, Any]) -> Family:
 
 
 class _Translated(NamedTuple):
-    """A part on the other side (None: not updated), its parameters, its label, and the number of its group."""
+    """A part on the other side, or None where it is not updated.
+
+    Arguments:
+        part: the part.
+        members: its parameters.
+        label: what its group is called on the other side.
+        group: the number of its group in the state.
+        own_label: the label of its group in the state, or "".
+        told: of optax's rules, the part as it was, with all of its hyperparameters.
+    """
 
     part: Part | None
     members: tuple[str, ...]
     label: str
     group: int
+    own_label: str = ""
+    told: Part | None = None
 
 
 def _parts(state: OptimizerState) -> Iterator[_Translated]:
     """The groups, divided further where parameters were updated a different number of times."""
     slots = state.flat_slots()
     held = {name for slot in slots.values() for name in slot}
+    # Adagrad's state is there before any gradient.
+    held -= {name for name, step in state.steps.items() if not step}
+    is_torch = state.framework == "torch"
     # A rule without slots, or before its first step, does not tell who is updated; optax's groups say it themselves.
-    tells = bool(held) and state.framework == "torch"
+    tells = bool(held) and is_torch
     home = state.home.kind if state.home is not None and state.home.framework != state.framework else ""
     frozen: list[str] = []
     everybody = tuple(dict.fromkeys(name for arrays in slots.values() for name in arrays))
@@ -138,9 +143,7 @@ def _parts(state: OptimizerState) -> Iterator[_Translated]:
     for i, group in enumerate(groups):
         if group.get("kind", group.get("label")) == FROZEN:
             continue
-        settings = (
-            {**state.hyperparams, **settings_of(group)} if state.framework == "optax" else settings_of(group)
-        )
+        settings = settings_of(group) if is_torch else {**state.hyperparams, **settings_of(group)}
         rule = str(group.get("kind", state.kind[0]))
         family = _family(rule, state.framework, settings)
         names = [name for name in group["params"] if name in held or not tells]
@@ -149,35 +152,20 @@ def _parts(state: OptimizerState) -> Iterator[_Translated]:
         steps = sorted(set(step_of.values()), key=lambda step: step or 0) or [state.step]
         for step in steps:
             members = tuple(name for name in names if step_of[name] == step)
-            part = Part(rule, settings, _chosen(slots, members), step, (), home)
-            moved = family.to_optax(part) if state.framework == "torch" else family.to_torch(part)
-            _check_slots(part, family, state)
+            part = Part(rule, settings, _chosen(slots, members), step, (), home, state.schedule is not None)
+            moved = family.to_optax(part) if is_torch else family.to_torch(part)
+            check_slots(part.slots, rule, family, state)
             label = str(group.get("label", f"group_{i}"))
-            yield _Translated(moved, members, label if len(steps) == 1 else f"{label}_step_{step}", i)
+            yield _Translated(
+                moved,
+                members,
+                label if len(steps) == 1 else f"{label}_step_{step}",
+                i,
+                str(group.get("label", "")),
+                None if is_torch else family.complete(part),
+            )
     if frozen:
         yield _Translated(None, tuple(frozen), FROZEN, len(groups))
-
-
-def _check_slots(part: Part, family: Family, state: OptimizerState) -> None:
-    """Refuse a state that keeps something else than the rule that it is said to be of."""
-    kept = {neutral for rule in family.torch for neutral in rule.slots.values()}
-    kept |= {
-        keeps.neutral.get(field, field)
-        for rule in family.optax
-        for keeps in rule.keeps
-        for field in keeps.fields
-    }
-    if set(part.slots) - kept:
-        raise UnsupportedError(
-            f"the state keeps {', '.join(sorted(set(part.slots) - kept))}, which {state.framework}'s {part.kind} does not",
-            remedy="The run used another rule, or several: kind= names one.",
-        )
-    needs_slots = state.framework == "optax" and family.optax_rule(part.kind).always_keeps
-    if needs_slots and not state.slots:
-        raise UnsupportedError(
-            f"the state keeps nothing that optax's {part.kind} keeps",
-            remedy="The run used another rule: kind= names it.",
-        )
 
 
 def _chosen(slots: Mapping[str, Mapping[str, Any]], members: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -191,15 +179,15 @@ def _assembled(parts: list[_Translated], state: OptimizerState, framework: str) 
     slots: dict[str, list[Any]] = {}
     notes: list[str] = list(state.notes)
     steps: dict[str, int] = {}
-    for part, members, _, _ in parts:
+    for part, members, *_ in parts:
         if part is None:
-            notes.append(_frozen_note(members))
+            notes.append(frozen_note(members))
             continue
         for slot, arrays in part.slots.items():
             slots.setdefault(slot, []).extend((split_name(name), array) for name, array in arrays.items())
         notes += part.notes
         steps.update(dict.fromkeys(members, part.step or 0))
-    kinds = tuple(dict.fromkeys(part.kind for part, _, _, _ in parts if part is not None))
+    kinds = tuple(dict.fromkeys(part.kind for part, *_ in parts if part is not None))
     if framework == "torch" and len(kinds) > 1:
         raise UnsupportedError(f"a torch optimizer has one rule, and this state has {', '.join(kinds)}")
     groups = _torch_groups(parts) if framework == "torch" else _optax_groups(parts)
@@ -215,7 +203,7 @@ def _assembled(parts: list[_Translated], state: OptimizerState, framework: str) 
         framework,
         steps if len(set(steps.values())) > 1 else {},
         {},
-        tuple(dict.fromkeys([*notes, *_left(state)])),
+        tuple(dict.fromkeys([*notes, *left_behind(state, framework)])),
         home_of(state) if state.home is None or state.home.framework == state.framework else state.home,
     )
 
@@ -225,52 +213,15 @@ def _optax_groups(parts: list[_Translated]) -> tuple[dict[str, Any], ...]:
         {"kind": FROZEN, "params": members, "label": label}
         if part is None
         else {"kind": part.kind, "label": label, **part.hyperparams, "params": members}
-        for part, members, label, _ in parts
+        for part, members, label, *_ in parts
     )
 
 
 def _torch_groups(parts: list[_Translated]) -> tuple[dict[str, Any], ...]:
     """The groups; the parts of one, which optax counts apart, are one again."""
     groups: dict[int, dict[str, Any]] = {}
-    for part, members, _, number in parts:
+    for part, members, _, number, *_ in parts:
         if part is not None:
             before = groups.get(number, {"params": ()})
             groups[number] = {**part.hyperparams, "params": (*before["params"], *members)}
     return tuple(groups.values())
-
-
-def check_told(state: OptimizerState) -> None:
-    """Refuse a translated state whose groups nothing tells: masked weight decay, and rules that keep nothing.
-
-    Raises:
-        UsageError: there is such a group; says how to tell.
-    """
-    remedy = "Pass the torch optimizer with its groups (optimizer=)"
-    if MASKED in state.notes and len(state.groups) == 1 and state.groups[0].get("weight_decay"):
-        decay = state.groups[0]["weight_decay"]
-        raise UsageError(f"{MASKED}; its weight decay is {decay!r}", remedy=f"{remedy}, or weight_decay=0.")
-    bare = next((note for note in state.notes if note.startswith(BARE)), None)
-    if bare is not None and not all(group["params"] for group in state.groups):
-        raise UsageError(bare, remedy=f"{remedy}.")
-
-
-def _frozen_note(members: tuple[str, ...]) -> str:
-    shown = ", ".join(members[:4]) + (", ..." if len(members) > 4 else "")
-    return (
-        f"{len(members):,} parameters had no gradient so far, and are not updated on the other side: {shown}"
-    )
-
-
-def _left(state: OptimizerState) -> Iterator[str]:
-    """What has no place in the other framework's state."""
-    rule = torch_rule(state.kind[0], state.hyperparams) if state.framework == "torch" else None
-    if rule is not None and not rule.has_step and not state.step:
-        yield f"torch's {state.kind[0]} keeps no step: the count begins at 0 where none is given"
-    for path, value in state.other.items():
-        name = path.rpartition("/")[2]
-        if name == "mini_step":
-            done = count_of(value)
-            if done:
-                yield f"saved after {done} steps of accumulation: the gradients accumulated so far are left behind"
-        elif name not in ("acc_grads", "skip_state", "gradient_step", "ns_coeffs", "step"):
-            yield f"{path} has no place on the other side"

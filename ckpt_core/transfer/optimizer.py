@@ -8,37 +8,24 @@ from typing import Any
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError, UsageError
-from ckpt_core.families import Part
 from ckpt_core.framework import Template
 from ckpt_core.keypath import join_name
-from ckpt_core.optimizers import OptimizerState
-from ckpt_core.optimizers.grouping import in_groups, settled
+from ckpt_core.optimizers import OptimizerState, identified
+from ckpt_core.optimizers.checking import check_told
+from ckpt_core.optimizers.grouping import in_groups, settings_of, settled
+from ckpt_core.optimizers.leaving import live_notes
 from ckpt_core.optimizers.optax_build import optax_native
 from ckpt_core.optimizers.optax_fill import optax_filled
 from ckpt_core.optimizers.suggest import Suggestion, suggestion_for
-from ckpt_core.optimizers.table import family_of, torch_rule
+from ckpt_core.optimizers.table import torch_rule
 from ckpt_core.optimizers.torch_state import torch_native
-from ckpt_core.optimizers.translate import check_told, translated
+from ckpt_core.optimizers.translate import translated
+from ckpt_core.transfer.live_torch import LiveTorch, told_by, with_first_state
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.slots import moved_state
 from ckpt_core.tree import map_with_path
 
-__all__ = ["Carried", "LiveTorch", "carry"]
-
-
-@dataclasses.dataclass(frozen=True)
-class LiveTorch:
-    """A live torch optimizer.
-
-    Arguments:
-        kind: its rule by lower-case name, or "".
-        names: the names of its parameters, by group.
-        settings: the hyperparameters of each group.
-    """
-
-    kind: str
-    names: tuple[tuple[str, ...], ...]
-    settings: tuple[Mapping[str, Any], ...]
+__all__ = ["Carried", "carry"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,25 +81,37 @@ def carry(
         )
     if step is None and state.step is None:
         step = 0 if _counts_itself(state, kind) else counted
-    is_said = bool(state.groups) or state.framework == "torch" or hyperparams is not None
-    if isinstance(live, LiveTorch) and not is_said:
-        kind, hyperparams = _told_by(live, state, kind, hyperparams)
-    made = translated(state, to, kind=kind, hyperparams=hyperparams, step=step)
-    if is_said or not isinstance(live, LiveTorch):
+    telling = live if isinstance(live, LiveTorch) and hyperparams is None and not _says(state) else None
+    if telling is not None:
+        at_home = moved_state(identified(state, kind=kind), plan, sources, template)
+        told = dataclasses.replace(told_by(telling, at_home), native=state.native)
+        moved = settled(translated(told, to, step=step))
+    else:
+        made = translated(state, to, kind=kind, hyperparams=hyperparams, step=step)
         check_told(made)
-    moved = _with_newcomers(settled(moved_state(made, plan, sources, template)), template)
+        moved = settled(moved_state(made, plan, sources, template))
+    moved = _with_newcomers(moved, template)
     moved = dataclasses.replace(moved, notes=(*moved.notes, *_dtype_notes(moved, template)))
     suggestion = suggestion_for(moved, schedule=schedule, clip=clip)
     if to == "torch":
         if isinstance(live, LiveTorch):
             _check_kind(live, moved)
-            moved = in_groups(moved, live.names, None if is_said else live.settings)
+            moved = in_groups(moved, live.names, None if telling is None else telling.settings)
+        moved = with_first_state(moved, template)
         native: Any = torch_native(moved)
     elif live is None:
         native = optax_native(moved, suggestion.recipe, params)
     else:
-        native = map_with_path(optax_filled(moved, live).get, live)
+        filled = optax_filled(moved, live)
+        native = map_with_path(filled.get, live)
+        moved = dataclasses.replace(moved, notes=(*moved.notes, *live_notes(live, suggestion.recipe, filled)))
     return Carried(dataclasses.replace(moved, native=native), suggestion)
+
+
+def _says(state: OptimizerState) -> bool:
+    """Whether a state holds hyperparameters; optax's do where they were injected."""
+    held = [name for row in (state.hyperparams, *state.groups) for name in settings_of(row)]
+    return state.framework == "torch" or any(name != "trace_is_scaled" for name in held)
 
 
 def _counts_itself(state: OptimizerState, kind: str | None) -> bool:
@@ -121,20 +120,6 @@ def _counts_itself(state: OptimizerState, kind: str | None) -> bool:
         return False
     rules = [torch_rule(name, state.hyperparams) for name in ((kind,) if kind else state.kind)]
     return any(rule is not None and rule.has_step for rule in rules)
-
-
-def _told_by(
-    live: LiveTorch, state: OptimizerState, kind: str | None, hyperparams: Mapping[str, Any] | None
-) -> tuple[str | None, Mapping[str, Any]]:
-    """The rule and the hyperparameters of an optax state, as the torch optimizer that goes on with it has them."""
-    settings = live.settings[0] if live.settings else {}
-    family = family_of(live.kind, "torch", settings)
-    if family is None:
-        return kind, hyperparams or {}
-    same = family.to_optax(Part(live.kind, settings, {}))
-    if kind is None and same.kind in state.kind:
-        kind = same.kind
-    return kind, {**same.hyperparams, **(hyperparams or {})}
 
 
 def _check_kind(live: LiveTorch, state: OptimizerState) -> None:

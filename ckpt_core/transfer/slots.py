@@ -44,6 +44,12 @@ def moved_state(
     first = _first_names(sources)
     slots = state.flat_slots()
     held = {name for arrays in slots.values() for name in arrays}
+    if held and not held & set(first.values()):
+        shown = ", ".join(sorted(held)[:4])
+        raise UnsupportedError(
+            f"the optimizer's state is of {shown}, and the weights have no such names",
+            remedy="A wrapper that joins parameters (optax.flatten) keeps what goes with none of them.",
+        )
     family = family_of(state.kind[0], state.framework, state.hyperparams) if state.kind else None
     notes: list[str] = []
     moved: dict[str, list[tuple[tuple[str, ...], LazyArray]]] = {name: [] for name in slots}

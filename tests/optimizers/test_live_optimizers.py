@@ -1,0 +1,133 @@
+"""A live optimizer that a state goes into: what it tells, what it must have, and what begins anew in it."""
+
+from __future__ import annotations
+
+import optax
+import pytest
+import torch
+from optimizers.crossing import InFlax, as_flax, deviation, save_flax, save_torch
+from optimizers.worlds import mlp, precision, stepper, train_flax, train_torch
+
+from ckpt_core import transfer
+from ckpt_core.errors import UnsupportedError, UsageError
+
+
+def about(notes, *words):
+    return [note for note in notes if all(word in note for word in words)]
+
+
+def flax_run(world, tx, path, steps=20):
+    params = world.flax_init()["params"]
+    step = stepper(world, tx)
+    state = train_flax(world, step, (params, {}, tx.init(params)), 0, steps)
+    save_flax(path, InFlax(*state, tx), steps)
+    return step, state
+
+
+def into(world, path, model, live, **known):
+    return transfer(path, model, rules=world.plan, reverse=True, optimizer=live, **known)
+
+
+def test_the_groups_of_a_live_optimizer_tell_each_its_own(tmp_path):
+    """Momentum that is scaled by a learning rate is divided by that of its own group."""
+    with precision("float64"):
+        world = mlp()
+
+        def labels(params):
+            return {
+                layer: dict.fromkeys(leaves, "b" if layer == "last" else "a")
+                for layer, leaves in params.items()
+            }
+
+        rules = {"a": optax.rmsprop(0.004, eps_in_sqrt=False, momentum=0.8),
+                 "b": optax.rmsprop(0.002, eps_in_sqrt=False, momentum=0.8)}  # fmt: skip
+        step, state = flax_run(world, optax.multi_transform(rules, labels), tmp_path / "run")
+        model = world.torch_model()
+        groups = [{"params": model.last.parameters(), "lr": 0.002},
+                  {"params": [*model.first.parameters(), *model.second.parameters()], "lr": 0.004}]  # fmt: skip
+        live = torch.optim.RMSprop(groups, alpha=0.9, momentum=0.8)
+        with into(world, tmp_path / "run", model, live) as done:
+            done.save(tmp_path / "out.pth")
+        loaded = torch.load(tmp_path / "out.pth", weights_only=True)
+        model.load_state_dict(loaded["model_state_dict"])
+        live.load_state_dict(loaded["optimizer_state_dict"])
+        train_torch(world, model, live, 20, 100)
+        assert deviation(as_flax(world, model), train_flax(world, step, state, 20, 100)[0]) < 1e-9
+
+
+LIVE = {
+    "nadam": (lambda: optax.nadam(0.01), lambda p: torch.optim.NAdam(p), {}, "continues optax's torch_nadam"),
+    "amsgrad": (
+        lambda: optax.adam(0.01), lambda p: torch.optim.Adam(p, amsgrad=True), {}, "continues optax's torch_amsgrad"
+    ),
+    "adagrad": (lambda: optax.adagrad(0.01), lambda p: torch.optim.Adagrad(p), {}, "continues optax's torch_adagrad"),
+    "radam": (lambda: optax.radam(0.01), lambda p: torch.optim.RAdam(p), {}, r"of torch_radam or radam.*\n.*kind="),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_live_rule_that_does_not_continue_the_state_is_refused(name, tmp_path):
+    make, optimizer, known, message = LIVE[name]
+    world = mlp()
+    flax_run(world, make(), tmp_path / "run.msgpack", 2)
+    model = world.torch_model()
+    with pytest.raises((UsageError, UnsupportedError), match=message):
+        into(world, tmp_path / "run.msgpack", model, optimizer(model.parameters()), **known)
+
+
+def test_a_live_rule_that_is_near_by_goes_on_with_a_note(tmp_path):
+    world = mlp()
+    flax_run(world, optax.radam(0.01), tmp_path / "run.msgpack", 2)
+    model = world.torch_model()
+    live = torch.optim.RAdam(model.parameters(), lr=0.01)
+    with into(world, tmp_path / "run.msgpack", model, live, optimizer_kind="radam") as done:
+        assert about(done.receipt.notes, "torch's RAdam adds eps to sqrt(v)")
+        assert done.training.carried.state.groups[0]["lr"] == 0.01
+
+
+def test_a_live_state_of_another_chain_is_named(tmp_path):
+    world = mlp()
+    model = world.torch_model()
+    optimizer = torch.optim.AdamW(model.parameters())
+    train_torch(world, model, optimizer, 0, 2)
+    save_torch(tmp_path / "a.pth", model, optimizer, 2)
+    params = world.flax_init()["params"]
+
+    def notes(tx):
+        with transfer(
+            tmp_path / "a.pth", world.flax_init(), rules=world.plan, optimizer=tx.init(params)
+        ) as done:
+            return done.receipt.notes
+
+    assert about(notes(optax.adam(0.1)), "fewer members than the one that is suggested", "weight decay")
+    assert about(notes(optax.chain(optax.adamw(0.1), optax.ema(0.9))), "begins anew: count, ema")
+    assert notes(optax.chain(optax.clip(1.0), optax.adamw(0.1))) == ()
+
+
+def test_slots_of_joined_parameters_are_refused(tmp_path):
+    world = mlp()
+    flax_run(world, optax.flatten(optax.adam(0.01)), tmp_path / "run.msgpack", 2)
+    known = {"optimizer_kind": "adam", "hyperparams": {"learning_rate": 0.1}}
+    with pytest.raises(UnsupportedError, match=r"the weights have no such names\n.*optax.flatten"):
+        transfer(
+            tmp_path / "run.msgpack",
+            world.torch_model(),
+            rules=world.plan,
+            reverse=True,
+            with_optimizer=True,
+            **known,
+        )
+
+
+def test_the_count_of_a_condition_around_a_rule_is_filled(tmp_path):
+    world = mlp()
+    model = world.torch_model()
+    optimizer = torch.optim.Adam(model.parameters())
+    train_torch(world, model, optimizer, 0, 2)
+    save_torch(tmp_path / "a.pth", model, optimizer, 2)
+    tx = optax.conditionally_transform(optax.adam(0.1), lambda step: step < 9)
+    params = world.flax_init()["params"]
+    with transfer(tmp_path / "a.pth", world.flax_init(), rules=world.plan, optimizer=tx.init(params)) as done:
+        filled = done.load()["state"]["opt_state"]
+    assert int(filled["step"]) == 2
+    assert int(filled["inner_state"][0]["count"]) == 2

@@ -93,9 +93,9 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
                 )
             )
         else:
-            named = _is_table(match) or (_is_known(torch) and flax.main.path[-1] in FLAX_WORDS)
             plain = _is_plain(match, torch) and torch.main.spec.shape[2:] not in turned
-            found.append(_decided(match, votes.get(_category(match), []), named=named, plain=plain))
+            said = _said_by_names(match, torch, flax)
+            found.append(_decided(match, votes.get(_category(match), []), said, plain=plain))
     return found
 
 
@@ -151,13 +151,13 @@ def _sides(match: Match, styles: tuple[str, str]) -> tuple[Unit, Unit]:
     return ends if styles[0] == "torch" else ends[::-1]
 
 
-def _decided(match: Match, votes: list[Match], *, named: bool, plain: bool) -> Decision:
+def _decided(match: Match, votes: list[Match], named: str | None, *, plain: bool) -> Decision:
     """The way of one match.
 
     Arguments:
         match: the match.
         votes: those of its kind whose shapes leave one way.
-        named: whether the names of its parts say how it is stored.
+        named: the way that the names of its parts say, where they do.
         plain: whether nothing hints at a transposed convolution.
     """
     ways = match.pairing.ways
@@ -187,11 +187,10 @@ def _decided(match: Match, votes: list[Match], *, named: bool, plain: bool) -> D
         number = "one of the same kind is" if len(voices) == 1 else f"{len(voices)} of the same kind are"
         way = said.pop()
         return Decision(way, Evidence("siblings", f"{number} {_WORDS.get(way, way)}"))
-    usual = [way for way in ways if way in match.pairing.usual]
-    if said or len(usual) != 1 or not named:
+    if said or named is None:
         return is_open
     parts = (match.source.first.main.path[-1], match.target.first.main.path[-1])
-    return Decision(usual[0], Evidence("name", f"{parts[0]} -> {parts[1]}"))
+    return Decision(named, Evidence("name", f"{parts[0]} -> {parts[1]}"))
 
 
 def _nearest(match: Match, votes: list[Match]) -> list[Match]:
@@ -208,11 +207,22 @@ def _category(match: Match) -> Category:
     )
 
 
+def _said_by_names(match: Match, torch: Unit, flax: Unit) -> str | None:
+    """The way that the names of the parts say: a table is kept, and a weight becomes a kernel."""
+    if _is_table(match):
+        return "same" if set(match.pairing.ways) == {"same", "transpose"} else None
+    usual = [way for way in match.pairing.ways if way in match.pairing.usual]
+    known = _is_known(torch) and flax.main.path[-1] in FLAX_WORDS
+    return usual[0] if known and len(usual) == 1 else None
+
+
 def _is_table(match: Match) -> bool:
-    """Say whether both names are those of vectors one below the other, which nobody turns round."""
-    return all(
-        any(token.concept in TABLES for _, token in family.tokens) for family in (match.source, match.target)
-    )
+    """Say whether both names are those of vectors one below the other, which nobody turns round.
+
+    Tables of relative positions are none of these: some have the heads first.
+    """
+    said = [{token.concept for _, token in family.tokens} for family in (match.source, match.target)]
+    return all(words & TABLES and "relative" not in words for words in said)
 
 
 def _is_known(torch: Unit) -> bool:

@@ -114,7 +114,7 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
 
 def _conventions(matches: Iterable[Match]) -> dict[str, str]:
     """What neither names nor shapes show, and is assumed because everybody does it so."""
-    forms = {match.pairing.form for match in matches}
+    forms = {"pack" if _has_packs(match) else match.pairing.form for match in matches}
     known = {
         "pack": ("packed query, key and value", "one block each, in this order"),
         "cut": (
@@ -123,6 +123,13 @@ def _conventions(matches: Iterable[Match]) -> dict[str, str]:
         ),
     }
     return dict(text for form, text in known.items() if form in forms)
+
+
+def _has_packs(match: Match) -> bool:
+    """Say whether one side has an axis for what the other packs in blocks."""
+    ends = match.source.first, match.target.first
+    shapes = [len(unit.main.spec.shape) for unit in ends]
+    return shapes[0] != shapes[1] and any(unit.packed for unit in ends)
 
 
 def _confidence(match: Match) -> str:

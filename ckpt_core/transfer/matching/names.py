@@ -23,7 +23,8 @@ ORDINAL: Final = 1.0
 SAME_TEXT: Final = 0.5
 
 _OWN: Final = 3
-"""A word in the names of more families than this says where a family is, not which."""
+_OWN_SHARE: Final = 0.25
+"""A word in the names of more families than this, and in more than this share of them, says where one is, not which."""
 _COMMON: Final = 0.5
 """A word in more than this share of all names says nothing."""
 
@@ -38,7 +39,7 @@ class Likeness:
         conflicts: concepts in which they exclude each other.
         misnumbered: whether their numbers differ.
         common: what they have in common, for people.
-        strange: words of their own that the other side lacks, where both have some.
+        own: of each, a word of its own that the other lacks, if it has one.
     """
 
     score: float
@@ -46,7 +47,12 @@ class Likeness:
     conflicts: tuple[tuple[str, str], ...]
     misnumbered: bool
     common: tuple[str, ...]
-    strange: tuple[str, str] | None
+    own: tuple[str | None, str | None]
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether both have words of their own."""
+        return None not in self.own
 
 
 @dataclass(frozen=True)
@@ -101,12 +107,8 @@ def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Lik
             misnumbered = True
     if letters(source.pattern[-1]) == letters(target.pattern[-1]) != "":
         score, telling = score + SAME_TEXT, telling + SAME_TEXT
-    own = [
-        next((token.word for token in left if _is_own(token, usage)), None)
-        for left, usage in zip(words.left, usages, strict=True)
-    ]
-    strange = (own[0], own[1]) if own[0] is not None and own[1] is not None else None
-    return Likeness(score, telling, words.conflicts, misnumbered, tuple(common), strange)
+    own = (_own_word(words.left[0], usages[0]), _own_word(words.left[1], usages[1]))
+    return Likeness(score, telling, words.conflicts, misnumbered, tuple(common), own)
 
 
 def _counts_alike(source: Family, target: Family) -> bool:
@@ -122,8 +124,11 @@ def _says_nothing(mine: Token, other: Token, weight: float, usages: tuple[Usage,
     return weight <= LITTLE or min(shares) > _COMMON
 
 
-def _is_own(token: Token, usage: Usage) -> bool:
-    return _weight(token) == PLAIN and usage.counts[token.concept] <= _OWN
+def _own_word(tokens: Iterable[Token], usage: Usage) -> str | None:
+    """A word that says which weight it is, for few have it."""
+    few = max(_OWN, _OWN_SHARE * usage.total)
+    own = (token.word for token in tokens if _weight(token) == PLAIN and usage.counts[token.concept] <= few)
+    return next(own, None)
 
 
 def _concepts(family: Family) -> tuple[Token, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ckpt_core.transfer.matching.cuts import Step, layer_steps, layer_ways, pack_steps, pack_ways
 from ckpt_core.transfer.matching.flattening import flatten_ops
@@ -14,13 +15,19 @@ from ckpt_core.transfer.matching.stacks import (
     possible_counts,
     ranked,
     stacked_ops,
+    varying,
     way_and_axis,
 )
-from ckpt_core.transfer.matching.units import Family, Index, Unit
+from ckpt_core.transfer.matching.units import Family, Index, Unit, lists_of
+from ckpt_core.transfer.matching.vocabulary import GENERIC
 from ckpt_core.transfer.matching.ways import Way, goes_along, part_ops, ways
+from ckpt_core.transfer.matching.words import read_segment
 from ckpt_core.transfer.ops import Op
 
 __all__ = ["Pairing", "pairing", "steps_of"]
+
+_PLAIN: Final = GENERIC | {""}
+"""Words for a list that tell it from no other."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +142,30 @@ def _in_order(source: Family, target: Family) -> list[tuple[Unit, Unit]] | None:
     ours, theirs = ranked(source.units), ranked(target.units)
     if len(next(iter(ours))) != len(next(iter(theirs))):
         return list(zip(source.units.values(), target.units.values(), strict=True))
+    order = _order_of_lists(source, target)
+    theirs = {tuple(rank[place] for place in order): index for rank, index in theirs.items()}
     if ours.keys() != theirs.keys():
         return None
     return [(source.units[index], target.units[theirs[rank]]) for rank, index in sorted(ours.items())]
+
+
+def _order_of_lists(source: Family, target: Family) -> list[int]:
+    """For each varying number of a source, the place of the target's that counts the same: named so, or in order."""
+    ours, theirs = (_counted(family) for family in (source, target))
+    named = {
+        place: theirs.index(word)
+        for place, word in enumerate(ours)
+        if word not in _PLAIN and ours.count(word) == theirs.count(word) == 1
+    }
+    rest = iter([place for place in range(len(theirs)) if place not in named.values()])
+    return [named[place] if place in named else next(rest) for place in range(len(ours))]
+
+
+def _counted(family: Family) -> list[str]:
+    """What the varying numbers of a family count, as concepts."""
+    lists = lists_of(family.pattern)
+    tokens = [read_segment(lists[place]).tokens for place in varying(family.units)]
+    return [found[-1].concept if found else "" for found in tokens]
 
 
 def steps_of(pair: tuple[Unit, Unit], way: str, found: Pairing, styles: tuple[str, str]) -> list[Step]:

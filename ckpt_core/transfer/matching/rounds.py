@@ -146,11 +146,12 @@ def _evidence(
         found.append(Evidence("structure", "its neighbours go to the neighbours there"))
     strong = like.telling + (near if near >= TELLING else 0.0) >= TELLING
     sibling = linked(source, target, search.ends)
-    if like.strange and not (search.same_arrays or sibling):
+    if like.is_strange and not (search.same_arrays or sibling):
         return None
-    if strong or (alone and (search.same_arrays or not like.strange)):
+    # Being the only one proves something where every array has a place; else it may be a part that the other lacks.
+    if strong or (alone and (search.same_arrays or like.own == (None, None))):
         return tuple(found)
-    if sibling and not (like.strange and not search.same_arrays and _is_vector(source)):
+    if sibling and not (like.is_strange and not search.same_arrays and _is_vector(source)):
         return (*found, Evidence("siblings", "all others are settled"))
     return None
 

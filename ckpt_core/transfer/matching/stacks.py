@@ -13,7 +13,8 @@ from typing import Final
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.framework import Slot
 from ckpt_core.transfer.matching.cuts import Step
-from ckpt_core.transfer.matching.units import Family, Index, Unit
+from ckpt_core.transfer.matching.units import Family, Index, Unit, lists_of
+from ckpt_core.transfer.matching.words import singular
 from ckpt_core.transfer.ops import Deal, Op, Stack, Unstack
 
 __all__ = [
@@ -49,6 +50,8 @@ def layers_of_stacks(layers: Family, stacks: Family) -> list[tuple[Unit, Unit]] 
     """
     if len({tuple(slot.spec for slot in unit.slots) for unit in layers.units.values()}) != 1:
         return None
+    if layers.blocks and stacks.blocks and _kept_lists(layers) != _kept_lists(stacks):
+        return None
     if len(stacks.units) == 1:
         return [(unit, stacks.first) for unit in layers.units.values()]
     ours, theirs = ranked(layers.units), ranked(stacks.units)
@@ -62,16 +65,23 @@ def layers_of_stacks(layers: Family, stacks: Family) -> list[tuple[Unit, Unit]] 
     ]
 
 
+def _kept_lists(family: Family) -> list[str]:
+    """What is counted by the numbers of the blocks that tell a family from others."""
+    kept = range(len(next(iter(family.units))), len(lists_of(family.pattern[:-1])))
+    return [singular(lists_of(family.pattern)[place].lower()) for place in kept]
+
+
 def ranked(indices: Iterable[Index]) -> dict[Index, Index]:
     """Return each index by the ranks of its numbers, without the places at which all are equal."""
     indices = list(indices)
     columns = [sorted(set(column)) for column in zip(*indices, strict=True)]
-    kept = [
-        (place, {n: i for i, n in enumerate(column)})
-        for place, column in enumerate(columns)
-        if len(column) > 1
-    ]
+    kept = [(place, {n: i for i, n in enumerate(columns[place])}) for place in varying(indices)]
     return {tuple(ranks[index[place]] for place, ranks in kept): index for index in indices}
+
+
+def varying(indices: Iterable[Index]) -> list[int]:
+    """Return the places at which indices have several numbers."""
+    return [place for place, column in enumerate(zip(*indices, strict=True)) if len(set(column)) > 1]
 
 
 def possible_counts(layers: Family, stacks: Family) -> list[Index]:

@@ -24,6 +24,7 @@ __all__ = [
     "core_of",
     "families_of",
     "letters",
+    "lists_of",
     "split",
     "style_of",
     "unit_path",
@@ -277,6 +278,24 @@ def split(families: Iterable[Family], fine: int = 0, *, listed: bool = False) ->
 def letters(text: str) -> str:
     """Return the letters of a name, in lower case."""
     return re.sub(r"[^a-z]", "", text.lower())
+
+
+@functools.lru_cache(65536)
+def lists_of(pattern: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what each number of a pattern counts: the word before it, in its segment or in the one before.
+
+    Example:
+        >>> lists_of(("layers", "#", "expert_#_layer_#", "fc"))
+        ('layers', 'expert', 'layer')
+    """
+    found = []
+    before = ""
+    for segment in pattern:
+        for text in segment.split("#")[:-1]:
+            before = text.strip("_.-") or before
+            found.append(before)
+        before = segment.split("#")[-1].strip("_.-") or before
+    return tuple(found)
 
 
 def _parsed(path: tuple[str, ...]) -> tuple[tuple[str, ...], Index, int | None]:

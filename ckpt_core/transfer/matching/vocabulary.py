@@ -135,10 +135,7 @@ EXCLUSIVE: Final = (
 """Concepts of which a weight has one at most in one place: where the two sides differ in it, they differ."""
 
 TABLES: Final = frozenset({"embedding", "position", "token", "type", "class", "latent", "slot", "prompt"})
-"""What an array that no layer holds is called when its rows are vectors, one for each thing.
-
-Tables of relative positions are none of them: some have the heads first.
-"""
+"""What an array that no layer holds is called when its rows are vectors, one for each thing."""
 
 PARTS: Final[dict[str, str]] = {
     **dict.fromkeys(("weight", "kernel", "embedding", "scale", "gamma", "weights", "w"), "weight"),

@@ -286,14 +286,12 @@ def head_counts(width: int) -> list[int]:
 
 def _bare(torch: Unit, a: Shape, b: Shape) -> list[Way]:
     """An array of no known layer on the Flax side: as it is, matrices turned round, or channels put last."""
-    if torch.layer_type in _EMBEDDINGS:
-        return [Way("same", True)] if a == b else _reshaped(a, b)
     found = [Way("same", True)] if a == b else []
     if torch.bare and len(a) > 2:
         found += _channels_last(a, b, len(a) - 3)
     if len(a) == 2 or (torch.bare and len(a) == 3):
         axes = (*range(len(a) - 2), len(a) - 1, len(a) - 2)
-        found += [Way("transpose", False, (Transpose(axes),))] if _moved(a, axes) == b else []
+        found += [Way("transpose", True, (Transpose(axes),))] if _moved(a, axes) == b else []
     elif not found and not torch.bare:
         axes = (*range(2, len(a)), 1, 0)
         return [Way("conv", False, (Transpose(axes),))] if _moved(a, axes) == b else []

@@ -9,7 +9,7 @@ from typing import Final
 
 from ckpt_core.transfer.matching.vocabulary import CONCEPTS, LISTS
 
-__all__ = ["Segment", "Token", "read_segment"]
+__all__ = ["Segment", "Token", "read_segment", "singular"]
 
 _PIECE: Final = re.compile(r"\d+[dD](?![a-z])|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _LONGEST: Final = 5
@@ -84,7 +84,7 @@ def _tokens(words: list[str]) -> list[Token]:
             length, concepts = _phrase(words[at:])
             spelled = "".join(words[at : at + length])
             if concepts is None:
-                found.append(Token(_singular(spelled), spelled, False))
+                found.append(Token(singular(spelled), spelled, False))
             else:
                 found += [Token(concept, spelled, True) for concept in concepts]
             at += length
@@ -102,5 +102,6 @@ def _phrase(words: list[str]) -> tuple[int, tuple[str, ...] | None]:
     return 1, None
 
 
-def _singular(word: str) -> str:
+def singular(word: str) -> str:
+    """Return a word without the s of its plural."""
     return word[:-1] if len(word) > 3 and word[-1] == "s" and word[-2] != "s" else word

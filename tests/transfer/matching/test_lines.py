@@ -222,3 +222,20 @@ def test_a_rule_that_is_out_of_order_opens_what_goes_by_numbers() -> None:
     assert found["up_1/conv/kernel"] == "ups/1/conv/weight"
     known = TransferPlan((Rule(("ups.0.conv.bias",), ("up_3/conv/bias",)),))
     assert "up_1/conv/kernel" not in mapping(plan_transfer(source, target, known), source, target)
+
+
+def test_a_pack_with_an_axis_for_its_parts_is_named_among_the_conventions() -> None:
+    source = template("torch", torch_layer("qkv", 8, 24))
+    target = template("flax", {"qkv/kernel": (8, 3, 2, 4), "qkv/bias": (3, 2, 4)})
+    plan = plan_transfer(source, target)
+    assert not plan.unsettled
+    assert "packed query, key and value" in plan.conventions
+
+
+def test_an_embedding_of_relative_positions_may_be_turned_round() -> None:
+    source = template("torch", {"relative_attention_bias/weight": (8, 8)})
+    target = template("flax", {"rel_embedding": (8, 8)})
+    for layer in ({}, {"type": "Embedding"}):
+        slots = tuple(replace(slot, layer=layer) for slot in source.slots)
+        plan = plan_transfer(replace(source, slots=slots), target)
+        assert [c.text for c in plan.unsettled[0].candidates] == ["same", "transpose"]

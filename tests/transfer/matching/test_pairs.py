@@ -22,6 +22,7 @@ OPEN = [
     *images.OPEN,
     *squares.OPEN,
     *numbers.OPEN,
+    *stacks.OPEN,
 ]
 
 

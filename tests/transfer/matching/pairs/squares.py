@@ -176,6 +176,26 @@ def blocks_first(name: str = "qkv") -> FlaxPacked:
     return FlaxPacked(lambda packed: [packed[..., i, :] for i in range(3)], (3, WIDTH), name)
 
 
+class Lora(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Linear(WIDTH, WIDTH)
+        self.lora_A, self.lora_B = nn.Linear(WIDTH, 2, bias=False), nn.Linear(2, WIDTH, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base(x) + self.lora_B(self.lora_A(x))
+
+
+class FlaxLora(fnn.Module):
+    """The same without layers: each matrix has the shape that the other one has in torch."""
+
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        down = self.param("lora_a", fnn.initializers.normal(), (WIDTH, 2))
+        up = self.param("lora_b", fnn.initializers.normal(), (2, WIDTH))
+        return fnn.Dense(WIDTH, name="base")(x) + x @ down @ up
+
+
 ROWS, TOKENS = (3, WIDTH), (2, 5, WIDTH)
 
 EXACT = (
@@ -187,6 +207,7 @@ EXACT = (
         ROWS,
     ),
     Pair("packed, an axis for the parts", Packed, blocks_first, TOKENS),
+    Pair("matrices of two shapes that no layer holds", Lora, FlaxLora, ROWS),
 )
 
 PACKED = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as fnn
+import jax.numpy as jnp
 import torch
 from torch import nn
 from transfer.matching.judge import Pair
@@ -116,12 +117,30 @@ class FlaxBlocks(fnn.Module):
         return scanned(FlaxBlock, self.count, self.axis)(name="layers")(x, None)[0]
 
 
+class FlaxNamed(fnn.Module):
+    """Experts of all layers side by side, their own number first."""
+
+    layers: int
+    experts: int
+
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        for i in range(self.layers):
+            weights = fnn.softmax(fnn.Dense(self.experts, name=f"gate_{i}")(x), -1)
+            made = [FlaxExpert(name=f"expert_{j}_layer_{i}")(x) for j in range(self.experts)]
+            x = x + (weights[..., None] * jnp.stack(made, -2)).sum(-2)
+        return x
+
+
 ROWS = (3, WIDTH)
 
 EXACT = (
     Pair("experts of each layer in one array", lambda: Mixtures(2, 3), lambda: FlaxMixtures(2, 3), ROWS),
     Pair("experts in scanned layers", lambda: Mixtures(2, 3), lambda: FlaxMixtures(2, 3, scanned=True), ROWS),
+    Pair("experts named before layers", lambda: Mixtures(3, 3), lambda: FlaxNamed(3, 3), ROWS),
     Pair("layers along the second axis", lambda: Blocks(3), lambda: FlaxBlocks(3, 1), ROWS),
     Pair("as many layers as features", lambda: Blocks(WIDTH), lambda: FlaxBlocks(WIDTH, 0), ROWS),
     Pair("as many along the second axis", lambda: Blocks(WIDTH), lambda: FlaxBlocks(WIDTH, 1), ROWS),
 )
+
+OPEN = (Pair("as many experts as layers", lambda: Mixtures(3, 3), lambda: FlaxMixtures(3, 3), ROWS),)

@@ -126,7 +126,7 @@ def _flax_layers(names: Mapping[str, Slot], rows: list[_Names]) -> list[tuple[st
 
 def _unit(path: Path, ending: str, members: dict[str, Slot], position: int, two_ways: bool) -> Unit:
     """One unit; its size is that of the matrices alone, since what else there is differs: biases, norms, vectors."""
-    shapes = [slot.spec.shape for slot in members.values()]
+    shapes = [slot.spec.shape for name, slot in members.items() if re.split("[./_]", name)[-1] != "bias"]
     size = sum(math.prod(shape) for shape in shapes if sum(n > 1 for n in shape) > 1)
     first = next(iter(members.values()))
     place = Slot(first.path, ArraySpec((size,), first.spec.dtype), first.role, first.layer)

@@ -101,7 +101,7 @@ def _settings(row: Layer, flax: Mapping[str, Slot]) -> dict[str, int]:
     shapes = [
         slot.spec.shape
         for name, slot in flax.items()
-        if name.endswith("kernel") and len(slot.spec.shape) == 3
+        if name.endswith("kernel") and not name.startswith("out") and len(slot.spec.shape) == 3
     ]
     known = dict(zip(("num_heads", "head_dim"), shapes[0][1:], strict=True)) if shapes else {}
     return {name: known[name] for name in row.settings if name in known}

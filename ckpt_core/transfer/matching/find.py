@@ -118,7 +118,9 @@ def searched(source: Template, target: Template, anchors: Sequence[tuple[str, st
     search.anchors = ends
     if "torch" in styles:
         search.torch_units = units_of(slots[styles.index("torch")])
-    search.same_arrays = _sizes(units[0]) == _sizes(units[1])
+    sizes = [Counter(unit.size for unit in side) for side in units]
+    search.same_arrays = sizes[0] == sizes[1]
+    search.same_total = sum(sizes[0].elements()) == sum(sizes[1].elements())
     _settle_all(search)
     if _packed(search):
         _settle_all(search)
@@ -135,7 +137,7 @@ def _second_names(search: Search, source: Template) -> None:
         return
     first = search.sources
     search.sources = families_of(again)
-    search.same_arrays = False
+    search.same_arrays = search.same_total = False
     _settle_all(search)
     search.sources = first
 
@@ -170,7 +172,9 @@ def _cut_layers(
     families = [families_of(layers_in(side, style)) for side, style in zip(slots, styles, strict=True)]
     search = Search(styles, families[0], families[1], (usage_of(families[0]), usage_of(families[1])))
     search.anchors = anchors
-    search.same_arrays = sum(len(f.units) for f in families[0]) == sum(len(f.units) for f in families[1])
+    search.same_arrays = search.same_total = sum(len(f.units) for f in families[0]) == sum(
+        len(f.units) for f in families[1]
+    )
     _settle_all(search)
     return search.matches
 
@@ -180,11 +184,8 @@ def _packed(search: Search) -> bool:
     left = search.sources, search.targets
     sides = [[*filter(_is_packed, side), *families_of(packs_in(_units(side), _roles(side)))] for side in left]
     inner = Search(search.styles, sides[0], sides[1], search.usages, list(search.matches))
-    inner.torch_units, inner.same_arrays, inner.anchors = (
-        search.torch_units,
-        search.same_arrays,
-        search.anchors,
-    )
+    inner.torch_units, inner.anchors = search.torch_units, search.anchors
+    inner.same_arrays, inner.same_total = search.same_arrays, search.same_total
     _settle_all(inner)
     new = inner.matches[len(search.matches) :]
     gone = {
@@ -220,7 +221,3 @@ def _units(families: list[Family]) -> list[Unit]:
 def slots_in(family: Family) -> list[Slot]:
     """Return all arrays of a family."""
     return [slot for unit in family.units.values() for slot in unit.slots]
-
-
-def _sizes(units: list[Unit]) -> Counter[int]:
-    return Counter(unit.size for unit in units)

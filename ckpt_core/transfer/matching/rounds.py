@@ -149,7 +149,7 @@ def _evidence(
     if like.is_strange and not (search.same_arrays or sibling):
         return None
     # Being the only one proves something where every array has a place; else it may be a part that the other lacks.
-    if strong or (alone and (search.same_arrays or like.own == (None, None))):
+    if strong or (alone and (search.same_total or like.own == (None, None))):
         return tuple(found)
     if sibling and not (like.is_strange and not search.same_arrays and _is_vector(source)):
         return (*found, Evidence("siblings", "all others are settled"))

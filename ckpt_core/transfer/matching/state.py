@@ -43,6 +43,7 @@ class Search:
         usages: how common each concept is in the names of each side.
         torch_units: the units of the side that has torch's layouts.
         same_arrays: whether both sides have the same arrays but for names and layouts.
+        same_total: whether both sides have as many elements, which packing and stacking leave as they are.
         anchors: the paths of units that rules of the user bring together.
         misnumbered: what was settled by numbers that turned out to say nothing.
         known: what was worked out so far.
@@ -55,6 +56,7 @@ class Search:
     matches: list[Match] = field(default_factory=list)
     torch_units: list[Unit] = field(default_factory=list)
     same_arrays: bool = False
+    same_total: bool = False
 
     anchors: list[tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=list)
     misnumbered: list[Match] = field(default_factory=list)

@@ -208,12 +208,32 @@ class FlaxTwoTowers(fnn.Module):
         return one + two**2
 
 
+class Widths(nn.Module):
+    """Attention whose keys and values are of other widths than its queries: torch keeps three matrices, one bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, kdim=6, vdim=5, batch_first=True)
+        self.dense = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dense(self.attention(x, x[..., :6], x[..., :5])[0])
+
+
+class FlaxWidths(fnn.Module):
+    @fnn.compact
+    def __call__(self, x: Any) -> Any:
+        y = fnn.MultiHeadDotProductAttention(2, qkv_features=8, out_features=8)(x, x[..., :6], x[..., :5])
+        return fnn.Dense(8)(y)
+
+
 PAIRS = (
     tagger(nn.LSTM, fnn.OptimizedLSTMCell),
     tagger(nn.GRU, fnn.GRUCell),
     tagger(nn.LSTM, fnn.LSTMCell, bidirectional=True),
     tagger(nn.GRU, fnn.GRUCell, bidirectional=True),
     Pair("slot attention", SlotAttention, FlaxSlotAttention, (2, 5, 8)),
+    Pair("attention of several widths", Widths, FlaxWidths, (2, 5, 8)),
     Pair("mixer", Mixer, FlaxMixer, (2, 8, 8)),
     Pair("variational", Variational, FlaxVariational, (3, 6)),
     Pair(

@@ -223,8 +223,8 @@ class Widths(nn.Module):
 class FlaxWidths(fnn.Module):
     @fnn.compact
     def __call__(self, x: Any) -> Any:
-        y = fnn.MultiHeadDotProductAttention(2, qkv_features=8, out_features=8)(x, x[..., :6], x[..., :5])
-        return fnn.Dense(8)(y)
+        attention = fnn.MultiHeadDotProductAttention(2, qkv_features=8, out_features=8)
+        return fnn.Dense(8)(attention(x, inputs_k=x[..., :6], inputs_v=x[..., :5]))
 
 
 PAIRS = (

@@ -233,7 +233,7 @@ PAIRS = (
     tagger(nn.LSTM, fnn.LSTMCell, bidirectional=True),
     tagger(nn.GRU, fnn.GRUCell, bidirectional=True),
     Pair("slot attention", SlotAttention, FlaxSlotAttention, (2, 5, 8)),
-    Pair("attention of several widths", Widths, FlaxWidths, (2, 5, 8)),
+    Pair("attention of several widths", Widths, FlaxWidths, (2, 7, 8)),
     Pair("mixer", Mixer, FlaxMixer, (2, 8, 8)),
     Pair("variational", Variational, FlaxVariational, (3, 6)),
     Pair(

@@ -144,6 +144,20 @@ def test_a_head_of_its_own_gets_no_other_head() -> None:
     }
 
 
+def test_the_only_array_of_a_size_proves_nothing_where_each_side_has_parts_that_the_other_lacks() -> None:
+    body = torch_layer("body/first", 8, 32) | torch_layer("body/second", 32, 32)
+    norm = {"predictions/transform/norm/weight": (32,), "predictions/transform/norm/bias": (32,)}
+    source = template("torch", body | norm | {"predictions/decoder/weight": (100, 32)})
+    layers = {"inner": (32, 64), "middle": (64, 48), "back": (48, 32)}
+    question = {f"question/{name}/kernel": shape for name, shape in layers.items()}
+    question |= {"question/norm/scale": (32,), "question/norm/bias": (32,)}
+    target = template("flax", flax_layer("body/first", 8, 32) | flax_layer("body/second", 32, 32) | question)
+    plan = plan_transfer(source, target)
+    assert all(name.startswith("body/") for name in mapping(plan, source, target))
+    line = next(line for line in plan.unsettled if "question/norm/scale" in line.target)
+    assert [candidate.text for candidate in line.candidates] == ["predictions/transform/norm"]
+
+
 def test_bookkeeping_goes_nowhere() -> None:
     bn = {
         "bn/weight": (8,),

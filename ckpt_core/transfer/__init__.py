@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ckpt_core.transfer.agreement import Agreement, verify_transfer
 from ckpt_core.transfer.arguments import TransferArguments, add_transfer_arguments
 from ckpt_core.transfer.binding import Problem
-from ckpt_core.transfer.forward import Agreement, Settled, settle_by_forward, verify_transfer
+from ckpt_core.transfer.forward import Settled, settle_by_forward
 from ckpt_core.transfer.plan import Candidate, Evidence, Rule, TransferPlan, Unsettled
 from ckpt_core.transfer.receipt import Receipt
 from ckpt_core.transfer.reversing import reverse_plan

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt_core.errors import UsageError
+from ckpt_core.errors import CheckpointError, UsageError
 from ckpt_core.transfer import (
     Candidate,
     Rule,
@@ -199,3 +199,57 @@ def test_nan_and_infinity_agree_with_themselves_alone() -> None:
 def test_functions_without_a_common_output_are_refused() -> None:
     with pytest.raises(UsageError, match="the source reports a, the target b"):
         verify_transfer(lambda: {"a": np.ones(1)}, lambda: {"b": np.ones(1)}, [])
+
+
+NOTHING = "has no finite number in it, and proves nothing"
+
+
+@pytest.mark.parametrize("made", [np.full(3, np.nan), np.full(3, np.inf), np.ones((0, 3))])
+def test_outputs_without_a_finite_number_prove_nothing(made: np.ndarray) -> None:
+    with pytest.raises(UsageError, match=NOTHING):
+        verify_transfer(lambda: {"x": made}, lambda: {"x": made.copy()}, [])
+    model = biased()
+    with pytest.raises(UsageError, match=NOTHING):
+        settle_by_forward(
+            TransferPlan(unsettled=(WEIGHTS, BIASES)),
+            lambda _: made,
+            lambda _, __: made,
+            INPUTS,
+            source=model,
+            like=LIKE,
+        )
+
+
+def test_an_array_is_no_list_of_inputs() -> None:
+    with pytest.raises(
+        UsageError, match="inputs is a ndarray, and no list of what the functions are called with"
+    ):
+        verify_transfer(lambda x: x, lambda x: x, INPUTS[0])  # type: ignore[arg-type]
+
+
+def test_outputs_of_another_shape_are_named_where_none_agrees() -> None:
+    model = biased()
+    settled = settle_by_forward(
+        TransferPlan(unsettled=(WEIGHTS, BIASES)),
+        lambda x: model(torch.from_numpy(x))[:1],
+        run_target,
+        INPUTS,
+        source=model,
+        like=LIKE,
+    )
+    assert settled.text == "none of 8 agrees: output: DIFFERS, shapes [1, 4] and [3, 4]"
+
+
+def test_what_keeps_every_way_from_being_a_transfer_is_the_error() -> None:
+    model = torch.nn.ModuleDict(
+        {"a": torch.nn.Linear(4, 4), "b": torch.nn.Linear(4, 4), "c": torch.nn.PReLU()}
+    )
+    with pytest.raises(CheckpointError, match=r"has no slot in the target @ c/weight"):
+        settle_by_forward(
+            TransferPlan(unsettled=(WEIGHTS, BIASES)),
+            lambda x: x,
+            run_target,
+            INPUTS,
+            source=model,
+            like=LIKE,
+        )

@@ -79,8 +79,6 @@ class Rmsprop(Family):
         return part.becoming("rmsprop", {**known, **more, **fixed})
 
     def to_torch(self, part: Part) -> Part:
-        if part.slots:  # what the state keeps tells it
-            part = replace(part, hyperparams={**part.hyperparams, "centered": "mu" in part.slots})
         part = self.complete(part)
         check_momentum(part)
         known, slots = part.hyperparams, dict(part.slots)
@@ -104,6 +102,11 @@ class Rmsprop(Family):
             slots["trace"] = changed(slots["trace"], lambda trace: trace / -rate)
         more = {"centered": bool(known["centered"]), "momentum": known["momentum"] or 0}
         return part.becoming("rmsprop", {**self.in_torch(part), **more}, slots)
+
+    def complete(self, part: Part) -> Part:
+        if part.slots:  # what the state keeps tells it
+            part = replace(part, hyperparams={**part.hyperparams, "centered": "mu" in part.slots})
+        return super().complete(part)
 
     def optax_recipe(self, kind: str, hyperparams: Mapping[str, Any], mask: Call | None = None) -> Call:
         decay = decayed(hyperparams, mask)

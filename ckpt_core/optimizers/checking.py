@@ -11,7 +11,7 @@ from ckpt_core.optimizers.optax_state import BARE, MASKED, WRAPPED
 from ckpt_core.optimizers.state import OptimizerState
 from ckpt_core.optimizers.table import known_kinds, torch_rule
 
-__all__ = ["check_known", "check_movable", "check_order", "check_slots", "check_told"]
+__all__ = ["check_known", "check_movable", "check_order", "check_slots", "check_told", "check_whole"]
 
 
 def check_known(state: OptimizerState) -> None:
@@ -21,17 +21,29 @@ def check_known(state: OptimizerState) -> None:
         UsageError: the rule, or the names of the parameters.
         UnsupportedError: there is no one rule, or a slot is no array.
     """
-    if len(state.kind) != 1:
-        if not state.kind:
-            raise UnsupportedError(
-                "the optimizer state is of no known rule, or of several at once",
-                remedy=f"kind= names the rule. Known are: {', '.join(known_kinds(state.framework))}.",
-            )
+    check_whole(state)
+    if len(state.kind) > 1:
         raise UsageError(
             f"the optimizer state fits {len(state.kind)} rules: {', '.join(state.kind)}",
             remedy="Name the one that the run used: kind='...' (--optimizer-kind).",
         )
     _check_arrays(state)
+
+
+def check_whole(state: OptimizerState) -> None:
+    """Refuse a state of which a part goes with no parameter that is known.
+
+    Raises:
+        UsageError: the names of the parameters are not known.
+        UnsupportedError: there is no known rule, or it is within another one.
+    """
+    if not state.kind:
+        kept = dict.fromkeys([*state.slots, *(path.rpartition("/")[2] for path in state.other)])
+        shown = ", ".join([*kept][:8]) + (", ..." if len(kept) > 8 else "")
+        raise UnsupportedError(
+            f"the optimizer state is of no known rule, or of several at once: it keeps {shown or 'nothing'}",
+            remedy=f"Transfer the weights alone, or name the rule, where it is one of these: kind= (--optimizer-kind). Known are: {', '.join(known_kinds(state.framework))}.",
+        )
     if WRAPPED in state.notes:
         raise UnsupportedError(
             f"{WRAPPED}, which the other framework does not have",

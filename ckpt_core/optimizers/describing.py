@@ -13,6 +13,7 @@ from ckpt_core.dtypes import to_numpy
 from ckpt_core.errors import CheckpointError, DamagedFileError
 from ckpt_core.fitting import neutral
 from ckpt_core.layouts.values import has_array, is_plain, number
+from ckpt_core.optimizers.optax_state import BARE, MASKED
 from ckpt_core.optimizers.state import Home, OptimizerState
 from ckpt_core.tree import KeyPath
 
@@ -55,8 +56,10 @@ def described(state: OptimizerState, description: Any) -> OptimizerState:
     if not groups:
         return state
     first = {key: value for key, value in groups[0].items() if key not in ("params", "label", "kind")}
+    untold = [note for note in state.notes if note != MASKED and not note.startswith(BARE)]
     return dataclasses.replace(
         state,
+        notes=tuple(untold),
         kind=tuple(str(name) for name in kind),
         hyperparams={**first, **state.hyperparams},
         groups=groups if state.framework == "optax" else state.groups,

@@ -105,17 +105,17 @@ def chain_notes(native: Any, parts: Sequence[tuple[str, Part]]) -> Iterator[str]
             yield f"the chain{where} has fewer members than a rule with weight decay or dampening has: was the run made with it?"
 
 
-def live_notes(like: Any, recipe: Call, filled: Iterable[KeyPath]) -> Iterator[str]:
+def live_notes(like: Any, recipe: Call | None, filled: Iterable[KeyPath]) -> Iterator[str]:
     """Yield how an optax state that is filled differs from the one of the constructor that is suggested.
 
     Arguments:
         like: the tree of the state.
-        recipe: the constructor.
+        recipe: the constructor, if there is one.
         filled: the paths that were filled.
     """
     every = list(members(like))
     found = sum(_bare_members(every).values())
-    if 0 < found < _bare_calls(recipe):
+    if recipe is not None and 0 < found < _bare_calls(recipe):
         yield "the optimizer has fewer members than the one that is suggested: does it have the same weight decay, and the same order?"
     done = {path[:n] for path in filled for n in range(len(path) + 1)}
     anew = [

@@ -36,7 +36,11 @@ def optax_native(state: OptimizerState, recipe: Call, params: Any) -> Any:
     leaves = [path for path, leaf in flatten(params) if array_of(leaf) is not None]
     names = [join_name(segments) for segments, _, _ in named_weights(params, [()])]
     build = _Build(state, params, dict(zip(leaves, names, strict=True)))
-    return build.of(recipe, _Scope(frozenset(names), state.step or 0))
+    made = build.of(recipe, _Scope(frozenset(names), state.step or 0))
+    lost = sorted(build.slots.keys() - build.taken)
+    if lost:
+        raise UnsupportedError(f"the state keeps {', '.join(lost)}, which {recipe.function} does not")
+    return made
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class _Build:
         self.params = params
         self.names = names
         self.slots = state.flat_slots()
+        self.taken: set[str] = set()
 
     def of(self, call: Call, scope: _Scope) -> Any:
         if call.function == "optax.chain":
@@ -108,6 +113,7 @@ class _Build:
         return Record(keeps.name, made)
 
     def _slot(self, field: str, keeps: Keeps, family: Family | None, call: Call, scope: _Scope) -> Any:
+        self.taken.add(keeps.neutral.get(field, field))
         arrays = self.slots.get(keeps.neutral.get(field, field), {})
 
         def leaf(path: Any, node: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ckpt_core.families.recipe import Call
 from ckpt_core.layouts.values import number
 
-__all__ = ["Schedule", "schedule_of", "scheduler_state"]
+__all__ = ["Schedule", "schedule_of", "scheduler_state", "separate"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,21 @@ class Schedule:
     position: int
     recipes: tuple[Call, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def separate(schedulers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the states of schedulers by name, those of a list by their positions, too.
+
+    Arguments:
+        schedulers: states and lists of states, by the names that they were saved under.
+    """
+    found: dict[str, Any] = {}
+    for name, state in schedulers.items():
+        if isinstance(state, list) and len(state) != 1:
+            found.update({f"{name}/{i}": one for i, one in enumerate(state)})
+        else:
+            found[name] = state[0] if isinstance(state, list) else state
+    return found
 
 
 def schedule_of(state: Any, step: int | None) -> Schedule | None:

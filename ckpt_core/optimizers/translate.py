@@ -82,11 +82,13 @@ def translated(
         check_movable(state)
         family = _family(state.kind[0], target, state.hyperparams)
         check_slots(state.slots, state.kind[0], family, state)
-        return dataclasses.replace(state, notes=(*state.notes, *left_behind(state, target)))
+        made = state if target == "torch" else _completed(state)
+        return dataclasses.replace(made, notes=(*made.notes, *left_behind(state, target)))
     check_order(state)
     parts = [*_parts(state)]
     notes = [*_common_notes(state, hyperparams)]
-    if target == "torch" and state.native is not None:
+    is_described = any("kind" in group for group in state.groups)
+    if target == "torch" and state.native is not None and not is_described:
         notes += chain_notes(state.native, [(p.own_label, p.told) for p in parts if p.told is not None])
     return _assembled(parts, dataclasses.replace(state, notes=(*state.notes, *notes)), target)
 
@@ -95,6 +97,29 @@ def _common_notes(state: OptimizerState, hyperparams: Mapping[str, Any] | None) 
     moving = [str(group.get("label")) for group in state.groups if group["params"]]
     if hyperparams and len(moving) > 1 and state.framework == "optax":
         yield f"{', '.join(hyperparams)}: as given, for every group ({', '.join(moving)})"
+
+
+def _completed(state: OptimizerState) -> OptimizerState:
+    """An optax state with all of the hyperparameters that its constructor takes."""
+    notes = list(state.notes)
+    groups = []
+    slots = state.flat_slots()
+    for group in state.groups or (
+        {"params": tuple(dict.fromkeys(name for slot in slots.values() for name in slot))},
+    ):
+        if group.get("kind", group.get("label")) == FROZEN:
+            groups.append({**group, "kind": FROZEN})
+            continue
+        kind = str(group.get("kind", state.kind[0]))
+        settings = {**state.hyperparams, **settings_of(group)}
+        part = Part(kind, settings, _chosen(slots, group["params"]), state.step)
+        made = _family(kind, "optax", settings).complete(part)
+        notes += made.notes
+        groups.append({**group, **made.hyperparams, "kind": kind})
+    first = next((settings_of(group) for group in groups if group["kind"] != FROZEN), {})
+    return dataclasses.replace(
+        state, groups=tuple(groups), hyperparams=first, notes=tuple(dict.fromkeys(notes))
+    )
 
 
 def _family(kind: str, framework: str, settings: Mapping[str, Any]) -> Family:

@@ -174,7 +174,7 @@ class Checkpoint:
     @property
     def schedulers(self) -> Mapping[str, Any]:
         """The states of learning-rate schedulers, by name, as saved."""
-        return {name: self._at(path) for name, path in self.roles.schedulers.items()}
+        return {name: spelled_out(self.tree, self._at(path)) for name, path in self.roles.schedulers.items()}
 
     @property
     def scaler(self) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_core.layouts.values import number
-from ckpt_core.optimizers.schedules import schedule_of, scheduler_state
+from ckpt_core.optimizers.schedules import schedule_of, scheduler_state, separate
 from ckpt_core.schema import Checkpoint
 from ckpt_core.transfer.optimizer import Carried
 from ckpt_core.tree import Record
@@ -28,7 +28,7 @@ def torch_tree(ckpt: Checkpoint, tree: Any, carried: Carried, averaged: Mapping[
         "step": carried.state.step if ckpt.step is None else ckpt.step,
         "model_state_dict": tree,
         "optimizer_state_dict": carried.state.native,
-        **_torch_schedulers(carried),
+        **_torch_schedulers(ckpt, carried),
         **{_copy_name(name): copy for name, copy in averaged.items()},
         "scaler": _torch_scaler(ckpt.scaler),
         "metrics": dict(ckpt.metrics) or None,
@@ -64,13 +64,15 @@ def flax_tree(ckpt: Checkpoint, tree: Any, carried: Carried, averaged: Mapping[s
     return {key: value for key, value in made.items() if value is not None and value != {}}
 
 
-def _torch_schedulers(carried: Carried) -> dict[str, Any]:
+def _torch_schedulers(ckpt: Checkpoint, carried: Carried) -> dict[str, Any]:
     """The schedulers that the run was saved with, while they stand where it stands; else a position alone."""
+    if ckpt.schedulers:
+        return dict(ckpt.schedulers)
     position = (carried.state.schedule or {}).get("count")
     step = carried.state.step if position is None else position
     home = carried.state.home
     saved = home.schedulers if home is not None and home.framework == "torch" else {}
-    found = [schedule_of(state, step) for state in saved.values()]
+    found = [schedule_of(state, step) for state in separate(saved).values()]
     if found and all(schedule is not None and schedule.position == step for schedule in found):
         return dict(saved)
     if position is None:

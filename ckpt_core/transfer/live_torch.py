@@ -68,7 +68,7 @@ def told_by(live: LiveTorch, state: OptimizerState) -> OptimizerState:
         )
         told = _as_optax(part, family, state.kind)
         kinds[told.kind] = None
-        groups.append({**told.hyperparams, **kept, "kind": told.kind, "params": names})
+        groups.append({**told.hyperparams, **kept, "params": names})
     hyperparams = {**settings_of(groups[0]), **kept} if groups else {}
     return dataclasses.replace(state, kind=tuple(kinds), hyperparams=hyperparams, groups=tuple(groups))
 

@@ -11,9 +11,9 @@ from ckpt_core.errors import UnsupportedError, UsageError
 from ckpt_core.framework import Template
 from ckpt_core.keypath import join_name
 from ckpt_core.optimizers import OptimizerState, identified
-from ckpt_core.optimizers.checking import check_told
+from ckpt_core.optimizers.checking import check_told, check_whole
 from ckpt_core.optimizers.grouping import in_groups, settings_of, settled
-from ckpt_core.optimizers.leaving import live_notes
+from ckpt_core.optimizers.leaving import left_behind, live_notes
 from ckpt_core.optimizers.optax_build import optax_native
 from ckpt_core.optimizers.optax_fill import optax_filled
 from ckpt_core.optimizers.suggest import Suggestion, suggestion_for
@@ -35,11 +35,12 @@ class Carried:
     Arguments:
         state: the state in the target's conventions, under the target's names; `native` is the structure that the
             target's framework loads.
-        suggestion: the constructor whose update continues it.
+        suggestion: the constructor whose update continues it; None where it is of optax on both sides, and the caller
+            has it.
     """
 
     state: OptimizerState
-    suggestion: Suggestion
+    suggestion: Suggestion | None
 
 
 def carry(
@@ -81,6 +82,8 @@ def carry(
         )
     if step is None and state.step is None:
         step = 0 if _counts_itself(state, kind) else counted
+    if to == state.framework == "optax" and live is not None:
+        return _into(live, identified(state, kind=kind), plan, sources, template)
     telling = live if isinstance(live, LiveTorch) and hyperparams is None and not _says(state) else None
     if telling is not None:
         at_home = moved_state(identified(state, kind=kind), plan, sources, template)
@@ -106,6 +109,21 @@ def carry(
         native = map_with_path(filled.get, live)
         moved = dataclasses.replace(moved, notes=(*moved.notes, *live_notes(live, suggestion.recipe, filled)))
     return Carried(dataclasses.replace(moved, native=native), suggestion)
+
+
+def _into(
+    live: Any,
+    state: OptimizerState,
+    plan: TransferPlan,
+    sources: Mapping[str, LazyArray],
+    template: Template,
+) -> Carried:
+    """An optax state in another structure of optax's, whose constructor the caller has."""
+    check_whole(state)
+    moved = moved_state(state, plan, sources, template)
+    filled = optax_filled(moved, live)
+    notes = (*moved.notes, *left_behind(state, "optax"), *live_notes(live, None, filled))
+    return Carried(dataclasses.replace(moved, native=map_with_path(filled.get, live), notes=notes), None)
 
 
 def _says(state: OptimizerState) -> bool:

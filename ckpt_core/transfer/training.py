@@ -10,7 +10,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Framework, Template
 from ckpt_core.optimizers import OptimizerState, describe, read_optimizer
-from ckpt_core.optimizers.schedules import Schedule, schedule_of
+from ckpt_core.optimizers.schedules import Schedule
 from ckpt_core.optimizers.table import family_of
 from ckpt_core.registry import registry
 from ckpt_core.schema import Checkpoint
@@ -19,6 +19,7 @@ from ckpt_core.transfer.averages import averaged_copies
 from ckpt_core.transfer.live_torch import LiveTorch
 from ckpt_core.transfer.optimizer import Carried, carry
 from ckpt_core.transfer.plan import TransferPlan
+from ckpt_core.transfer.scheduling import scheduled
 from ckpt_core.transfer.sides import Target, arranged
 from ckpt_core.tree import Record
 
@@ -98,9 +99,13 @@ def training_of(
     counted = ckpt.step if request.step is None else request.step
     if request.step not in (None, state.step) and state.step is not None:
         raise UsageError(f"the optimizer's state counts {state.step:,} updates, and not {request.step:,}")
-    scheduled = _scheduled(ckpt, state, counted)
-    if scheduled is not None:
-        state = replace(state, schedule={"count": scheduled.position})
+    # In an optax state the position is among its members.
+    schedule: Schedule | None = None
+    unsaid: Sequence[str] = ()
+    if state.framework == "torch" and template.framework == "flax":
+        schedule, unsaid = scheduled(ckpt, native, state.step or counted)
+    if schedule is not None:
+        state = replace(state, schedule={"count": schedule.position})
     carried = carry(
         state,
         plan,
@@ -110,7 +115,7 @@ def training_of(
         kind=request.kind,
         hyperparams=request.hyperparams,
         counted=counted,
-        schedule=scheduled.recipes or None if scheduled else None,
+        schedule=schedule.recipes or None if schedule else None,
         live=_live_torch(request.live, like)
         if template.framework == "torch"
         else _live_optax(request.live, tree),
@@ -119,13 +124,8 @@ def training_of(
     others = [name for name in ckpt.opt_states if ckpt.opt_states[name].native is not native]
     if others:
         lost.append(f"the other optimizers of the checkpoint are left behind: {', '.join(others)}")
-    notes = [*carried.state.notes, *(scheduled.notes if scheduled else ()), *lost, *_kept_notes(ckpt)]
-    if (
-        scheduled is not None
-        and not scheduled.recipes
-        and request.live is None
-        and template.framework == "flax"
-    ):
+    notes = [*carried.state.notes, *unsaid, *lost, *_kept_notes(ckpt)]
+    if unsaid and request.live is None:
         notes.append(
             "the learning rate stays as it is, unless the state of an optimizer with its schedule is given (optimizer=)"
         )
@@ -134,20 +134,6 @@ def training_of(
     key = "optimizer_state_dict" if template.framework == "torch" else "opt_state"
     described = {"optimizers": {key: describe(_with_schedulers(carried.state, ckpt))}}
     return Training(made, carried, described, tuple(dict.fromkeys(notes)))
-
-
-def _scheduled(ckpt: Checkpoint, state: OptimizerState, counted: int | None) -> Schedule | None:
-    """Where torch's scheduler stands, of which optax's states have the position in them."""
-    if state.framework != "torch":
-        return None
-    step = state.step or counted
-    found = [schedule_of(saved, step) for saved in ckpt.schedulers.values()]
-    known = next((schedule for schedule in found if schedule is not None), None)
-    if known is not None and step is None:
-        return replace(
-            known, notes=(*known.notes, "say how many it made (optimizer_step=, --optimizer-step)")
-        )
-    return known
 
 
 def _chosen(ckpt: Checkpoint, name: str | None) -> OptimizerState:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_core.errors import UsageError
+from ckpt_core.optimizers.schedules import separate
 from ckpt_core.schema import Checkpoint
 from ckpt_core.validation.report import Problem
 
@@ -28,13 +29,7 @@ class SchedulerMatch:
 
 def saved_schedulers(ckpt: Checkpoint) -> dict[str, Any]:
     """Return the saved states by name, those of a list by their positions, too."""
-    found: dict[str, Any] = {}
-    for name, state in ckpt.schedulers.items():
-        if isinstance(state, list) and len(state) != 1:
-            found.update({f"{name}/{i}": one for i, one in enumerate(state)})
-        else:
-            found[name] = state[0] if isinstance(state, list) else state
-    return found
+    return separate(ckpt.schedulers)
 
 
 def match_scheduler(ckpt: Checkpoint, live: Mapping[str, Any], name: str | None = None) -> SchedulerMatch:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import optax
 import pytest
 import torch
+from flax import nnx
 from optimizers.crossing import InFlax, as_flax, deviation, save_flax, save_torch
 from optimizers.worlds import mlp, precision, stepper, train_flax, train_torch
 
-from ckpt_core import transfer
+from ckpt_core import restore, transfer
 from ckpt_core.errors import UnsupportedError, UsageError
 
 
@@ -131,3 +133,49 @@ def test_the_count_of_a_condition_around_a_rule_is_filled(tmp_path):
         filled = done.load()["state"]["opt_state"]
     assert int(filled["step"]) == 2
     assert int(filled["inner_state"][0]["count"]) == 2
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Linear(6, 16, rngs=rngs)
+        self.second = nnx.Linear(16, 16, rngs=rngs)
+        self.last = nnx.Linear(16, 3, rngs=rngs)
+
+
+def test_from_optax_into_optax_the_rule_need_not_be_named(tmp_path):
+    """From linen into an NNX model, whose optimizer is at hand."""
+    world = mlp()
+    _, (_, _, opt_state) = flax_run(world, optax.adamw(0.01), tmp_path / "run.msgpack", 3)
+    model = Net(nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.chain(optax.clip(1.0), optax.adamw(0.01)), wrt=nnx.Param)
+    with transfer(tmp_path / "run.msgpack", model, optimizer=optimizer) as done:
+        assert done.suggestion is None
+        done.save(tmp_path / "out.msgpack")
+    restore(tmp_path / "out.msgpack", model, optimizer)
+    state = optimizer.opt_state[1][0]
+    assert int(optimizer.step[...]) == int(state.count[...]) == 3
+    assert jnp.array_equal(state.mu["last"]["kernel"][...], opt_state[0].mu["last"]["kernel"])
+    fresh = nnx.Optimizer(model, optax.sgd(0.01, 0.9), wrt=nnx.Param)
+    with pytest.raises(UnsupportedError, match=r"of another rule \(sgd\)"):
+        transfer(tmp_path / "run.msgpack", model, optimizer=fresh)
+
+
+def test_from_optax_into_optax_without_an_optimizer_its_settings_are_asked_for(tmp_path):
+    world = mlp()
+    flax_run(world, optax.rmsprop(0.01, centered=True, momentum=0.9), tmp_path / "run.msgpack", 3)
+    model = Net(nnx.Rngs(0))
+
+    def moved(**given):
+        return transfer(
+            tmp_path / "run.msgpack", model, optimizer_kind="rmsprop", with_optimizer=True, hyperparams=given
+        )
+
+    with pytest.raises(UsageError, match="does not hold the learning rate"):
+        moved()
+    with pytest.raises(UnsupportedError, match=r"the state keeps trace, which optax\.rmsprop does not"):
+        moved(learning_rate=0.01)
+    with moved(learning_rate=0.01, momentum=0.9) as done:
+        assert done.suggestion.recipe.kwargs["centered"] is True
+        assert about(done.receipt.notes, "taken to be optax's defaults for rmsprop: decay=0.9")
+        state = done.load()["state"]["opt_state"]
+        assert [list(member) for member in state] == [["mu", "nu"], [], ["trace"]]

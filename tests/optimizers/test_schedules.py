@@ -9,7 +9,7 @@ import pytest
 import torch
 from ckpt_flax.bridge import recipes
 from optimizers.crossing import file_to_flax
-from optimizers.worlds import mlp, train_torch
+from optimizers.worlds import TorchMlp, mlp, train_torch
 
 from ckpt_core import transfer
 from ckpt_core.optimizers.schedules import schedule_of
@@ -172,3 +172,104 @@ def test_a_scheduler_of_unknown_function_is_named_and_comes_home(name, tmp_path)
     inner = again._schedulers[0] if name == "ChainedScheduler" else again
     assert inner.last_epoch == 4
     assert np.isfinite(done.suggestion.recipe.kwargs["learning_rate"])
+
+
+def saved_with(model, schedulers, **optimizers):
+    return {"model_state_dict": model.state_dict(), **optimizers, **schedulers}
+
+
+def trained(optimizer_of, *schedulers_of, steps=4):
+    world = mlp()
+    model = world.torch_model()
+    optimizer = optimizer_of(model)
+    schedulers = [make(optimizer) for make in schedulers_of]
+    for step in range(steps):
+        train_torch(world, model, optimizer, step, 1)
+        for scheduler in schedulers:
+            scheduler.step()
+    return world, model, optimizer, schedulers
+
+
+def adam(model):
+    return torch.optim.Adam(model.named_parameters(), lr=0.1)
+
+
+def test_a_scheduler_in_a_list_is_one(tmp_path):
+    """As Lightning saves it."""
+    world, model, optimizer, (scheduler,) = trained(adam, lambda o: LR.StepLR(o, 3, 0.5))
+    lists = {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": [scheduler.state_dict()]}
+    torch.save({"state_dict": model.state_dict(), **lists, "epoch": 1, "global_step": 4}, tmp_path / "a.ckpt")
+    done = file_to_flax(world, tmp_path / "a.ckpt", tmp_path / "b.msgpack")
+    assert done.suggestion.recipe.kwargs["learning_rate"].args[1].function == "optax.exponential_decay"
+    with transfer(
+        tmp_path / "b.msgpack", world.torch_model(), rules=world.plan, reverse=True, with_optimizer=True
+    ) as back:
+        assert back.tree["lr_schedulers"][0]["step_size"] == 3
+
+
+def test_each_optimizer_has_its_own_scheduler(tmp_path):
+    world, model, first, (slow,) = trained(adam, lambda o: LR.StepLR(o, 3, 0.5))
+    second = torch.optim.SGD(model.named_parameters(), lr=0.5)
+    quick = LR.ExponentialLR(second, 0.9)
+    for _ in range(4):
+        second.step()
+        quick.step()
+    schedulers = {"schedulers": [slow.state_dict(), quick.state_dict()]}
+    both = {"optimizer_G": first.state_dict(), "optimizer_D": second.state_dict(), "step": 4}
+    torch.save(saved_with(model, schedulers, **both), tmp_path / "a.pth")
+
+    def function(name):
+        done = file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack", optimizer_name=name)
+        return done.suggestion.recipe.kwargs["learning_rate"].args[1].kwargs
+
+    assert function("optimizer_G") == {"staircase": True}
+    assert function("optimizer_D") == {}
+
+
+def test_several_schedulers_of_one_optimizer_are_a_position_alone(tmp_path):
+    makers = (lambda o: LR.LinearLR(o, 0.1, 1.0, 3), lambda o: LR.ExponentialLR(o, 0.9))
+    world, model, optimizer, schedulers = trained(adam, *makers)
+    states = {"schedulers": [scheduler.state_dict() for scheduler in schedulers]}
+    torch.save(saved_with(model, states, optimizer=optimizer.state_dict()), tmp_path / "a.pth")
+    done = file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack")
+    assert any("2 schedulers are saved, and how they work together" in note for note in done.receipt.notes)
+    assert done.suggestion.recipe.kwargs["learning_rate"] == optimizer.param_groups[0]["lr"]
+
+
+def test_a_scheduler_of_no_known_form_is_named(tmp_path):
+    world, model, optimizer, _ = trained(adam)
+    state = {"scheduler": {"begin": 0, "last_step": 4}}
+    torch.save(saved_with(model, state, optimizer=optimizer.state_dict()), tmp_path / "a.pth")
+    done = file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack")
+    assert any("of no known form: scheduler" in note for note in done.receipt.notes)
+    assert any("the learning rate stays as it is" in note for note in done.receipt.notes)
+
+
+def test_what_a_sequence_shares_with_its_parts_comes_home(tmp_path):
+    world, model, optimizer, (scheduler,) = trained(adam, warmed_up(lambda o: LR.ExponentialLR(o, 0.9), 3))
+    state = {"scheduler": scheduler.state_dict()}
+    torch.save(saved_with(model, state, optimizer=optimizer.state_dict()), tmp_path / "a.pth")
+    file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack")
+    with transfer(
+        tmp_path / "b.msgpack", world.torch_model(), rules=world.plan, reverse=True, with_optimizer=True
+    ) as back:
+        back.save(tmp_path / "c.pth")
+    assert torch.load(tmp_path / "c.pth", weights_only=True)["scheduler"] == scheduler.state_dict()
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = TorchMlp()
+
+
+def test_within_torch_a_scheduler_stays_what_it_is(tmp_path):
+    _, model, optimizer, (scheduler,) = trained(adam, lambda o: LR.OneCycleLR(o, 0.1, total_steps=9))
+    state = {"lr_scheduler": scheduler.state_dict()}
+    torch.save(saved_with(model, state, optimizer=optimizer.state_dict()), tmp_path / "a.pth")
+    with transfer(tmp_path / "a.pth", Wrapped(), with_optimizer=True) as done:
+        done.save(tmp_path / "b.pth")
+        assert not any("schedule" in note for note in done.receipt.notes)
+    saved = torch.load(tmp_path / "b.pth", weights_only=False)
+    assert saved["lr_scheduler"] == scheduler.state_dict()
+    assert saved["optimizer_state_dict"]["param_groups"][0]["max_lr"] == 0.1

@@ -173,7 +173,10 @@ def _optimizer(state: dict[str, Any]) -> list[str]:
     lines += _settings(state["hyperparams"])
     for name, slot in list(state["slots"].items())[:_OTHERS]:
         lines.append(f"{clean(name)}: {arrays_text(slot['count'])}, {size_text(slot['bytes'])}")
-    return lines
+    if state["other"]:
+        more = ", ..." if len(state["other"]) > _OTHERS else ""
+        lines.append(f"also: {', '.join(map(clean, state['other'][:_OTHERS]))}{more}")
+    return lines + [f"note: {clean(note, 500)}" for note in state["notes"][:_OTHERS]]
 
 
 def _others(metadata: dict[str, Any]) -> list[str]:

@@ -118,6 +118,8 @@ def _optimizer(state: OptimizerState) -> dict[str, Any]:
         "hyperparams": jsonable(state.hyperparams),
         "groups": len(state.groups),
         "slots": slots,
+        "other": list(dict.fromkeys(path.rpartition("/")[2] for path in state.other)),
+        "notes": list(state.notes),
     }
 
 

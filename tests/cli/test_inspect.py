@@ -73,6 +73,24 @@ def test_several_optimizers_are_told_apart(run, run_json, tmp_path):
     assert "optimizer_D" in text
 
 
+def test_what_an_optimizer_keeps_beside_known_slots_is_told(run, run_json, tmp_path):
+    model = torch.nn.Linear(2, 2)
+    entries = {
+        i: {"step": 1, "momentum_of_mine": p.data, "label": "x"} for i, p in enumerate(model.parameters())
+    }
+    groups = [{"lr": 0.1, "params": [0]}, {"lr": 0.2, "params": [1, 2]}]
+    state = {"model": model.state_dict(), "optimizer": {"state": entries, "param_groups": groups}}
+    torch.save(state, tmp_path / "a.pth")
+    found = run_json("inspect", tmp_path / "a.pth")["opt_state"]
+    assert (found["kind"], found["other"]) == ([], ["label"])
+    assert found["notes"] == [
+        "parameters are known by position only: the optimizer has 3 parameters and the weights are 2"
+    ]
+    text = run("inspect", tmp_path / "a.pth").stdout
+    for line in ("optimizer  of an unknown kind, step 1", "also: label", f"note: {found['notes'][0]}"):
+        assert line in text
+
+
 def test_text_tells_a_person(run, files):
     result = run("inspect", files / "a.pth")
     assert result.exit_code == 0

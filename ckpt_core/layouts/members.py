@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["is_beside", "is_of_training", "is_weights_file", "weights_rank"]
+__all__ = [
+    "is_beside",
+    "is_deepspeed_optimizer",
+    "is_deepspeed_states",
+    "is_of_training",
+    "is_weights_file",
+    "weights_rank",
+]
 
 _BESIDE: Final = re.compile(
     r"(optimizer|optim|scheduler|scaler|sampler|rng_state|random_states|training_args|trainer_state|trainer_log|"
@@ -22,6 +29,10 @@ _TRAINING: Final = re.compile(
     r"\.(pt|pth|bin|pkl|safetensors|msgpack|json)|config\.json"
 )
 
+_DEEPSPEED: Final = re.compile(
+    r"((bf16|fp16)_)?(zero_pp_rank_\d+_)?mp_rank_\d+(_\d+)?_(model|optim)_states\.pt"
+)
+
 _RANKS: Final = (
     re.compile(r"(model|diffusion_pytorch_model)(_\d+)?(\.\w+)?\.safetensors(\.index\.json)?"),
     re.compile(r"(pytorch_model|diffusion_pytorch_model)(_\d+)?(\.\w+)?\.bin(\.index\.json)?"),
@@ -32,12 +43,23 @@ _RANKS: Final = (
 
 def is_beside(name: str) -> bool:
     """Say whether a file can be missed: by its name it holds something else than weights."""
-    return (name.endswith(".json") and not name.endswith(_INDEX)) or _BESIDE.match(name) is not None
+    is_json = name.endswith(".json") and not name.endswith(_INDEX)
+    return is_json or _BESIDE.match(name) is not None or is_deepspeed_optimizer(name)
+
+
+def is_deepspeed_states(name: str) -> bool:
+    """Say whether a file's name is one that DeepSpeed gives to a rank's part of a model or of an optimizer."""
+    return _DEEPSPEED.fullmatch(name) is not None
+
+
+def is_deepspeed_optimizer(name: str) -> bool:
+    """Say whether it is that of a part of an optimizer."""
+    return is_deepspeed_states(name) and name.endswith("_optim_states.pt")
 
 
 def is_of_training(name: str) -> bool:
     """Say whether a file's name says that it is written with every checkpoint, beside the weights."""
-    return _TRAINING.fullmatch(name) is not None
+    return _TRAINING.fullmatch(name) is not None or is_deepspeed_optimizer(name)
 
 
 def is_weights_file(name: str) -> bool:

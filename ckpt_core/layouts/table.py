@@ -9,6 +9,7 @@ from typing import Any, Final
 from ckpt_core.layouts.averaged import with_inner_copies
 from ckpt_core.layouts.base import Layout, Roles
 from ckpt_core.layouts.basicsr import BasicSR
+from ckpt_core.layouts.deepspeed import DeepSpeed
 from ckpt_core.layouts.detectron2 import Detectron2
 from ckpt_core.layouts.equinox import Equinox
 from ckpt_core.layouts.fairseq import Fairseq
@@ -31,6 +32,7 @@ _OF_LIBRARIES: Final[tuple[Layout, ...]] = (
     HuggingFaceModel(),
     Peft(),
     Accelerate(),
+    DeepSpeed(),
     Timm(),
     MMEngine(),
     Detectron2(),

@@ -19,7 +19,7 @@ from ckpt_core.errors import (
     UnsafePathError,
     UsageError,
 )
-from ckpt_core.layouts.members import is_beside, is_of_training, is_weights_file
+from ckpt_core.layouts.members import is_beside, is_deepspeed_states, is_of_training, is_weights_file
 from ckpt_core.shards import SUFFIX, is_index, shard_files
 from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath, below, walk
@@ -95,6 +95,7 @@ def open_members(
     if all(opened.format == JSON for opened in found.values()):
         for error in members.undecided.values():
             raise error
+        _ask_for_step(source, members.steps)
         return None
     _check_steps(source, [name for name, opened in found.items() if opened.format != JSON])
     notes = members.about()
@@ -111,6 +112,7 @@ class _Members:
         self.found: dict[str, Opened] = {}
         self.notes: list[str] = []
         self.others: list[str] = []
+        self.steps: list[str] = []
         self.undecided: dict[str, UsageError] = {}
         self.broken: dict[str, str] = {}
 
@@ -147,6 +149,7 @@ class _Members:
                 self.found[name] = opened
             elif is_other:
                 self.others.append(f"{name}/")
+                self.steps += [name] if any(map(is_deepspeed_states, member.members())) else []
             else:
                 self._leave_out(name, DamagedFileError("is empty (0 bytes)"))
 
@@ -174,9 +177,17 @@ def _check_steps(source: Source, names: list[str]) -> None:
     stems = {(match[1], match[3]) for match in numbered}
     if len(names) < 2 or len(numbers) < len(names) or len(stems) > 1 or _PARTS.search(names[0]):
         return
+    _ask_for_step(source, names)
+
+
+def _ask_for_step(source: Source, names: list[str]) -> None:
+    """Raise UsageError that lists the numbers at the end of names, where there are any."""
+    numbers = sorted({int(match[2]) for match in map(_NUMBERED.match, names) if match})
+    if not numbers:
+        return
     listed = ", ".join(map(str, numbers if len(numbers) <= 20 else [*numbers[:10], "...", *numbers[-9:]]))
     raise UsageError(
-        f"holds {len(numbers)} steps: {listed}",
+        f"holds {len(numbers)} step{'' if len(numbers) == 1 else 's'}: {listed}",
         path=source.path,
         remedy=f"Say which one is meant: step={numbers[-1]} (--step {numbers[-1]}).",
     )

@@ -55,7 +55,8 @@ def read_entry(found: Found) -> Entry | None:
         return replace(basis, state=DAMAGED if is_damaged else UNREADABLE, reason=error.reason)
     if broken:
         return replace(entry, state=DAMAGED, reason=broken)
-    return entry if entry.has_weights or entry.has_optimizer else None
+    is_checkpoint = entry.has_weights or entry.has_optimizer or entry.layout is not None
+    return entry if is_checkpoint else None
 
 
 def _inside(basis: Entry, ckpt: Checkpoint) -> Entry:

@@ -16,7 +16,7 @@ from typing import Final
 from ckpt_core.backend import Backend
 from ckpt_core.compression import compression_of
 from ckpt_core.errors import CheckpointError
-from ckpt_core.layouts.members import is_beside, weights_rank
+from ckpt_core.layouts.members import is_beside, is_deepspeed_states, weights_rank
 from ckpt_core.registry import registry
 from ckpt_core.runs.names import facts_of_name
 from ckpt_core.source import Source
@@ -137,7 +137,8 @@ def is_one_checkpoint(path: str) -> bool:
 
 def _is_of_parts(names: Sequence[str]) -> bool:
     """Say whether a directory's files are the parts of one checkpoint: weights beside what belongs to them."""
-    return any(weights_rank(name) is not None for name in names) and any(map(is_beside, names))
+    has_weights = any(weights_rank(name) is not None for name in names)
+    return (has_weights and any(map(is_beside, names))) or any(map(is_deepspeed_states, names))
 
 
 def _is_step(folder: str, name: str) -> bool:

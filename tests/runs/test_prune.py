@@ -176,14 +176,22 @@ def test_two_networks_of_one_training_stay_together(save, tmp_path) -> None:
 def test_the_parts_of_one_checkpoint_stay(save, tmp_path) -> None:
     names = [
         "model-00001-of-00003.safetensors.pt", "model-00002-of-00003.pt", "consolidated.00.pth", "consolidated.01.pth",
-        "step_7/mp_rank_00_model_states.pt", "step_9/mp_rank_00_model_states.pt", "layer_00-model_00-model_states.pt",
-        "layer_01-model_00-model_states.pt", "weights_rank_0.pth", "weights_rank_1.pth", "shard_1.pth", "shard_2.pth",
+        "layer_00-model_00-model_states.pt", "layer_01-model_00-model_states.pt", "weights_rank_0.pth", "weights_rank_1.pth", "shard_1.pth", "shard_2.pth",
     ]  # fmt: skip
     for seed, name in enumerate(names):
         save(name, seed=seed)
     plan = Run(tmp_path).prune(keep_last=0)
     assert plan.removed == ()
     assert {reason for _, reason in plan.kept} == {"a part of a checkpoint in several files"}
+
+
+def test_a_directory_of_ranks_goes_as_a_whole(save, tmp_path) -> None:
+    for step in (7, 9):
+        for name in ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt"):
+            save(f"global_step{step}/{name}", seed=step, step=step)
+    plan = Run(tmp_path).prune(keep_last=1, yes=True)
+    assert [entry.name for entry in plan.removed] == ["global_step7"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["global_step9"]
 
 
 def test_a_number_that_says_which_one_is_no_counter(save, tmp_path) -> None:

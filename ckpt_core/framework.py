@@ -96,8 +96,7 @@ class Filling:
         state: torch: the state dict to load, with LazyArrays; Flax: the array or number for each slot of the
             optimizer's template; None where there is nothing to load.
         extra: the free-form states of torch modules as they were saved, by name.
-        scheduler: the live scheduler, or None.
-        scheduler_state: what it loads, as it was saved.
+        stepping: the live scheduler and gradient scaler that are in use, each with what it loads, as it was saved.
         device: where the filled model goes: a device of the framework or its name, "auto", or None to stay.
         sharding: a sharding of the framework, or a tree of them, instead.
         mode: "eval" or "train", for models that have modes; None for the default.
@@ -108,8 +107,7 @@ class Filling:
     optimizer: Any = None
     state: Any = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    scheduler: Any = None
-    scheduler_state: Any = None
+    stepping: tuple[tuple[Any, Any], ...] = ()
     device: Any = None
     sharding: Any = None
     mode: str | None = None

@@ -11,6 +11,7 @@ from ckpt_core.extra_state import is_in_extra_state
 from ckpt_core.flat import flat_names
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name
+from ckpt_core.runs.order import natural
 from ckpt_core.schema import Checkpoint
 from ckpt_core.validation.names import near_names
 from ckpt_core.validation.report import Problem
@@ -25,7 +26,7 @@ class Comparison:
     """What two sides have in common, and what not.
 
     Arguments:
-        problems: the differences, in the model's order, what is unexpected last.
+        problems: the differences by name, numbers as numbers: frameworks differ in the order of a model's arrays.
         matched: the names that agree in everything.
         through: the names that the model has and that a tied array of the checkpoint fills, by their name.
     """
@@ -90,7 +91,7 @@ def compared(
             problems.append(Problem(kind, name, spec, slot.spec, slot.role))
     for name, spec in rest.items():
         problems.append(Problem("unexpected", name, spec, None, (roles or {}).get(name, "param")))
-    return Comparison(tuple(problems), tuple(matched), through)
+    return Comparison(tuple(sorted(problems, key=lambda one: natural(one.name))), tuple(matched), through)
 
 
 def _through_ties(found: Mapping[str, ArraySpec], expected: Mapping[str, Slot]) -> dict[str, str]:

@@ -52,7 +52,7 @@ def explained(
         prefix=prefix,
         fields=fields,
         notes=tuple(notes),
-        remedies=remedies_for(ckpt, template, report.problems, prefix, fields, bool(foreign)),
+        remedies=remedies_for(ckpt, template, report, prefix, fields, bool(foreign)),
     )
 
 

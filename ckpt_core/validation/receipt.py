@@ -23,7 +23,7 @@ class Restored:
         model: the model: the one that was passed where it can be changed (torch, NNX), else a new one.
         optimizer: likewise; None where none was passed.
         with_optimizer: whether an optimizer's state was restored, that of a TrainState included.
-        with_scheduler: whether a scheduler's state was restored.
+        with_scheduler, with_scaler: whether a scheduler's state was restored, and a gradient scaler's.
         path: the checkpoint.
         chosen: how it was chosen, as a clause.
         step, epoch, time, metrics: as the checkpoint has them; the time of the file where none is saved.
@@ -43,6 +43,7 @@ class Restored:
     optimizer: Any = field(repr=False)
     with_optimizer: bool
     with_scheduler: bool
+    with_scaler: bool
     path: str
     chosen: str
     step: int | None
@@ -100,6 +101,7 @@ class Restored:
             ("filled", f"{arrays_text(self.report.matched)}, {size_text(self.nbytes)}"),
             ("optimizer", "restored" if self.with_optimizer else "not restored"),
             *([("scheduler", "restored")] if self.with_scheduler else []),
+            *([("gradient scaler", "restored")] if self.with_scaler else []),
             ("device", self.device),
         ]
         if waived:

@@ -9,7 +9,7 @@ from typing import Final
 
 from ckpt_core.framework import Template
 from ckpt_core.schema import Checkpoint
-from ckpt_core.validation.report import LikelyField, Prefix, Problem
+from ckpt_core.validation.report import LikelyField, Prefix, Problem, ValidationReport
 from ckpt_core.validation.text import values_text
 
 __all__ = ["framework_note", "remedies_for"]
@@ -20,6 +20,12 @@ _MARKS: Final = {
 }
 """Last parts of names by which a framework's own layers are told."""
 
+_STAYING: Final = ("shape", "missing", "unexpected")
+"""Kinds of differences that leave a part of the model as it is."""
+
+_PARTS: Final = 3
+"""Parts of a model that may stay as they are."""
+
 _LOOK: Final = 2000
 """Names that are looked at for that."""
 
@@ -27,12 +33,13 @@ _LOOK: Final = 2000
 def remedies_for(
     ckpt: Checkpoint,
     template: Template,
-    problems: Collection[Problem],
+    report: ValidationReport,
     prefix: Prefix | None,
     fields: Collection[LikelyField],
     is_foreign: bool,
 ) -> tuple[str, ...]:
     """Return what to do, the likeliest first, a sentence or a command each."""
+    problems = report.problems
     path = shlex.quote(ckpt.path or "CHECKPOINT")
     kinds = {problem.kind for problem in problems}
     ways: list[str] = []
@@ -47,12 +54,10 @@ def remedies_for(
     if fields:
         said = ", ".join(f"{item.field}={values_text(item.values)}" for item in list(fields)[:4])
         ways.append(f"build the model with {said}; ckpt config {path} shows the config that fits")
-    if "dtype" in kinds:
-        ways.append('restore(..., dtypes="cast") casts to the model\'s dtypes')
     if any(problem.near for problem in problems) and prefix is None:
         ways.append(f"ckpt transfer {path} --like TEMPLATE.json --out OUT  (names that differ are mapped)")
-    if kinds & {"missing", "unexpected"} and prefix is None:
-        ways.append(f"restore(..., partial={_patterns(problems)!r}) leaves these as they are")
+    if prefix is None:
+        ways += _letting_through(report)
     if "tied" in kinds:
         names = [problem.name for problem in problems if problem.kind == "tied"]
         ways.append(f"restore(..., partial={names[:3]!r}) fills both from the other name")
@@ -64,6 +69,8 @@ def remedies_for(
         ways.append(
             "leave scheduler= out, or make the scheduler as it was made then (ckpt.schedulers has its settings)"
         )
+    if "scaler" in kinds:
+        ways.append("leave scaler= out: a fresh gradient scaler finds its scale within some steps")
     return tuple(ways)
 
 
@@ -79,12 +86,27 @@ def _without_prefix(path: str, prefix: Prefix) -> list[str]:
     return ways
 
 
-def _patterns(problems: Collection[Problem]) -> list[str]:
-    """Patterns that cover what is missing or unexpected: the top-level parts that have nothing else, or all."""
-    tops = dict.fromkeys(
-        problem.name.partition("/")[0] for problem in problems if problem.kind in {"missing", "unexpected"}
-    )
-    return [f"{top}/**" for top in list(tops)[:3]] + (["..."] if len(tops) > 3 else [])
+def _letting_through(report: ValidationReport) -> list[str]:
+    """The call that lets every difference in the weights through, where those are a few parts of the model."""
+    arguments, effects = [], []
+    if report.dtype_mismatches:
+        arguments.append('dtypes="cast"')
+        effects.append("casts to the model's dtypes")
+    others = [one for one in report.problems if one.kind in _STAYING]
+    parts = list(dict.fromkeys(_part_of(one.name) for one in others))
+    is_all = bool(others) and not report.matched and not report.dtype_mismatches
+    if is_all or len(parts) > _PARTS:  # what would stay as it is makes up the model
+        return []
+    if parts:
+        arguments.append(f"partial={parts!r}")
+        effects.append("leaves these as they are")
+    return [f"restore(..., {', '.join(arguments)}) {', and '.join(effects)}"] if arguments else []
+
+
+def _part_of(name: str) -> str:
+    """A pattern for the part of a model, at its top, that an array belongs to."""
+    top, is_below, _ = name.partition("/")
+    return f"{top}/**" if is_below else top
 
 
 def framework_note(template: Template, names: Iterable[str], problems: Collection[Problem]) -> str:

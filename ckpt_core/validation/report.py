@@ -19,11 +19,11 @@ class Problem:
 
     Arguments:
         kind: "missing" (only in the model), "unexpected" (only in the checkpoint), "shape", "dtype",
-            "optimizer", "scheduler", or "tied" (tied in the model, different in the checkpoint).
+            "optimizer", "scheduler", "scaler", or "tied" (tied in the model, different in the checkpoint).
         name: the leaf's name, segments joined by `/`.
         found: what is in the checkpoint; None where there is nothing.
         expected: what is in the model, likewise.
-        role: "param", "buffer", "optimizer" or "scheduler".
+        role: "param", "buffer", "optimizer", "scheduler" or "scaler".
         near: the name on the other side that was probably meant.
     """
 

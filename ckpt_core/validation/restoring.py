@@ -17,7 +17,7 @@ from ckpt_core.validation.choosing import opened
 from ckpt_core.validation.matching import Match, match_all
 from ckpt_core.validation.owners import framework_for
 from ckpt_core.validation.receipt import Restored
-from ckpt_core.validation.schedulers import match_scheduler, saved_schedulers
+from ckpt_core.validation.schedulers import SteppingMatch, match_scaler, match_scheduler, saved_schedulers
 from ckpt_core.validation.siblings import fitting_siblings
 
 __all__ = ["restore"]
@@ -30,6 +30,7 @@ def restore(
     model: Any,
     optimizer: Any = None,
     scheduler: Any = None,
+    scaler: Any = None,
     *,
     device: Any = None,
     sharding: Any = None,
@@ -55,6 +56,7 @@ def restore(
         optimizer: a torch optimizer, an `nnx.Optimizer`, or the state of an optax optimizer. A TrainState has its
             own with it.
         scheduler: a torch scheduler of that optimizer. A schedule of optax is counted in the optimizer's state.
+        scaler: a gradient scaler of torch; one that is switched off takes no state.
         device: where the filled model goes ("cuda", "gpu:1", a device of the framework); "auto" takes an
             accelerator when there is one; by default everything stays where it is.
         sharding: for jax: a sharding, or a tree of them like the model.
@@ -87,9 +89,11 @@ def restore(
     template = framework.template(model)
     with opened(ckpt, weights) as (own, chosen):
         wanted = framework.optimizer_template(model, optimizer)
-        schedule = None
+        schedule = scale = SteppingMatch(())
         if scheduler is not None:
             schedule = match_scheduler(own, framework.scheduler_state(scheduler), scheduler_name)
+        if scaler is not None:
+            scale = match_scaler(own, framework.scheduler_state(scaler))
         found, loaded = match_all(
             own,
             template,
@@ -97,7 +101,7 @@ def restore(
             asked,
             optimizer_name=optimizer_name,
             reads_ties=True,
-            more=() if schedule is None else schedule.problems,
+            more=(*schedule.problems, *scale.problems),
         )
         if not found.report.ok:
             siblings = fitting_siblings(own.path, template, wanted, optimizer_name)
@@ -109,18 +113,28 @@ def restore(
             optimizer,
             state,
             found.extra,
-            scheduler=None if schedule is None or schedule.state is None else scheduler,
-            scheduler_state=None if schedule is None else schedule.state,
+            stepping=tuple(
+                (live, match.state)
+                for live, match in ((scheduler, schedule), (scaler, scale))
+                if match.state is not None
+            ),
             device=device,
             sharding=sharding,
             mode=mode,
         )
         filled = framework.fill(filling)
-        return _receipt(own, chosen, template, found, filling, filled)
+        return _receipt(own, chosen, template, found, filling, filled, schedule, scale)
 
 
 def _receipt(
-    ckpt: Checkpoint, chosen: str, template: Template, found: Match, filling: Filling, filled: Filled
+    ckpt: Checkpoint,
+    chosen: str,
+    template: Template,
+    found: Match,
+    filling: Filling,
+    filled: Filled,
+    schedule: SteppingMatch,
+    scale: SteppingMatch,
 ) -> Restored:
     params = [slot for slot in template.slots if slot.role == "param" and slot.tied is None]
     total = sum(slot.spec.size for slot in params)
@@ -130,7 +144,8 @@ def _receipt(
         filled.model,
         filled.optimizer,
         has_optimizer,
-        filling.scheduler is not None,
+        schedule.state is not None,
+        scale.state is not None,
         ckpt.path or "a checkpoint in memory",
         chosen,
         ckpt.step,
@@ -147,7 +162,7 @@ def _receipt(
         filled.hint,
         tuple((slot.name, slot.spec.shape, slot.spec.dtype) for slot in template.slots[:_FIRST]),
         found.report,
-        tuple(_next_steps(ckpt, filled, has_optimizer, filling.scheduler is not None)),
+        tuple(_next_steps(ckpt, filled, has_optimizer, schedule, scale)),
     )
 
 
@@ -173,15 +188,21 @@ def _learning_rate(ckpt: Checkpoint) -> float | None:
     return None
 
 
-def _next_steps(ckpt: Checkpoint, filled: Filled, has_optimizer: bool, has_scheduler: bool) -> Iterable[str]:
+def _next_steps(
+    ckpt: Checkpoint, filled: Filled, has_optimizer: bool, schedule: SteppingMatch, scale: SteppingMatch
+) -> Iterable[str]:
     if has_optimizer:
         if ckpt.epoch is not None:
             yield f"training goes on after epoch {ckpt.epoch}"
         elif ckpt.step is not None:
             yield f"training goes on after step {ckpt.step}"
-        if ckpt.schedulers and not has_scheduler:
+        if ckpt.schedulers and schedule.state is None:
             names = ", ".join(saved_schedulers(ckpt))
             yield f"still to be loaded: {names}: restore(ckpt, model, optimizer, scheduler), or ckpt.schedulers"
+        if ckpt.scaler and scale.state is None:
+            yield "still to be loaded: the gradient scaler: restore(..., scaler=scaler), or ckpt.scaler"
+        if ckpt.rng:
+            yield f"states of random generators are in ckpt.rng: {', '.join(ckpt.rng)}"
         return
     if filled.mode == "eval":
         yield "ready for inference"

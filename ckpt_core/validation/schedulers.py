@@ -1,4 +1,4 @@
-"""Whether the saved state of a learning-rate scheduler is one of the live scheduler's kind."""
+"""Whether the saved states of a learning-rate scheduler and a gradient scaler are those of the live ones' kinds."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ckpt_core.optimizers.schedules import separate
 from ckpt_core.schema import Checkpoint
 from ckpt_core.validation.report import Problem
 
-__all__ = ["SchedulerMatch", "match_scheduler", "saved_schedulers"]
+__all__ = ["SteppingMatch", "match_scaler", "match_scheduler", "saved_schedulers"]
 
 
 @dataclass(frozen=True)
-class SchedulerMatch:
-    """What keeps a saved scheduler's state from fitting, and the state to load where nothing does.
+class SteppingMatch:
+    """What keeps a saved state from fitting, and the state to load where nothing does.
 
     Arguments:
         problems: the differences.
-        state: as it was saved.
+        state: as it was saved; None where there is nothing to load.
     """
 
     problems: tuple[Problem, ...]
@@ -32,7 +32,7 @@ def saved_schedulers(ckpt: Checkpoint) -> dict[str, Any]:
     return separate(ckpt.schedulers)
 
 
-def match_scheduler(ckpt: Checkpoint, live: Mapping[str, Any], name: str | None = None) -> SchedulerMatch:
+def match_scheduler(ckpt: Checkpoint, live: Mapping[str, Any], name: str | None = None) -> SteppingMatch:
     """Compare the state of a scheduler with that of a live one.
 
     A state does not say whose it is. Its settings do (`step_size`, `T_max`), and how many groups of parameters it has
@@ -54,12 +54,34 @@ def match_scheduler(ckpt: Checkpoint, live: Mapping[str, Any], name: str | None 
             remedy=f"Pass scheduler_name=, one of: {', '.join(states) or 'none'}.",
         )
     if not states:
-        return SchedulerMatch((_problem("state", None, "a scheduler in use"),))
+        return SteppingMatch((_problem("state", None, "a scheduler in use"),))
     state = states[name] if name is not None else next(iter(states.values()))
     if not isinstance(state, Mapping):
-        return SchedulerMatch((_problem("state", f"a {type(state).__name__}", "the state of one"),))
+        return SteppingMatch((_problem("state", f"a {type(state).__name__}", "the state of one"),))
     problems = tuple(_differences(state, live))
-    return SchedulerMatch(problems, None if problems else state)
+    return SteppingMatch(problems, None if problems else state)
+
+
+def match_scaler(ckpt: Checkpoint, live: Mapping[str, Any]) -> SteppingMatch:
+    """Compare the state of a gradient scaler with that of a live one; one that is switched off takes no state.
+
+    Arguments:
+        ckpt: the checkpoint.
+        live: the state of the live scaler.
+    """
+    saved = ckpt.scaler
+    if not live:
+        return SteppingMatch(())
+    if not isinstance(saved, Mapping) or not saved:
+        found = None if saved is None else "the state of one that is switched off"
+        return SteppingMatch(
+            (Problem("scaler", "scaler/state", found, "a gradient scaler in use", "scaler"),)
+        )
+    problems = tuple(
+        Problem("scaler", f"scaler/{key}", _said(saved, key), _said(live, key), "scaler")
+        for key in sorted(_settings(saved) ^ _settings(live))
+    )
+    return SteppingMatch(problems, None if problems else saved)
 
 
 def _problem(name: str, found: str | None, expected: str | None) -> Problem:

@@ -26,6 +26,7 @@ _KINDS: Final = {
     "tied": "tied in the model alone",
     "optimizer": "in the optimizer",
     "scheduler": "in the scheduler",
+    "scaler": "in the gradient scaler",
 }
 """The kinds of problems in the order in which they are shown, and how they are counted."""
 

@@ -153,6 +153,65 @@ def test_a_live_gradient_scaler_is_saved(tmp_path) -> None:
     assert torch.load(tmp_path / "a.pth", weights_only=True)["scaler"] == scaler.state_dict()
 
 
+@pytest.mark.parametrize("way", ["saved", "by hand"])
+def test_a_live_gradient_scaler_goes_on_as_it_would_have(way, tmp_path) -> None:
+    model, optimizer = made()
+    scaler = torch.amp.GradScaler("cpu", init_scale=128.0, growth_interval=2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        scaler.scale(model(torch.ones(4, 3)).square().mean()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    if way == "saved":
+        save_checkpoint(tmp_path / "a.pth", model, optimizer, scaler=scaler, epoch=1)
+    else:
+        states = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scaler": scaler.state_dict(),
+        }
+        torch.save(states, tmp_path / "a.pth")
+    other, again = made(1)
+    assert any(
+        "the gradient scaler: restore(..., scaler=" in hint
+        for hint in restore(tmp_path / "a.pth", other, again).next
+    )
+    live = torch.amp.GradScaler("cpu")
+    receipt = restore(tmp_path / "a.pth", other, again, scaler=live)
+    assert receipt.with_scaler and "gradient scaler  restored" in str(receipt)
+    assert not any("scaler" in hint for hint in receipt.next)
+    assert live.state_dict() == scaler.state_dict() != torch.amp.GradScaler("cpu").state_dict()
+    off = torch.amp.GradScaler("cpu", enabled=False)
+    assert not restore(tmp_path / "a.pth", other, again, scaler=off).with_scaler
+
+
+def test_a_gradient_scaler_that_was_not_saved_is_missing_and_nothing_is_touched(tmp_path) -> None:
+    model, optimizer = made()
+    save_checkpoint(tmp_path / "a.pth", model, optimizer, epoch=1)
+    off = torch.amp.GradScaler("cpu", enabled=False)
+    torch.save({"model": model.state_dict(), "scaler": off.state_dict()}, tmp_path / "off.pth")
+    other, _ = made(1)
+    before = other.weight.detach().clone()
+    live = torch.amp.GradScaler("cpu")
+    with pytest.raises(
+        MismatchError,
+        match=r"(?s)scaler: nothing in the checkpoint, a gradient scaler in use.*leave scaler= out",
+    ):
+        restore(tmp_path / "a.pth", other, scaler=live)
+    with pytest.raises(
+        MismatchError, match=r"scaler: (nothing|the state of one that is switched off) in the checkpoint"
+    ):
+        restore(tmp_path / "off.pth", other, scaler=live)
+    assert torch.equal(other.weight, before)
+    restore(tmp_path / "a.pth", other, scaler=live, partial="scaler/**")
+
+
+def test_states_of_random_generators_are_told(tmp_path) -> None:
+    model, optimizer = made()
+    save_checkpoint(tmp_path / "a.pth", model, optimizer, epoch=1, rng={"torch": torch.get_rng_state()})
+    assert any("ckpt.rng: " in hint for hint in restore(tmp_path / "a.pth", model, optimizer).next)
+
+
 def test_what_is_no_scheduler(tmp_path) -> None:
     model, optimizer = made()
     with pytest.raises(UsageError, match=r"(?s)scheduler is a object.*scheduler=scheduler.state_dict\(\)"):

@@ -48,8 +48,7 @@ def fill(filling: Filling) -> Filled:
     if any(live[name].is_meta for name in wanted):
         kind = _Assignment
     changes: list[_Change] = [kind(module, live, _staged(live, wanted)), _ExtraStates(module, filling.extra)]
-    if filling.scheduler is not None:
-        changes.append(_Schedule(filling.scheduler, filling.scheduler_state))
+    changes += [_Stepping(live_one, saved) for live_one, saved in filling.stepping]
     try:
         for change in changes:
             change.apply()
@@ -183,19 +182,19 @@ class _ExtraStates(_Change):
             part.set_extra_state(state)
 
 
-class _Schedule(_Change):
-    """The state of a scheduler, which is small and touches nothing else."""
+class _Stepping(_Change):
+    """The state of a scheduler or a gradient scaler, which is small and touches nothing else."""
 
-    def __init__(self, scheduler: Any, state: Any) -> None:
-        self._scheduler = scheduler
+    def __init__(self, live: Any, state: Any) -> None:
+        self._live = live
         self._new = to_torch_tree(plain(state))
-        self._old = copy.deepcopy(scheduler.state_dict())
+        self._old = copy.deepcopy(live.state_dict())
 
     def apply(self) -> None:
-        self._scheduler.load_state_dict(self._new)
+        self._live.load_state_dict(self._new)
 
     def undo(self) -> None:
-        self._scheduler.load_state_dict(self._old)
+        self._live.load_state_dict(self._old)
 
 
 def _loads_itself(module: torch.nn.Module, live: Tensors) -> bool:

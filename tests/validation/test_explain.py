@@ -276,6 +276,25 @@ def test_files_of_another_kind(slots, tmp_path):
     assert found.remedies == (f"ckpt ls {tmp_path} lists the checkpoints in it",)
 
 
+def test_pickles_that_torch_did_not_write_and_files_that_orbax_did_not(slots, tmp_path):
+    path = tmp_path / "state.pkl"
+    path.write_bytes(pickle.dumps({"params": {"w": np.ones(3)}}))
+    found = explain(raised(torch.load, path, weights_only=False), path)
+    assert found.error == "torch: no torch file"
+    assert found.notes == ("it opens here as pickle, variables",)
+    with ocp.StandardCheckpointer() as reader:
+        found = explain(raised(reader.restore, slots.absolute()), slots)
+    assert found.error == "orbax: no whole checkpoint"
+    assert found.notes == ("it opens here as torch, training_dict",)
+
+
+def test_relative_paths_are_shown_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04half")
+    for error in ("division by zero", "pickle data was truncated"):
+        assert explain(error, "cut.pth").remedies[0].startswith(f"ckpt inspect {tmp_path / 'cut.pth'} ")
+
+
 def test_what_cannot_be_opened_is_not_to_be_restored(tmp_path):
     path = write(tmp_path / "page.pth", b"<!DOCTYPE html><html>")
     found = explain(raised(torch.load, path), path)
@@ -406,6 +425,13 @@ def test_nnx(tmp_path):
 
 
 # What is not known, and scripts.
+
+
+def test_a_number_in_an_error_is_a_part_of_a_name(tmp_path):
+    path = tmp_path / "state.pkl"
+    path.write_bytes(pickle.dumps({"params": {"layers": {"0": {"w": np.ones(3)}, "3": {"w": np.ones(3)}}}}))
+    error = "Found data on value of type '<class 'flax.nnx.statelib.State'>' assigned to static attribute '3' of Pytree"
+    assert not any("another file" in note for note in explain(f"ValueError: {error}", path).notes)
 
 
 def test_an_unknown_error_says_so(slots):

@@ -17,6 +17,7 @@ from ckpt_core.config.rules import Rules
 from ckpt_core.errors import CheckpointError
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
+from ckpt_core.paths import search
 from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import Global, Record, walk
 from ckpt_core.validation.asked import Asked
@@ -69,18 +70,29 @@ def explain(
     facts = torch_errors.parse(text) or flax_errors.parse(text) or file_errors.parse(text)
     with ExitStack() as stack:
         own, verdict = _open(ckpt, stack)
-        path = (
-            own.path if own is not None else os.fspath(ckpt) if isinstance(ckpt, (str, os.PathLike)) else ""
-        )
+        given = _place(ckpt)
+        path = own.path if own is not None else given
         if isinstance(facts, Mismatch):
             return _of_mismatch(facts, own, path, verdict, Asked(rules=rules))
         if isinstance(facts, FileFault):
-            given = "" if ckpt is None or isinstance(ckpt, Checkpoint) else os.fspath(ckpt)
             return _of_fault(facts, own, given if os.path.isdir(given) else path, verdict)
-    hint = _INSPECT if path else ()
-    if verdict:
-        return Explanation("the file", verdict[0], path, remedies=_filled(hint, path))
-    return Explanation("", "nothing in this text is known here", path, remedies=_filled(hint, path))
+        ways = _filled(_INSPECT if path else (), path)
+        if verdict:
+            return Explanation("the file", verdict[0], path, remedies=ways)
+        notes = () if own is None else (_opens_as(own),)
+        return Explanation("", "nothing in this text is known here", path, remedies=ways, notes=notes)
+
+
+def _place(ckpt: Checkpoint | str | os.PathLike[str] | None) -> str:
+    """Where the path that was given leads; "" for none."""
+    if ckpt is None or isinstance(ckpt, Checkpoint):
+        return ""
+    place, places = search(ckpt)
+    return place or places[0]
+
+
+def _opens_as(ckpt: Checkpoint) -> str:
+    return f"it opens here as {ckpt.format}, {ckpt.layout or 'no known layout'}"
 
 
 @contextmanager
@@ -154,7 +166,7 @@ def _of_fault(facts: FileFault, own: Checkpoint | None, path: str, verdict: tupl
     if verdict:  # what cannot be opened here can be loaded nowhere
         ways = tuple(way for way in ways if not way.startswith(_LOADING)) or _INSPECT
     if own is not None:
-        notes.append(f"it opens here as {own.format}, {own.layout or 'no known layout'}")
+        notes.append(_opens_as(own))
         if facts.type_name and _names(own, facts.type_name):
             notes.append(f"{facts.type_name}: the checkpoint names it; here it is read as data")
         if facts.error == "a key that is not there" and isinstance(own.tree, Mapping):
@@ -234,11 +246,7 @@ def _groups_text(ckpt: Checkpoint) -> str:
 def _is_this_file(facts: Mismatch, ckpt: Checkpoint) -> bool:
     there = {*facts.unexpected, *facts.shapes}
     names = found_by_key(ckpt).keys()
-    return not there or any(name in names or _has_below(names, name) for name in there)
-
-
-def _has_below(names: object, name: str) -> bool:
-    return any(other.startswith(name + "/") for other in names)  # type: ignore[attr-defined]  # keys of a dict
+    return not there or any(f"/{name}/" in f"/{other}/" for name in there for other in names)
 
 
 def _reported(facts: Mismatch, own: Checkpoint | None, path: str, asked: Asked) -> ValidationReport:

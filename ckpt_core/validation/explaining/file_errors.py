@@ -47,6 +47,9 @@ _GONE: Final = re.compile(
     r"Checkpoint at \S+ not found|Metadata file \(named \S+\) does not exist|No such file or directory"
 )
 
+_NO_TORCH: Final = re.compile(r"Invalid magic number; corrupt file")
+_INCOMPLETE: Final = re.compile(r"Found incomplete checkpoint at")
+
 _INSPECT: Final = ("ckpt inspect {quoted} says what it is, and runs nothing in it",)
 _FAULTS: Final = (
     (
@@ -62,6 +65,22 @@ _FAULTS: Final = (
         FileFault(
             "numpy: a pickle",
             "numpy.load was given a pickle, or an array of Python objects, which is one",
+            _INSPECT,
+        ),
+    ),
+    (
+        _NO_TORCH,
+        FileFault(
+            "torch: no torch file",
+            "torch.load(weights_only=False) met a pickle that torch.save did not write",
+            ("restore({path!r}, model) reads it, whatever its format", *_INSPECT),
+        ),
+    ),
+    (
+        _INCOMPLETE,
+        FileFault(
+            "orbax: no whole checkpoint",
+            "Orbax was given a file, or a directory whose save did not finish",
             _INSPECT,
         ),
     ),

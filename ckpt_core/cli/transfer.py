@@ -32,7 +32,7 @@ _ATTRIBUTE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 @click.command(
-    epilog="Exit codes: 0 done (--check: it fits); 1 --check: it does not fit, --plan-only: a line is unsettled; "
+    epilog="Exit codes: 0 done (--check: it fits); 1 --check or --plan-only: it does not fit, or a line is unsettled; "
     "2 an error, and the target is as it was; 130 interrupted, likewise."
 )
 @click.argument("source")
@@ -171,7 +171,7 @@ def transfer(
 
 
 def _exit_code(result: Check, plan_only: bool, check: bool) -> int:
-    return int(bool(result.problems)) if check else int(plan_only and bool(result.plan.unsettled))
+    return int((check or plan_only) and bool(result.problems))
 
 
 def _show_check(result: Check, plan_only: bool, check: bool, as_json: bool, saved: str | None) -> None:
@@ -181,6 +181,9 @@ def _show_check(result: Check, plan_only: bool, check: bool, as_json: bool, save
         return
     if plan_only:
         emit(plan_text(result.plan))
+        others = [problem for problem in result.problems if problem.kind != "unsettled"]
+        if others and not check:
+            emit(clean_lines("\n".join(["", "what does not fit:", *(f"  {problem}" for problem in others)])))
     if saved:
         emit(
             f"{clean(saved, 500)}: {len(result.plan.rules)} rules, {len(result.plan.unsettled)} unsettled lines"
@@ -258,5 +261,15 @@ def _target(like: str) -> Any:
             value = getattr(value, name)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{like} cannot be imported: {error}") from error
-    makes_a_model = isinstance(value, (types.FunctionType, types.MethodType, functools.partial))
-    return value() if makes_a_model else value
+    except Exception as error:  # the module's own code
+        raise UsageError(f"{like} cannot be imported: {module} raised {_described(error)}") from error
+    if not isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
+        return value
+    try:
+        return value()
+    except Exception as error:  # the function's own code
+        raise UsageError(f"{like} makes no model: it raised {_described(error)}") from error
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

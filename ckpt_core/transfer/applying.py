@@ -15,6 +15,7 @@ from ckpt_core.keypath import join_name
 from ckpt_core.transfer import views
 from ckpt_core.transfer.binding import Bound, Problem, Step, bind
 from ckpt_core.transfer.ops import Filling, Resize
+from ckpt_core.transfer.ops.ends import NO_VALUES
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.transfer.receipt import Destination, Filled, Receipt, Taken
 from ckpt_core.transfer.sides import Target
@@ -149,11 +150,12 @@ def apply_plan(
         for name, array in zip(step.targets, arrays, strict=True):
             made[name] = array if cast is None or bucket != "transferred" else cast_array(array, cast)
             filled[name] = Filled(name, bucket, step.sources, ops, array.size)
-    raise_problems(problems, source, target.template.title)
     made |= {name: target.initial[name] for name in kept if name in target.initial}
     filled |= {name: Filled(name, "initial", (), (), slots[name].spec.size) for name in kept}
     ties = _ties(target.template)
     shared = {ties[name]: name for name in made}
+    problems += _valueless(target, (name for name in slots if name in kept and ties[name] not in shared))
+    raise_problems(problems, source, target.template.title)
     for name in slots:
         if name not in made and ties[name] in shared:
             partner = shared[ties[name]]
@@ -169,6 +171,12 @@ def apply_plan(
         (*notes, *(_dtype_notes(made, target.template) if cast is None else ())),
     )
     return Applied({name: made[name] for name in slots if name in made}, receipt)
+
+
+def _valueless(target: Target, names: Iterable[str]) -> list[Problem]:
+    """The slots that would keep an initial value, of a target that has shapes alone."""
+    optional = {join_name(path) for path in target.template.optional}
+    return [Problem("missing", name, NO_VALUES) for name in names if name not in optional]
 
 
 def _results(

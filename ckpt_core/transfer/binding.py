@@ -282,6 +282,7 @@ def _place(rule: Rule) -> str:
 
 
 _NUMBER: Final = re.compile(r"\d+")
+_CAPTURE: Final = re.compile(r"\{[^{}]*\}")
 
 
 class _Names:
@@ -303,9 +304,14 @@ class _Names:
         return [(name, values) for name in candidates if (values := pattern.match(name)) is not None]
 
     def nearest(self, text: str) -> str:
-        """Return a sentence that names what is most like a name, or ""."""
+        """Return a sentence that names what is most like a name, or "".
+
+        In a rule, an asterisk alone is a letter like others, which is rarely meant.
+        """
         import difflib
 
+        if "*" in _CAPTURE.sub("", text):
+            return "In a rule, {x*} stands for text within a segment, and {x**} for whole segments."
         close = difflib.get_close_matches(text, list(self.names)[:20_000], 3, 0.5)
         return f"There is: {', '.join(close)}." if close else ""
 

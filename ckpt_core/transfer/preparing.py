@@ -18,7 +18,7 @@ from ckpt_core.transfer.ops import Constant, Initial, Resize, Skip
 from ckpt_core.transfer.patterns import literal, parse_pattern
 from ckpt_core.transfer.plan import PROVEN, Evidence, Rule, TransferPlan
 from ckpt_core.transfer.reversing import reverse_plan
-from ckpt_core.transfer.subtrees import Path, found_part, names_outside, placed, subtree
+from ckpt_core.transfer.subtrees import Path, found_part, names_outside, placed, root_of, subtree
 from ckpt_core.transfer.toml import read_plan
 
 __all__ = ["Prepared", "Request", "found_plan", "prepared", "request_of"]
@@ -133,6 +133,7 @@ def _completed(
     left over alone. `known` holds what was found for parts that are alike.
     """
     ends = tuple(rule for rule in plan.rules if not rule.source or not rule.target)
+    roots = root_of(source, part), root_of(target, below)
     for sees_all in (True, False):
         seen = TransferPlan(ends) if sees_all else plan
         taken, given = _spoken_for(seen, source, target, below)
@@ -140,7 +141,7 @@ def _completed(
         open_sources, open_slots = _spoken_for(plan, source, target, below)
         some_left = all(
             any(join_name((*at, *slot.path)) not in spoken for slot in side.slots)
-            for at, side, spoken in ((part, ours, open_sources), (below, theirs, open_slots))
+            for at, side, spoken in zip(roots, (ours, theirs), (open_sources, open_slots), strict=True)
         )
         if not some_left:
             break
@@ -149,7 +150,7 @@ def _completed(
         if found is None:
             found = found_plan(ours, theirs, anchors)
             known.append((theirs, anchors, found))
-        plan = _merged(plan, _beside(placed(found, part, below), source, target, open_sources, open_slots))
+        plan = _merged(plan, _beside(placed(found, *roots), source, target, open_sources, open_slots))
     return plan
 
 
@@ -159,8 +160,9 @@ def _anchors(plan: TransferPlan, source: Template, target: Template, part: Path,
 
     steps = bind(plan, {slot.name: slot.spec for slot in source.slots}, target.by_name()).steps
     ends = [(split_name(one), split_name(other)) for one, other in anchors_of(steps)]
+    depths = len(root_of(source, part)), len(root_of(target, below))
     return [
-        (join_name(one[len(part) :]), join_name(other[len(below) :]))
+        (join_name(one[depths[0] :]), join_name(other[depths[1] :]))
         for one, other in ends
         if one[: len(part)] == part and other[: len(below)] == below
     ]
@@ -214,10 +216,16 @@ def _spoken_for(
 
 def _skips(patterns: Iterable[str], sources: Sequence[str], slots: Sequence[str]) -> list[Rule]:
     rules = []
+    known: tuple[set[str], set[str]] = (set(), set())  # patterns may overlap
     for pattern in patterns:
-        ours = [literal(split_name(name)) for name in sources if matches(name, (pattern,))]
-        theirs = [literal(split_name(name)) for name in slots if matches(name, (pattern,))]
-        if not ours and not theirs:
+        found = [[name for name in names if matches(name, (pattern,))] for names in (sources, slots)]
+        ours, theirs = (
+            [literal(split_name(name)) for name in names if name not in before]
+            for names, before in zip(found, known, strict=True)
+        )
+        for names, before in zip(found, known, strict=True):
+            before.update(names)
+        if not any(found):
             raise UsageError(
                 f"the pattern {pattern!r} of skip= matches nothing",
                 remedy=f"There is, for example: {', '.join([*sources[:3], *slots[:3]])}.",

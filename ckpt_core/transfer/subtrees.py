@@ -11,7 +11,7 @@ from ckpt_core.keypath import join_name, split_name
 from ckpt_core.transfer.patterns import parse_pattern
 from ckpt_core.transfer.plan import Candidate, Rule, TransferPlan, Unsettled
 
-__all__ = ["Path", "found_part", "names_outside", "part_named", "placed", "subtree"]
+__all__ = ["Path", "found_part", "names_outside", "part_named", "placed", "root_of", "subtree"]
 
 Path = tuple[str, ...]
 
@@ -56,24 +56,32 @@ def _parts(template: Template) -> list[str]:
     return [f"{name} ({counts[name]} arrays)" for name in names] + (["..."] if len(counts) > 40 else [])
 
 
+def root_of(template: Template, part: Path) -> Path:
+    """Return what the names in a part are below: the part itself, or what holds it where it is one array."""
+    return part[:-1] if any(slot.path == part for slot in template.slots) else part
+
+
 def subtree(template: Template, part: Path, without: Iterable[str] = ()) -> Template:
-    """Return the slots of a part under their names within it, those in `without` left out."""
-    depth, gone = len(part), set(without)
+    """Return the slots of a part under their names below its root, those in `without` left out."""
+    depth, gone = len(root_of(template, part)), set(without)
+
+    def is_inside(path: Path) -> bool:
+        return path[: len(part)] == part
 
     def cut(path: Path | None) -> Path | None:
-        return None if path is None or path[:depth] != part else path[depth:]
+        return None if path is None or not is_inside(path) else path[depth:]
 
     slots = tuple(
         replace(slot, path=slot.path[depth:], tied=cut(slot.tied))
         for slot in template.slots
-        if slot.path[:depth] == part and len(slot.path) > depth and slot.name not in gone
+        if is_inside(slot.path) and slot.name not in gone
     )
-    optional = tuple(path[depth:] for path in template.optional if path[:depth] == part)
+    optional = tuple(path[depth:] for path in template.optional if is_inside(path))
     return replace(template, slots=slots, optional=optional)
 
 
 def placed(plan: TransferPlan, source: Path, target: Path) -> TransferPlan:
-    """Return a plan between parts as one between the wholes that hold them."""
+    """Return a plan between parts, given by their roots, as one between the wholes that hold them."""
     if not source and not target:
         return plan
 

@@ -132,6 +132,13 @@ def test_an_unsettled_plan_exits_with_1_and_shows_the_rules_to_add(folder: Path)
     assert not (folder / "c.msgpack").exists()
 
 
+def test_a_plan_is_shown_with_what_does_not_fit(folder: Path) -> None:
+    Path("rules.toml").write_text('[[rule]]\nsource = "head.*"\ntarget = "head/kernel"\n')
+    result = run("net.pth", "--like", "flax.msgpack", "--rules", "rules.toml", "--plan-only")
+    assert result.exit_code == 1
+    assert "what does not fit:\n  unmatched: no source has the name head.*" in result.output
+
+
 def test_parts_skips_and_casts(folder: Path) -> None:
     save_checkpoint("parts.msgpack", {"params": {"left": {"bias": f32(5)}, "head": {"kernel": f32(2, 2)}}})
     source: dict[str, Any] = {"params": {"tower": {"bias": f32(5)}, "old": {"kernel": f32(7)}}}
@@ -158,6 +165,34 @@ def test_what_cannot_be_meant_is_an_error(folder: Path, arguments: list[str], pr
     result = run("net.pth", *arguments)
     assert result.exit_code == 2, result.output
     assert problem in result.output
+
+
+def test_what_goes_wrong_in_the_users_own_code_is_called_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own_failing.py").write_text("def make():\n    return 1 / 0\n")
+    Path("own_broken.py").write_text("raise RuntimeError('no such device')\n")
+    monkeypatch.syspath_prepend(folder)
+    made = run("net.pth", "--like", "own_failing:make", "--check")
+    assert (made.exit_code, made.output.strip()) == (
+        2,
+        "error: own_failing:make makes no model: it raised ZeroDivisionError: division by zero",
+    )
+    broken = run("net.pth", "--like", "own_broken:make", "--check")
+    assert broken.exit_code == 2
+    assert "own_broken raised RuntimeError: no such device" in broken.output
+
+
+def test_a_part_of_a_template_is_no_checkpoint(folder: Path) -> None:
+    slots = [{"path": name, "shape": [5], "dtype": "float32"} for name in ("left/bias", "right/bias")]
+    template = {"kind": "ckpt-template", "version": 1, "framework": "flax", "slots": slots}
+    Path("parts.json").write_text(json.dumps(template))
+    save_checkpoint("tower.msgpack", {"params": {"tower": {"bias": f32(5)}}})
+    arguments = ["--like", "parts.json", "--select", "tower", "--into", "left", "--out", "out.msgpack"]
+    result = run("tower.msgpack", *arguments)
+    assert result.exit_code == 2, result.output
+    assert "the target has shapes alone" in result.output
+    assert not (folder / "out.msgpack").exists()
 
 
 def test_an_optional_source_that_is_absent(folder: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from ckpt_core import hash_weights, open_checkpoint, save_checkpoint
 from ckpt_core.errors import CheckpointError, CheckpointNotFoundError, PlanError, UsageError
 from ckpt_core.template import template_of
-from ckpt_core.transfer import parse_plan, read_plan, transfer, verify, write_plan
+from ckpt_core.transfer import Rule, TransferPlan, parse_plan, read_plan, transfer, verify, write_plan
 
 rng = np.random.default_rng(5)
 
@@ -283,8 +283,49 @@ def test_verify_says_what_is_missing_before_anything_is_read() -> None:
 
 def test_initial_values_are_needed_where_slots_keep_them() -> None:
     like = {"a": jax.ShapeDtypeStruct((2,), jnp.float32), "b": jax.ShapeDtypeStruct((3,), jnp.float32)}
-    with pytest.raises(PlanError, match="the target has shapes and no initial values"):
+    with pytest.raises(
+        PlanError, match=r"would keep its initial value, and the target has shapes alone.* @ b"
+    ):
         transfer({"a": f32(2)}, like, skip="b")
+    with pytest.raises(
+        PlanError, match=r"would keep its initial value, and the target has shapes alone.* @ b"
+    ):
+        transfer({"a": f32(2)}, template_of(like), select="a", into="a")
+    with (
+        pytest.warns(UserWarning, match="every slot keeps its initial value"),
+        pytest.raises(PlanError, match="2 problems"),
+    ):
+        transfer(None, template_of(like), optional=True)
+
+
+def test_a_part_may_be_a_single_array() -> None:
+    source = {"m.weight": f32(2, 3), "m.bias": f32(3)}
+    like = {"table": f32(2, 3), "left": {"kernel": f32(3, 2)}, "right": {"inner": {"kernel": f32(3, 2)}}}
+    result = transfer(source, like, select="m.weight", into=["left/kernel", "right"])
+    assert [str(row) for row in result.receipt.destinations] == [
+        "Transferred 6 parameters into left/kernel (1 leaf)",
+        "Transferred 6 parameters into right (1 leaf)",
+    ]
+    loaded = result.load()
+    np.testing.assert_array_equal(loaded["left"]["kernel"], source["m.weight"].T)
+    np.testing.assert_array_equal(loaded["right"]["inner"]["kernel"], source["m.weight"].T)
+    np.testing.assert_array_equal(loaded["table"], like["table"])
+
+
+def test_patterns_that_are_left_out_may_overlap() -> None:
+    like = {"a": f32(2), "head": {"w": f32(3)}}
+    receipt = transfer({"a": f32(2)}, like, skip=["head/**", "head/w"]).receipt
+    assert [(row.name, row.bucket) for row in receipt.filled] == [("a", "transferred"), ("head/w", "initial")]
+
+
+def test_an_asterisk_in_a_rule_says_what_captures_are() -> None:
+    for rule in (Rule(("head.*",), ("head/{x*}",)), Rule(("a",), ("head/**",))):
+        with pytest.raises(PlanError, match=r"\{x\*\} stands for text within a segment"):
+            transfer(
+                {"a": f32(2), "head.w": f32(3)},
+                {"a": f32(2), "head": {"w": f32(3)}},
+                rules=TransferPlan((rule,)),
+            )
 
 
 # Across frameworks, and files.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from typing import Final
 
 from ckpt_core.arrays import ArraySpec, LazyArray
 from ckpt_core.errors import UsageError
 from ckpt_core.transfer import views
 from ckpt_core.transfer.ops.base import Arrays, Op, Specs
 
-__all__ = ["Constant", "Filling", "Initial", "Skip"]
+__all__ = ["NO_VALUES", "Constant", "Filling", "Initial", "Skip"]
+
+NO_VALUES: Final = (
+    "would keep its initial value, and the target has shapes alone: give a model or a checkpoint as like="
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Initial(Filling):
 
     def fill(self, slot: ArraySpec, initial: LazyArray | None) -> LazyArray:
         if initial is None:
-            raise UsageError("the target has shapes and no initial values")
+            raise UsageError(NO_VALUES)
         return initial
 
     def inverse(self, before: Specs) -> Op | None:

@@ -123,7 +123,7 @@ class BrokenPluginError(CheckpointError):
 class DamagedFileError(CheckpointError):
     """The bytes contradict themselves: truncated, corrupt or hostile."""
 
-    usual_remedy: str | None = "The file is truncated or damaged; fetch it again."
+    usual_remedy: ClassVar[str | None] = "The file is truncated or damaged; fetch it again."
 
 
 class LimitError(DamagedFileError):

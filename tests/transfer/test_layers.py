@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,10 @@ def randomised(module: torch.nn.Module) -> torch.nn.Module:
             module.train()
             for _ in range(2000):  # a step of the power iteration each, where there is one
                 _ = module.weight
+        for hook in module._forward_pre_hooks.values():  # the same in the older spelling
+            module.train()
+            for _ in range(2000):
+                hook(module, ())
     return module.eval()
 
 
@@ -440,7 +445,9 @@ def _wrapped(kind: str, norm: str, nnx_side: bool, *, old: bool = False) -> Case
             if nnx_side
             else (lambda variables, x: flax.apply(variables, x, update_stats=False))
         )
-    wrapped = getattr(torch.nn.utils if old else parametrizations, wrap)(inner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the older spelling
+        wrapped = getattr(torch.nn.utils if old else parametrizations, wrap)(inner)
     return Case(
         wrapped,
         Nnx(flax, call) if nnx_side else Linen(flax, call, {"update_stats": False} if call else {}),
@@ -457,9 +464,9 @@ def _wrapped(kind: str, norm: str, nnx_side: bool, *, old: bool = False) -> Case
 for _side in (False, True):
     for _kind in ("Linear", "Conv1d", "Conv2d", "Conv3d"):
         for _what in ("weight", "spectral"):
-            CASES[f"{_what} norm of {_kind}, nnx={_side}"] = lambda k=_kind, n=_what, s=_side: _wrapped(
-                k, n, s
-            )
+            for _old in (False, True):
+                _name = f"{_what} norm of {_kind}, nnx={_side}{', older spelling' if _old else ''}"
+                CASES[_name] = lambda k=_kind, n=_what, s=_side, o=_old: _wrapped(k, n, s, old=o)
     for _kind in ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"):
         CASES[f"weight norm of {_kind}, nnx={_side}"] = lambda k=_kind, s=_side: _wrapped(k, "weight", s)
 

@@ -632,6 +632,27 @@ def test_only_sets_take_items_of_a_set(read: Callable[[bytes], Any], container: 
         read(b"\x80\x04" + container + b"(K\x01\x90.")
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_objects_are_numbered_in_any_order(read: Callable[[bytes], Any], seed: int) -> None:
+    """Picklers number from 0 on, Python 2's from 1; a file may skip numbers, repeat them, and count on from there."""
+    rng = random.Random(seed)
+    whole, known = b"\x80\x04(", set()
+    for value in range(40):
+        number = rng.choice([len(known), len(known), rng.randrange(50), 1000 + value])
+        form = rng.choice([b"\x94", b"p%d\n" % number, b"r" + number.to_bytes(4, "little")])
+        known.add(len(known) if form == b"\x94" else number)
+        get = rng.choice([number for number in sorted(known) if number < 256] or [1000])
+        whole += b"K%c" % value + form
+        whole += rng.choice([b"h%c" % (get % 256), b"g%d\n" % get, b"j" + get.to_bytes(4, "little")])
+    try:
+        expected = pickle.loads(whole + b"t.")
+    except pickle.UnpicklingError:
+        with pytest.raises(DamagedFileError, match="an object that it did not store"):
+            read(whole + b"t.")
+    else:
+        assert read(whole + b"t.") == expected
+
+
 def test_an_array_of_whatever_lies_in_memory_is_inert(read: Callable[[bytes], Any]) -> None:
     data = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x05tC\x01btR"
     assert isinstance(read(data + b"."), Record)

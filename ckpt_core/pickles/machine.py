@@ -115,7 +115,8 @@ class Machine:
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.framed = 0  # where the last frame ends
-        self.memo: dict[int, Any] = {}
+        self.memo: list[Any] = []
+        self.beyond: dict[int, Any] = {}  # what is numbered out of order
         self.replaced: dict[int, tuple[Any, Record]] = {}
         self.globals: dict[tuple[str, str], Global] = {}
         self._constructors: dict[int, Constructor | None] = {}
@@ -177,6 +178,32 @@ class Machine:
         if length >= LAZY_TEXT:
             return self.blob(length, "utf-8", TEXT)
         return self.take(length).decode("utf-8", "surrogatepass")
+
+    # The memo: a list, since picklers number what they store one after another. What a file numbers in any other
+    # way is kept beside it.
+
+    def store(self, index: int, value: Any) -> None:
+        """Keep a value under a number; negative ones never get here."""
+        if index == len(self.memo):
+            self.memo.append(value)
+        elif index < len(self.memo):
+            self.memo[index] = value
+        else:
+            self.beyond[index] = value
+
+    def stored(self, index: int) -> Any:
+        """Return what is kept under a number; raises KeyError where nothing is."""
+        return self.memo[index] if 0 <= index < len(self.memo) else self.beyond[index]
+
+    def memoize(self, value: Any) -> None:
+        """Keep a value under the count of what is kept already."""
+        count = len(self.memo)
+        if self.beyond:
+            self._work -= len(self.beyond)
+            if self._work < 0:
+                raise LimitError("the pickle numbers its objects out of order, over and over")
+            count += sum(index >= count for index in self.beyond)
+        self.store(count, value)
 
     # Names and calls.
 
@@ -269,13 +296,21 @@ class Machine:
                 op = buffer[pos]
                 pos += 1
                 if op == 0x68:  # BINGET
-                    stack.append(memo[buffer[pos]])
+                    index = buffer[pos]
+                    stack.append(memo[index] if index < len(memo) else self.stored(index))
                     pos += 1
                 elif op == 0x72:  # LONG_BINPUT
-                    memo[_u32(buffer, pos)[0]] = stack[-1]
+                    index = _u32(buffer, pos)[0]
+                    if index == len(memo):
+                        memo.append(stack[-1])
+                    else:
+                        self.store(index, stack[-1])
                     pos += 4
                 elif op == 0x94:  # MEMOIZE
-                    memo[len(memo)] = stack[-1]
+                    if self.beyond:
+                        self.memoize(stack[-1])
+                    else:
+                        memo.append(stack[-1])
                 elif op == 0x4B:  # BININT1
                     stack.append(buffer[pos])
                     pos += 1
@@ -334,10 +369,10 @@ class Machine:
                 elif op == 0x89:  # NEWFALSE
                     stack.append(False)
                 elif op == 0x71:  # BINPUT
-                    memo[buffer[pos]] = stack[-1]
+                    self.store(buffer[pos], stack[-1])
                     pos += 1
                 elif op == 0x6A:  # LONG_BINGET
-                    stack.append(memo[_u32(buffer, pos)[0]])
+                    stack.append(self.stored(_u32(buffer, pos)[0]))
                     pos += 4
                 elif op == 0x43:  # SHORT_BINBYTES
                     length = buffer[pos]

@@ -153,14 +153,14 @@ def dup(m: Machine) -> None:
 
 
 def get(m: Machine) -> None:
-    m.stack.append(m.memo[integer(m, line(m))])
+    m.stack.append(m.stored(integer(m, line(m))))
 
 
 def put(m: Machine) -> None:
     index = integer(m, line(m))
     if index < 0:
         m.fail("an object is stored under a negative number")
-    m.memo[index] = m.stack[-1]
+    m.store(index, m.stack[-1])
 
 
 # Globals, calls and states.

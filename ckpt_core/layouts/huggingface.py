@@ -106,7 +106,8 @@ def _has(tree: Any, name: str) -> bool:
 
 
 def _has_random_states(tree: Mapping[Any, Any]) -> bool:
-    return any(isinstance(name, str) and re.fullmatch(r"random_states_\d+\.pkl", name) for name in tree)
+    names = [name for name in tree if isinstance(name, str) and name.startswith("random_states_")]
+    return any(re.fullmatch(r"random_states_\d+\.pkl", name) for name in names)
 
 
 def _claim_files(tree: Mapping[Any, Any], row: str) -> Roles:

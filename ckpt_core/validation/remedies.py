@@ -56,7 +56,8 @@ def remedies_for(
         ways.append(f"build the model with {said}; ckpt config {path} shows the config that fits")
     if any(problem.near for problem in problems) and prefix is None:
         ways.append(f"ckpt transfer {path} --like TEMPLATE.json --out OUT  (names that differ are mapped)")
-    if prefix is None and not (fields and report.shape_mismatches):  # else a model of the right sizes is the way
+    is_misbuilt = bool(fields and report.shape_mismatches)
+    if prefix is None and not is_misbuilt:
         ways += _letting_through(report)
     if "tied" in kinds:
         names = [problem.name for problem in problems if problem.kind == "tied"]

@@ -162,6 +162,7 @@ def test_sharing_bombs_do_not_expand():
         node = {"a": node, "b": node}
     fitted = fit(Stored(unshare(node)), JSONISH)
     assert len(flatten(fitted.stored.tree)) < 30_000
+    assert len(fitted.carried) == 60, "of a copy nothing more is said than that it is one"
 
 
 def test_a_description_that_does_not_match_is_set_aside_with_a_note():

@@ -60,6 +60,7 @@ class _Nesting:
         self.ledger = ledger
         self.holds = ledger.holds
         self.budget = _COPIES
+        self.in_copy = False
         self.joined: set[str] = set()
         self.built: dict[KeyPath, Any] = {}
 
@@ -67,6 +68,7 @@ class _Nesting:
         """Build the fitted containers top-down, so that the new path of each leaf is known."""
         while stack:
             path, node, into, key, target, is_copy = stack.pop()
+            self.in_copy = is_copy
             if isinstance(node, Alias):
                 node, is_copy = self._alias(path, node)
                 if node is OMITTED:
@@ -105,6 +107,11 @@ class _Nesting:
                 queued.append(((*path, child_key), child, container, name, (*target, step), is_copy))
             stack.extend(reversed(queued))
 
+    def _carry(self, path: KeyPath, text: str) -> None:
+        """Note what only the metadata keeps; what is in a copy is said where the copy begins."""
+        if not self.in_copy:
+            self.ledger.carry(path, text)
+
     def _written(self, path: KeyPath, node: Any, pairs: list[tuple[Key, Any]]) -> list[tuple[Key, Any]]:
         """Return the children that are written natively: of an object with fields not what else its class keeps.
 
@@ -133,28 +140,28 @@ class _Nesting:
             return self.built[alias.path], False
         is_cycle = path[: len(alias.path)] == alias.path
         if is_cycle or self.budget <= 0:
-            self.ledger.carry(path, f"a reference to {render_path(alias.path) or 'the top'}, left out")
+            self._carry(path, f"a reference to {render_path(alias.path) or 'the top'}, left out")
             return OMITTED, False
-        self.ledger.carry(path, f"a reference to {render_path(alias.path)}, written as a copy")
+        self._carry(path, f"a reference to {render_path(alias.path)}, written as a copy")
         return get(self.tree, alias.path), True
 
     def _container(self, path: KeyPath, node: Any, length: int) -> Any:
         known = self.holds.containers
         if isinstance(node, Record):
             if node.type_name != "collections.OrderedDict" or "OrderedDict" not in known:
-                self.ledger.carry(path, f"an object of type {node.type_name}, written as a dict")
+                self._carry(path, f"an object of type {node.type_name}, written as a dict")
                 return {}
             return Record(node.type_name)
         if isinstance(node, dict):
             if type(node) is not dict:
-                self.ledger.carry(path, f"a {type(node).__name__}, written as a dict")
+                self._carry(path, f"a {type(node).__name__}, written as a dict")
             return {}
         if isinstance(node, tuple) and "tuple" in known:
             return UnfinishedTuple([None] * length)
         if isinstance(node, tuple):
-            self.ledger.carry(path, "a tuple, written as a list" if "list" in known else "a tuple")
+            self._carry(path, "a tuple, written as a list" if "list" in known else "a tuple")
         elif "list" not in known:
-            self.ledger.carry(path, "a list, written as a dict")
+            self._carry(path, "a list, written as a dict")
         return [None] * length if "list" in known else {}
 
     def _keys(self, path: KeyPath, pairs: list[tuple[Any, Any]], container: Any) -> list[Any]:
@@ -173,10 +180,10 @@ class _Nesting:
                 name = render_key(key) if name == word_of(key) and render_key(key) != name else name + "'"
             taken.add(name)
             if not isinstance(key, (Index, Part)):
-                self.ledger.carry((*path, key), describe_key(key))
+                self._carry((*path, key), describe_key(key))
             kept.append(name)
         if not self.holds.order and kept != sorted(kept, key=str):
-            self.ledger.carry(path, "the order of keys")
+            self._carry(path, "the order of keys")
         return kept
 
     def _holds_key(self, key: Any) -> bool:
@@ -195,7 +202,7 @@ class _Nesting:
             return self._array(path, target, value, is_copy)
         if kind_of(value) in self.holds.values and not self._is_too_wide(value):
             return value
-        self.ledger.carry(path, describe(value))
+        self._carry(path, describe(value))
         return self._nearest(value)
 
     def _array(self, path: KeyPath, target: KeyPath, array: LazyArray, is_copy: bool) -> Any:

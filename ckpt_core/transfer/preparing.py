@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ckpt_core.casting import dtype_named
-from ckpt_core.dtypes import is_complex, is_float
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
@@ -20,6 +19,7 @@ from ckpt_core.transfer.plan import PROVEN, Evidence, Rule, TransferPlan
 from ckpt_core.transfer.reversing import reverse_plan
 from ckpt_core.transfer.subtrees import Path, found_part, names_outside, placed, root_of, subtree
 from ckpt_core.transfer.toml import read_plan
+from ckpt_core.transfer.unlearned import is_unlearned
 
 __all__ = ["Prepared", "Request", "found_plan", "prepared", "request_of"]
 
@@ -226,9 +226,13 @@ def _skips(patterns: Iterable[str], sources: Sequence[str], slots: Sequence[str]
         for names, before in zip(found, known, strict=True):
             before.update(names)
         if not any(found):
+            below = any(matches(name, (f"{pattern}/**",)) for name in (*sources, *slots))
+            there = ", ".join(dict.fromkeys((*sources[:3], *slots[:3])))
             raise UsageError(
                 f"the pattern {pattern!r} of skip= matches nothing",
-                remedy=f"There is, for example: {', '.join([*sources[:3], *slots[:3]])}.",
+                remedy=f"What is below it is {pattern + '/**'!r}."
+                if below
+                else f"There is, for example: {there}.",
             )
         rules += [Rule(tuple(ours), (), (Skip("by request"),))] if ours else []
         rules += [Rule((), tuple(theirs), (Initial("by request"),))] if theirs else []
@@ -271,25 +275,19 @@ def _unlearned(
     taken, given = _spoken_for(plan, source, target)
     rules = []
     for slot in source.slots:
-        if slot.name not in taken | outside and _is_unlearned(slot):
+        if slot.name not in taken | outside and is_unlearned(slot):
             back = _UNLEARNED.get(slot.path[-1], "initial")
             why = Evidence("type", f"{slot.spec.dtype} {slot.role}: no learned weight")
             name = literal(slot.path, dotted=source.framework == "torch")
             rules.append(Rule((name,), (), (Skip("no learned weight", back),), PROVEN, (why,)))
     for slot in target.slots:
-        if slot.name not in given | kept and slot.tied is None and _is_unlearned(slot):
+        if slot.name not in given | kept and slot.tied is None and is_unlearned(slot):
             value = _UNLEARNED.get(slot.path[-1])
             op = Initial("no learned weight") if value is None else Constant(value)
             why = Evidence("type", f"{slot.spec.dtype} {slot.role}: no learned weight")
             name = literal(slot.path, dotted=target.framework == "torch")
             rules.append(Rule((), (name,), (op,), PROVEN, (why,)))
     return rules
-
-
-def _is_unlearned(slot: Slot) -> bool:
-    is_number = is_float(slot.spec.dtype) or is_complex(slot.spec.dtype)
-    is_statistic = slot.path[-1] in ("running_mean", "running_var", "mean", "var")
-    return not is_number or (slot.role == "buffer" and not is_statistic)
 
 
 def found_plan(source: Template, target: Template, anchors: Anchors | None = None) -> TransferPlan:

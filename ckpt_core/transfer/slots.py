@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError
@@ -14,15 +14,14 @@ from ckpt_core.keypath import split_name
 from ckpt_core.optimizers import OptimizerState
 from ckpt_core.optimizers.grouping import FROZEN
 from ckpt_core.optimizers.table import family_of
+from ckpt_core.transfer.axes import averages_through, stay_whole
 from ckpt_core.transfer.binding import Step, bind
-from ckpt_core.transfer.ops import Cast, Filling, Op, Resize, Spread, Sum, Transpose
+from ckpt_core.transfer.ops import Cast, Filling, Op, Resize, Spread, Sum
 from ckpt_core.transfer.plan import TransferPlan
 from ckpt_core.view import nest
 from ckpt_core.writing import same_bytes
 
 __all__ = ["moved_arrays", "moved_state"]
-
-_WHOLE: Final = (Transpose, Cast)
 
 
 def moved_state(
@@ -72,10 +71,11 @@ def moved_state(
                 f"{', '.join(step.targets)} is made of several arrays, and {', '.join(missing)} has no optimizer state",
                 remedy="Parameters that become one must have been trained alike.",
             )
-        notes += _check_rule(state.kind, family, step)
+        shape = sources[origin[0]].shape
+        notes += _check_rule(state.kind, family, step, shape)
         for slot, arrays in slots.items():
             if all(name in arrays for name in origin):
-                made = _through(slot, family, step, tuple(arrays[name] for name in origin))
+                made = _through(slot, family, step, tuple(arrays[name] for name in origin), shape)
                 moved[slot] += [
                     (split_name(n), a) for n, a in zip(step.targets, made, strict=True) if n not in tied
                 ]
@@ -128,10 +128,12 @@ def _first_names(sources: Mapping[str, LazyArray]) -> dict[str, str]:
     }
 
 
-def _check_rule(kind: tuple[str, ...], family: Family | None, step: Step) -> list[str]:
+def _check_rule(
+    kind: tuple[str, ...], family: Family | None, step: Step, shape: tuple[int, ...]
+) -> list[str]:
     """Refuse what a rule cannot follow, and note what it follows at another speed."""
     ops = step.rule.ops
-    if family is not None and family.is_per_tensor and not all(isinstance(op, _WHOLE) for op in ops):
+    if family is not None and family.is_per_tensor and not stay_whole(ops, shape):
         raise UnsupportedError(
             f"{kind[0]} looks at each tensor as a whole, and {', '.join(step.sources)} becomes {', '.join(step.targets)} by {' | '.join(map(str, ops))}",
             remedy="Transfer into a model that keeps these tensors whole, or leave the optimizer behind.",
@@ -148,15 +150,18 @@ def _check_rule(kind: tuple[str, ...], family: Family | None, step: Step) -> lis
 
 
 def _through(
-    slot: str, family: Family | None, step: Step, arrays: tuple[LazyArray, ...]
+    slot: str, family: Family | None, step: Step, arrays: tuple[LazyArray, ...], shape: tuple[int, ...]
 ) -> tuple[LazyArray, ...]:
     if family is not None and slot in family.scalars:
         return _unchanged(slot, step, arrays)
-    for op in step.rule.ops:
-        if family is not None and slot in family.factored and not isinstance(op, _WHOLE):
+    if family is not None and slot in family.factored:
+        if not stay_whole(step.rule.ops, shape):
+            ops = " | ".join(map(str, step.rule.ops))
             raise UnsupportedError(
-                f"{slot} of {', '.join(step.sources)} averages over an axis, which {op} changes"
+                f"{slot} of {', '.join(step.sources)} averages over an axis, which does not stay whole: {ops}"
             )
+        return tuple(averages_through(step.rule.ops, shape, array) for array in arrays)
+    for op in step.rule.ops:
         arrays = _one(slot, op, step, arrays)
     return arrays
 

@@ -196,6 +196,29 @@ for rule in layer_rules(find_layer("GatedLinear", "GatedDense"), {"proj/weight"}
     assert run(code, plugins=installed).strip() == expected
 
 
+def test_its_layers_are_found_in_live_models(installed: Path) -> None:
+    code = """
+import torch
+from ckpt_core import ArraySpec, plan_transfer
+class GatedLinear(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.proj = torch.nn.Linear(4, 8)
+spec = lambda *shape: ArraySpec(shape, "float32")
+dense = lambda: {"kernel": spec(4, 4), "bias": spec(4)}
+like = {"ff": {"gate": dense(), "value": dense()}, "out": dense()}
+plan = plan_transfer(torch.nn.ModuleDict({"mlp": GatedLinear(), "out": torch.nn.Linear(4, 4)}), like)
+for rule in plan.rules:
+    print(*rule.source, "->", *rule.target)
+"""
+    assert run(code, plugins=installed).splitlines() == [
+        "mlp.proj.weight -> ff/gate/kernel ff/value/kernel",
+        "mlp.proj.bias -> ff/gate/bias ff/value/bias",
+        "out.weight -> out/kernel",
+        "out.bias -> out/bias",
+    ]
+
+
 def test_its_shape_rules_are_used_where_they_fit(installed: Path, tmp_path: Path) -> None:
     code = """
 import sys

@@ -298,6 +298,33 @@ def test_initial_values_are_needed_where_slots_keep_them() -> None:
         transfer(None, template_of(like), optional=True)
 
 
+def test_buffers_that_are_computed_are_left_where_they_are() -> None:
+    model = torch.nn.Module()
+    model.fc = torch.nn.Linear(2, 3)
+    model.register_buffer("frequencies", torch.arange(4.0))
+    like = {"fc": {"kernel": f32(2, 3), "bias": f32(3)}}
+    with transfer(model, like) as result:
+        assert [row.name for row in result.receipt.taken if row.bucket == "skipped"] == ["frequencies"]
+        there = result.load()
+    back = transfer(there, model).load()
+    np.testing.assert_array_equal(back["frequencies"], np.arange(4.0))
+    np.testing.assert_array_equal(back["fc.weight"], model.fc.weight.detach().numpy())
+
+
+def test_a_cast_is_of_what_is_transferred_alone() -> None:
+    like = {"a": f32(2), "head": {"w": f32(3)}, "rest": f32(4)}
+    with pytest.raises(
+        UsageError, match=r"'head' of skip= matches nothing\n.*What is below it is 'head/\*\*'"
+    ):
+        transfer({"a": f32(2)}, like, skip=["head", "rest"])
+    result = transfer({"a": f32(2)}, like, skip=["head/**", "rest"], cast="bf16")
+    assert [result.arrays[name].dtype for name in ("a", "head/w", "rest")] == [
+        "bfloat16",
+        "float32",
+        "float32",
+    ]
+
+
 def test_a_part_may_be_a_single_array() -> None:
     source = {"m.weight": f32(2, 3), "m.bias": f32(3)}
     like = {"table": f32(2, 3), "left": {"kernel": f32(3, 2)}, "right": {"inner": {"kernel": f32(3, 2)}}}

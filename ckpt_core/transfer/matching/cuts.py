@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.errors import UsageError
@@ -27,6 +28,9 @@ from ckpt_core.transfer.ops import (
 )
 
 __all__ = ["Step", "layer_steps", "layer_ways", "pack_steps", "pack_ways"]
+
+
+_PARAMETRIZED: Final = "parametrizations.weight."
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,12 @@ def layer_steps(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Ste
 
 
 def _may_be(row: Layer, torch: Unit, flax: Unit, types: set[str]) -> bool:
-    """Say whether neither the type of a layer nor its settings speak against a row."""
-    kinds = {str(slot.layer.get("type", "")) for slot in torch.members.values()} & types
+    """Say whether neither the type of a layer nor its settings speak against a row.
+
+    What a layer within it holds says nothing of the layer itself.
+    """
+    own = [slot for name, slot in torch.members.items() if "." not in name.removeprefix(_PARAMETRIZED)]
+    kinds = {str(slot.layer.get("type", "")) for slot in own} & types
     settings = {name: value for slot in flax.members.values() for name, value in slot.layer.items()}
     return (not kinds or bool(kinds & set(row.torch))) and all(
         settings.get(name, value) == value for name, value in row.when

@@ -14,6 +14,7 @@ from ckpt_core.transfer.matching.rounds import Component, components
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.units import Family, split
 from ckpt_core.transfer.plan import GIVEN, PROVEN, STRONG, Candidate, Evidence, Rule, TransferPlan, Unsettled
+from ckpt_core.transfer.unlearned import is_unlearned
 
 __all__ = ["plan_of"]
 
@@ -102,7 +103,11 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
         unsettled += [line for component in found for line in _open(component, lines)]
         known = {id(family) for component in found for family in component.targets}
         left = [family for family in search.targets if id(family) not in known]
-    unsettled += [(family.first.position, _orphan(family, lines)) for family in left]
+    unsettled += [
+        (family.first.position, _orphan(family, lines))
+        for family in left
+        if not all(is_unlearned(slot) for unit in family.units.values() for slot in unit.slots)
+    ]
     return TransferPlan(
         tuple(rule for _, rule in sorted(settled, key=lambda line: line[0])),
         tuple(line for _, line in sorted(unsettled, key=lambda line: line[0])),

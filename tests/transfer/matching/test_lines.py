@@ -253,3 +253,30 @@ def test_an_embedding_of_relative_positions_may_be_turned_round() -> None:
         slots = tuple(replace(slot, layer=layer) for slot in source.slots)
         plan = plan_transfer(replace(source, slots=slots), target)
         assert [c.text for c in plan.unsettled[0].candidates] == ["same", "transpose"]
+
+
+def test_a_word_that_says_little_settles_nothing() -> None:
+    torch = torch_layer("image_head_linear", 8, 8) | torch_layer("image_head", 8, 8)
+    flax = flax_layer("image_head_fc", 8, 8) | flax_layer("img_head_top", 8, 8)
+    for i in range(4):
+        torch |= torch_layer(f"text_{i}", 8, 9 + i)
+        flax |= flax_layer(f"text_{i}", 8, 9 + i)
+    plan = plan_transfer(template("torch", torch), template("flax", flax))
+    assert [line.target[0] for line in plan.unsettled] == ["image_head_fc/kernel", "img_head_top/kernel"]
+
+
+def test_a_layer_that_goes_to_other_blocks_than_its_neighbours_is_open() -> None:
+    torch: dict[str, tuple[int, ...]] = {}
+    flax: dict[str, tuple[int, ...]] = {}
+    for i in range(4):
+        torch |= torch_layer(f"layers/{i}/fc1", 8, 9) | torch_layer(f"layers/{i}/fc2", 9, 8)
+        flax |= flax_layer(f"layers_{i}/fc1", 8, 9) | flax_layer(f"layers_{i}/fc2", 9, 8)
+    for ours, theirs in ((1, 0), (3, 2)):
+        torch |= torch_layer(f"layers/{ours}/cross", 8, 11)
+        flax |= flax_layer(f"layers_{theirs}/cross", 8, 11)
+    source, target = template("torch", torch), template("flax", flax)
+    plan = plan_transfer(source, target)
+    assert len(mapping(plan, source, target)) == 16
+    assert {name for line in plan.unsettled for name in line.target} == {
+        f"layers_{i}/cross/{part}" for i in (0, 2) for part in ("kernel", "bias")
+    }

@@ -407,6 +407,12 @@ def test_what_was_saved_says_whether_an_optional_part_is_there(kind, is_instance
     assert (found.config.enc, found.config.ema) == (None, Averaging())
 
 
+def test_a_part_without_entries_is_there_and_has_its_defaults():
+    assert fill(OptionalParts, {"enc": {}}).config.enc == Averaging()
+    needed = dataclasses.make_dataclass("Needed", [("enc", Encoder)])
+    assert fill(needed, {}).config.enc == Encoder()
+
+
 def test_what_an_instance_says_of_an_optional_part_weighs_more_than_what_was_saved():
     kept = fill(
         OptionalParts(enc=Averaging(decay=0.7), ema=None), {"enc": None, "ema": {"decay": 0.1}}

@@ -120,3 +120,12 @@ def test_of_equal_values_the_first_stays_the_best(metric, values, best, tmp_path
     for epoch, value in enumerate(values, 1):
         run.save(model, epoch=epoch, metrics={metric: value}, best=metric)
     assert torch.load(tmp_path / "checkpoint_best.pth")["epoch"] == best
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_never_the_best_not_even_the_first(value, tmp_path) -> None:
+    model, optimizer = trained(0)
+    run = Run(tmp_path)
+    first = run.save(model, optimizer, epoch=1, metrics={"val_loss": value}, best="val_loss")
+    assert (first.best, first.best_value) == (None, None)
+    assert run.save(model, optimizer, epoch=2, metrics={"val_loss": 3.0}, best="val_loss").best is not None

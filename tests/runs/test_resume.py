@@ -444,6 +444,12 @@ def test_a_trainer_directory_with_its_final_model_means_its_latest_step(tmp_path
     assert plan_resume(model_path=tmp_path).path == str(tmp_path), "the final model starts a run"
 
 
+def test_a_directory_that_can_be_resumed_from_itself_is_what_is_meant(tmp_path) -> None:
+    folder = trainer_step(tmp_path / "checkpoint-500", 500)
+    trainer_step(folder / "checkpoint-900", 900)
+    assert plan_resume(resume=True, model_path=folder).path == str(folder)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -65,6 +65,8 @@ class Diff:
         same: the number of leaves that are equal, bit for bit.
         differences: one entry per leaf that is not.
         movements: for arrays of one shape, how far each moved, the farthest first; when asked for.
+        by: how leaves were paired: "path" where the trees have the same paths, "meaning" where they do not, and
+            "weights" where parameters and buffers alone were compared.
     """
 
     a: str
@@ -72,6 +74,7 @@ class Diff:
     same: int
     differences: tuple[Difference, ...]
     movements: tuple[Movement, ...] = ()
+    by: str = "path"
 
     @property
     def is_equal(self) -> bool:
@@ -106,8 +109,10 @@ def diff(
     """Compare two checkpoints leaf by leaf, bit by bit.
 
     Trees with the same paths are compared as they are; others by meaning (params, optimizer, step, config,
-    ...), so that the same model in two frameworks' containers compares as equal. Where one of them was opened
-    with `weights=`, that copy of the weights is compared, and nothing else.
+    ...), so that the same model in two frameworks' containers compares as equal. By meaning a metric is its value
+    and a setting plain data; what only one framework keeps beside them (the `_metadata` of a state dict, the history
+    behind a metric) is not compared. Where one of them was opened with `weights=`, that copy of the weights is
+    compared, and nothing else.
 
     Arguments:
         a, b: paths or open Checkpoints.
@@ -121,7 +126,7 @@ def diff(
             side if isinstance(side, Checkpoint) else stack.enter_context(open_checkpoint(side, **opening))
             for side in (a, b)
         )
-        ours, theirs, classes = _comparable(first, second, weights_only)
+        ours, theirs, classes, by = _comparable(first, second, weights_only)
         report = _Reporter(ours, progress)
         differences = [
             Difference(path, "only_a", _shown(leaf)) for path, leaf in ours.items() if path not in theirs
@@ -142,7 +147,7 @@ def diff(
         movements.sort(key=lambda m: (-m.relative, m.path))
         same = len(ours) - sum(d.kind != "only_b" for d in differences)
         differences += classes
-        return Diff(first.path, second.path, same, tuple(differences), tuple(movements))
+        return Diff(first.path, second.path, same, tuple(differences), tuple(movements), by)
 
 
 class _Reporter:
@@ -159,14 +164,14 @@ class _Reporter:
 
 def _comparable(
     a: Checkpoint, b: Checkpoint, weights_only: bool
-) -> tuple[dict[str, Any], dict[str, Any], list[Difference]]:
-    """Return the leaves to compare, by name, and the objects in one place that are of different classes."""
+) -> tuple[dict[str, Any], dict[str, Any], list[Difference], str]:
+    """Return the leaves to compare, by name, the objects in one place that are of different classes, and how."""
     if weights_only or a.is_chosen or b.is_chosen:
-        return dict(_weights(a)), dict(_weights(b)), []
+        return dict(_weights(a)), dict(_weights(b)), [], "weights"
     ours, theirs = _by_path(a.tree), _by_path(b.tree)
     if ours.keys() == theirs.keys():
-        return ours, theirs, _other_classes(a.tree, b.tree)
-    return _apart(_by_meaning(a)), _apart(_by_meaning(b)), []
+        return ours, theirs, _other_classes(a.tree, b.tree), "path"
+    return _apart(_by_meaning(a)), _apart(_by_meaning(b)), [], "meaning"
 
 
 def _by_path(tree: Any) -> dict[str, Any]:

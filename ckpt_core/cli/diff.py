@@ -19,6 +19,10 @@ from ckpt_core.rendering.folding import fold_names
 
 __all__ = ["diff"]
 
+_BY: Final = {
+    "meaning": "compared by meaning, since the trees have different paths",
+    "weights": "compared: parameters and buffers alone",
+}
 _LINES: Final = 100
 _RANKED: Final = 50
 
@@ -71,6 +75,7 @@ def _object(found: Diff) -> dict[str, Any]:
     return {
         "a": found.a,
         "b": found.b,
+        "by": found.by,
         "equal": found.is_equal,
         "same": found.same,
         "differences": [
@@ -86,6 +91,7 @@ def _object(found: Diff) -> dict[str, Any]:
 
 def _lines(found: Diff, stats: bool, plot: str | None) -> list[str]:
     lines = [f"a  {clean(found.a, 500)}", f"b  {clean(found.b, 500)}"]
+    lines += [_BY[found.by]] if found.by in _BY else []
     if found.is_equal:
         lines.append(
             f"equal: all {found.same:,} leaves are the same"

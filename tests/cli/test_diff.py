@@ -31,6 +31,18 @@ def test_different(run, run_json, files):
     )
 
 
+def test_how_leaves_were_paired_is_said(run, run_json, files, tmp_path):
+    assert run("convert", files / "a.pth", tmp_path / "w.safetensors", "--only", "weights").exit_code == 0
+    for options, by, said in (
+        ((files / "a.pth", files / "b.pth"), "path", None),
+        ((files / "a.pth", tmp_path / "w.safetensors"), "meaning", "compared by meaning"),
+        ((files / "a.pth", tmp_path / "w.safetensors", "--weights-only"), "weights", "buffers alone"),
+    ):
+        text = run("diff", *options).stdout
+        assert said in text if said else "compared" not in text
+        assert run_json("diff", *options)["by"] == by
+
+
 def test_repeated_differences_share_a_line(run, tmp_path):
     a = {f"h.{i}.w": np.zeros(2, np.float32) for i in range(12)} | {
         "b": np.zeros(3, np.int8),

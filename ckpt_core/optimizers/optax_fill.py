@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ckpt_core.dtypes import to_numpy
 from ckpt_core.errors import UnsupportedError
 from ckpt_core.keypath import join_name
 from ckpt_core.layouts.values import array_of
+from ckpt_core.optimizers.grouping import FROZEN, settings_of
 from ckpt_core.optimizers.kinds import StateSeen, optax_kinds
 from ckpt_core.optimizers.optax_members import Member, members, place_of, trace_is_scaled
 from ckpt_core.optimizers.state import OptimizerState
@@ -50,9 +51,10 @@ def optax_filled(state: OptimizerState, like: Any) -> dict[KeyPath, LazyArray]:
             f"the optimizer is of another rule ({' or '.join(kinds)}) than the one that continues the state ({', '.join(state.kind)})",
             remedy="suggest_optimizer(state) gives one that does.",
         )
-    fill = _Fill(state, trace_is_scaled(found))
+    fill = _Fill(state, trace_is_scaled(found), found)
     for member in found:
         fill.take(member)
+    fill.check_groups(found)
     fill.check()
     return fill.made
 
@@ -60,8 +62,10 @@ def optax_filled(state: OptimizerState, like: Any) -> dict[KeyPath, LazyArray]:
 class _Fill:
     """What goes where, and what does not fit."""
 
-    def __init__(self, state: OptimizerState, scaled: bool | None) -> None:
+    def __init__(self, state: OptimizerState, scaled: bool | None, found: Sequence[Member]) -> None:
         self.state = state
+        self.named = [(m.path, _names(m)) for m in found if m.role == "slot"]
+        self.has_mask = any(m.role == "mask" for m in found)
         self.slots = state.flat_slots()
         self.left = {(slot, name) for slot, arrays in self.slots.items() for name in arrays}
         self.made: dict[KeyPath, LazyArray] = {}
@@ -89,14 +93,19 @@ class _Fill:
         elif member.role == "wrapper" and (member.name == "gradient_step" or member.path == ("step",)):
             self._number(member, self.state.step)  # of MultiSteps, and of nnx.Optimizer itself
 
+    def _names_below(self, path: KeyPath) -> list[str]:
+        """The parameters of which something is kept below a path."""
+        below = [names for place, names in self.named if place[: len(path)] == path]
+        return list(dict.fromkeys(name for names in below for name in names))
+
     def _step_of(self, member: Member) -> int | None:
-        """The count of one rule: that of its own group, where groups have different ones."""
-        if not self.state.steps or not member.labels:
-            return self.state.step
-        label = "/".join(member.labels)
-        group = next((group for group in self.state.groups if group.get("label") == label), {})
-        counts = [self.state.steps[name] for name in group.get("params", ()) if name in self.state.steps]
-        return counts[0] if counts else self.state.step
+        """The count of one rule: that of its own parameters, where the state has different ones."""
+        names = self._names_below(member.path[:-1])
+        counts = {self.state.steps[name] for name in names if name in self.state.steps}
+        if len(counts) > 1:
+            told = " and ".join(f"{count:,}" for count in sorted(counts))
+            self.problems.append(f"{told} updates were made of parameters that it counts together")
+        return min(counts, default=self.state.step)
 
     def _number(self, member: Member, value: int | None) -> None:
         array = _bare_array(member.value)
@@ -130,14 +139,41 @@ class _Fill:
         return not self.state.step and not self.slots
 
     def _hyperparams(self, member: Member) -> None:
-        label = "/".join(member.labels)
-        group: Mapping[str, Any] = next((g for g in self.state.groups if g.get("label") == label), {})
-        known = {**self.state.hyperparams, **group}
+        known = self._settings_of(member)
         for key, node in (member.value or {}).items():
             array, value = _bare_array(node), known.get(key)
             if array is not None and isinstance(value, (int, float)):
                 path = _bare_path((*member.path, key), node)
                 self.made[path] = LazyArray.from_numpy(np.full(array.shape, value, to_numpy(array.dtype)))
+
+    def _settings_of(self, member: Member) -> Mapping[str, Any]:
+        """The hyperparameters of the group whose parameters a transformation is for; else of that of its label."""
+        names = self._names_below(member.path[:-1])
+        label = "/".join(member.labels)
+        groups = [g for g in self.state.groups if set(names) & set(g["params"])] or [
+            g for g in self.state.groups if g.get("label") == label
+        ]
+        own = [settings_of(group) for group in groups]
+        if self.has_mask:  # of the weight decay, which the others go without
+            own.sort(key=lambda settings: not settings.get("weight_decay"))
+            own = [
+                {**settings, "weight_decay": settings.get("weight_decay") or own[0].get("weight_decay")}
+                for settings in own
+            ]
+        for key in member.value or {}:
+            if len({repr(settings.get(key)) for settings in own}) > 1:
+                self.problems.append(f"groups of the state have different {key}, and it has one")
+        return {**self.state.hyperparams, **(own[0] if own else {})}
+
+    def check_groups(self, found: Sequence[Member]) -> None:
+        """Note groups of different settings that a structure without labels and masks cannot tell apart."""
+        moving = [settings_of(g) for g in self.state.groups if g.get("kind") != FROZEN and g["params"]]
+        keys = {key for settings in moving for key in settings}
+        differ = sorted(key for key in keys if len({repr(settings.get(key)) for settings in moving}) > 1)
+        if differ and not self.has_mask and not any(member.labels for member in found):
+            self.problems.append(
+                f"the state has groups of different {', '.join(differ)}, and it has neither labels nor a mask"
+            )
 
     def check(self) -> None:
         """Raise what does not fit."""
@@ -151,6 +187,10 @@ class _Fill:
                 "the optimizer does not fit the state: " + "; ".join(self.problems[:4]) + more,
                 remedy="suggest_optimizer(state) gives one that does.",
             )
+
+
+def _names(member: Member) -> list[str]:
+    return [join_name(segments) for segments, _, _ in named_weights(member.value, [()])]
 
 
 def _bare_array(node: Any) -> LazyArray | None:

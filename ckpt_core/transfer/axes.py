@@ -1,4 +1,4 @@
-"""Which axes of a tensor stay whole: a rule that looks at a tensor as such can follow any order of them, and in them."""
+"""Which axes of a tensor stay whole: a rule that looks at it as such can follow any order of them, and in them."""
 
 from __future__ import annotations
 

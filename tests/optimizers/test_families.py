@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 import torch
@@ -19,7 +21,12 @@ from optimizers.crossing import (
 )
 from optimizers.worlds import conv, mlp, precision, stepper, train_flax, train_torch
 
+from ckpt_core import transfer
+from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UnsupportedError
+from ckpt_core.transfer.axes import averages_through, stay_whole
+from ckpt_core.transfer.ops import Reshape, Transpose
+from ckpt_core.transfer.plan import Rule, TransferPlan
 
 FROM_TORCH = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05, weight_decay=0.01),
@@ -83,19 +90,56 @@ def test_adafactor_factors_the_axes_of_convolutions(tmp_path):
     """torch averages over the last two axes of a kernel, which are the first two in Flax."""
 
     def make(model):
-        model.head.weight.requires_grad_(False)  # flattened features: its axes do not stay whole
         return torch.optim.Adafactor(model.named_parameters(), lr=0.01, weight_decay=0.1)
 
-    there_and_back(conv, make, tmp_path, 1e-9)
+    there_and_back(conv, make, tmp_path, 1e-9)  # flattened features change their order, and stay one axis
 
 
-def test_adafactor_does_not_follow_what_mixes_axes(tmp_path):
-    world = conv()
-    model = world.torch_model()
-    optimizer = torch.optim.Adafactor(model.parameters())
-    train_torch(world, model, optimizer, 0, 1)
-    with pytest.raises(UnsupportedError, match="looks at each tensor as a whole, and head/weight becomes"):
-        to_flax(world, tmp_path, model, optimizer)
+HEADS = {"params": {"q": jnp.zeros((2, 3, 4))}}
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adafactor, torch.optim.Muon])
+def test_rules_of_whole_tensors_do_not_follow_what_mixes_axes(make, tmp_path):
+    model = torch.nn.ParameterDict({"q": torch.nn.Parameter(torch.randn(4, 6))})
+    optimizer = make(model.parameters())
+    model["q"].square().sum().backward()
+    optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "a.pth")
+    rules = (Rule(("q",), ("q",), (Transpose(), Reshape((2, 3, 4)))),)
+    plan = TransferPlan(rules, source_framework="torch", target_framework="flax")
+    with pytest.raises(
+        UnsupportedError, match=r"looks at each tensor as a whole, and q becomes q by transpose"
+    ):
+        transfer(tmp_path / "a.pth", HEADS, rules=plan, with_optimizer=True)
+
+
+@pytest.mark.parametrize(
+    ("ops", "shape", "is_whole"),
+    [
+        ((), (4, 6), True),
+        ((Transpose(),), (4, 6), True),
+        ((Reshape((4, 2, 3)), Transpose((2, 1, 0)), Reshape((6, 4))), (4, 6), True),
+        ((Reshape((4, 2, 3)), Transpose((2, 1, 0)), Reshape((-1, 4))), (4, 6), True),
+        ((Reshape((4, 2, 3)), Transpose((1, 0, 2)), Reshape((8, 3))), (4, 6), False),
+        ((Reshape((24,)),), (4, 6), False),
+        ((Reshape((4, 2, 3)),), (4, 6), False),
+        ((Reshape((6, 4)),), (4, 6), False),
+        ((Reshape((1, 4, 1, 6)),), (4, 6), True),
+        ((Reshape((0,)),), (0, 6), False),
+    ],
+)
+def test_axes_that_stay_whole(ops, shape, is_whole):
+    """Averages over one axis move as the average of the moved tensor."""
+    assert stay_whole(ops, shape) == is_whole
+    for axis in range(2) if is_whole else ():
+        values = np.random.default_rng(0).normal(size=shape)
+        moved = (LazyArray.from_numpy(values),)
+        for op in ops:
+            moved = op.apply(moved)
+        average = LazyArray.from_numpy(values.mean(axis, keepdims=True))
+        made = averages_through(ops, shape, average).read()
+        over = tuple(i for i, size in enumerate(made.shape) if size == 1)
+        assert np.allclose(made, moved[0].read().mean(over, keepdims=True), rtol=1e-12)
 
 
 def matrices_of(model):

@@ -34,6 +34,7 @@ BESIDE = {
     "another scale": lambda tx: optax.chain(tx, optax.scale(0.5)),
     "a trust ratio": lambda tx: optax.chain(tx, optax.scale_by_trust_ratio()),
     "parameters above zero": lambda tx: optax.chain(tx, optax.keep_params_nonnegative()),
+    "frozen parameters": lambda tx: optax.chain(tx, optax.freeze({"dense": {"kernel": False, "bias": True}})),
     "a limit before groups": lambda tx: optax.chain(
         optax.clip(1.0), optax.multi_transform({"a": tx, "b": tx}, labelled)
     ),
@@ -299,3 +300,22 @@ def test_labels_without_settings_are_no_hyperparameters(tmp_path):
     tx = optax.multi_transform({"a": optax.adam(0.1), "b": optax.adam(0.1)}, labelled)
     with pytest.raises(UsageError, match="does not hold the learning rate"):
         translate_optimizer(read(tmp_path / "a", tx), "torch", kind="adam")
+
+
+def test_a_state_that_is_described_says_nothing_of_what_is_known(tmp_path):
+    """On the way home the groups, the mask of the weight decay, the limit and the schedule are all told."""
+    world = mlp()
+    model = world.torch_model()
+    named = dict(model.named_parameters())
+    groups = [
+        {"params": [(name, param) for name, param in named.items() if param.ndim > 1]},
+        {"params": [(name, param) for name, param in named.items() if param.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    train_torch(world, model, optimizer, 0, 4, scheduler=scheduler)
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save({**state, "scheduler": scheduler.state_dict()}, tmp_path / "a.pth")
+    there = file_to_flax(world, tmp_path / "a.pth", tmp_path / "b.msgpack")
+    with transfer(tmp_path / "b.msgpack", model, rules=world.plan, reverse=True, with_optimizer=True) as back:
+        assert (there.receipt.notes, back.receipt.notes) == ((), ())

@@ -179,3 +179,98 @@ def test_from_optax_into_optax_without_an_optimizer_its_settings_are_asked_for(t
         assert about(done.receipt.notes, "taken to be optax's defaults for rmsprop: decay=0.9")
         state = done.load()["state"]["opt_state"]
         assert [list(member) for member in state] == [["mu", "nu"], [], ["trace"]]
+
+
+# Groups under labels of the program's own.
+
+
+def by_layer(params):
+    return {
+        layer: dict.fromkeys(leaves, "quick" if layer == "last" else "slow")
+        for layer, leaves in params.items()
+    }
+
+
+def thawed(tmp_path, world):
+    """A run whose last layer was frozen at first, and is faster."""
+    model = world.torch_model()
+    named = [*model.first.named_parameters("first"), *model.second.named_parameters("second")]
+    last = {"params": list(model.last.named_parameters("last")), "lr": 0.02}
+    optimizer = torch.optim.AdamW([{"params": named}, last], lr=0.01, weight_decay=0.1)
+    model.last.requires_grad_(False)
+    train_torch(world, model, optimizer, 0, 3)
+    model.last.requires_grad_(True)
+    train_torch(world, model, optimizer, 3, 7)
+    save_torch(tmp_path / "a.pth", model, optimizer, 10)
+    return model, optimizer
+
+
+def test_each_label_gets_the_count_and_the_settings_of_its_own_parameters(tmp_path):
+    with precision("float64"):
+        world = mlp()
+        model, optimizer = thawed(tmp_path, world)
+        variables = world.flax_init()
+        rule = optax.inject_hyperparams(optax.adamw)
+        tx = optax.multi_transform({"quick": rule(0.5), "slow": rule(0.5)}, by_layer)
+        opt_state = tx.init(variables["params"])
+        with transfer(tmp_path / "a.pth", variables, rules=world.plan, optimizer=opt_state) as done:
+            done.save(tmp_path / "out.msgpack")
+        restored = restore(tmp_path / "out.msgpack", variables["params"], opt_state)
+        inner = {label: state.inner_state for label, state in restored.optimizer.inner_states.items()}
+        assert {label: int(state.inner_state[0].count) for label, state in inner.items()} == {
+            "quick": 7,
+            "slow": 10,
+        }
+        rates = {label: float(state.hyperparams["learning_rate"]) for label, state in inner.items()}
+        assert rates == {"quick": 0.02, "slow": 0.01}
+        run = (restored.model, {}, restored.optimizer)
+        there = train_flax(world, stepper(world, tx), run, 10, 100)
+        train_torch(world, model, optimizer, 10, 100)
+        assert deviation(there[0], as_flax(world, model)) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optax.adamw(0.01), "7 and 10 updates were made of parameters that it counts together"),
+        (lambda: optax.inject_hyperparams(optax.adamw)(0.01), "different learning_rate, and it has one"),
+    ],
+)
+def test_what_one_rule_cannot_hold_is_refused(make, message, tmp_path):
+    world = mlp()
+    thawed(tmp_path, world)
+    variables = world.flax_init()
+    with pytest.raises(UnsupportedError, match=message):
+        transfer(tmp_path / "a.pth", variables, rules=world.plan, optimizer=make().init(variables["params"]))
+
+
+@pytest.mark.parametrize("injected", [True, False])
+def test_weight_decay_for_some_needs_a_mask(injected, tmp_path):
+    """The group without it comes first, and its decay of zero is not that of the whole rule."""
+    world = mlp()
+    model = world.torch_model()
+    parts = [[p for p in model.parameters() if p.ndim == n] for n in (1, 2)]
+    groups = [{"params": part, "weight_decay": decay} for part, decay in zip(parts, (0.0, 0.25), strict=True)]
+    optimizer = torch.optim.AdamW(groups, lr=0.01)
+    train_torch(world, model, optimizer, 0, 2)
+    save_torch(tmp_path / "a.pth", model, optimizer, 2)
+    variables = world.flax_init()
+    names = [
+        name for part in parts for name, param in model.named_parameters() if any(param is p for p in part)
+    ]
+
+    def kernels(params):
+        return {layer: {"kernel": True, "bias": False} for layer in params}
+
+    def filled(mask):
+        rule = optax.inject_hyperparams(optax.adamw, static_args="mask") if injected else optax.adamw
+        like = rule(0.01, weight_decay=0.1, mask=mask).init(variables["params"])
+        return transfer(
+            tmp_path / "a.pth", variables, rules=world.plan, optimizer=like, parameter_names=names
+        )
+
+    with filled(kernels) as done:
+        state = done.load()["state"]["opt_state"]
+        assert not injected or float(state["hyperparams"]["weight_decay"]) == 0.25
+    with pytest.raises(UnsupportedError, match="groups of different weight_decay"):
+        filled(None)

@@ -270,9 +270,15 @@ def test_a_train_state_is_filled_in_its_own_structure(tmp_path):
     world, model, optimizer, _ = started("mlp")
     save_torch(tmp_path / "from.pth", model, optimizer, 15)
     params = world.flax_init()["params"]
+
+    def kernels(tree):
+        return {layer: {name: name == "kernel" for name in leaves} for layer, leaves in tree.items()}
+
     tx = optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.apply_if_finite(optax.inject_hyperparams(optax.adamw)(0.5, weight_decay=0.1), 3),
+        optax.apply_if_finite(
+            optax.inject_hyperparams(optax.adamw, static_args="mask")(0.5, weight_decay=0.5, mask=kernels), 3
+        ),
     )
     like = TrainState.create(apply_fn=None, params=params, tx=tx)
     with transfer(tmp_path / "from.pth", like, rules=world.plan, with_optimizer=True) as done:
@@ -284,6 +290,7 @@ def test_a_train_state_is_filled_in_its_own_structure(tmp_path):
     assert int(filled.step) == 15
     assert int(inner.inner_state[0].count) == int(inner.count) == 15
     assert float(inner.hyperparams["learning_rate"]) == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert float(inner.hyperparams["weight_decay"]) == pytest.approx(0.1)
     ours = as_flax(world, model)
     assert jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), filled.params, ours))
     mu = inner.inner_state[0].mu["second"]["kernel"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ckpt_flax.bridge import recipes
+from ckpt_flax.transforms import cosine_restarts
 from optimizers.crossing import file_to_flax
 from optimizers.worlds import TorchMlp, mlp, train_torch
 
@@ -55,6 +56,13 @@ def test_schedulers_are_the_same_function(name, every):
             assert rates == pytest.approx([group["lr"] for group in optimizer.param_groups], rel=2e-6), epoch
             optimizer.step()
             scheduler.step()
+
+
+def test_a_restart_is_where_it_is_and_not_a_rounding_later():
+    """log(3^5) / log(3) is less than 5 in floating point."""
+    with jax.enable_x64(True):
+        rate = cosine_restarts(0.1, 0.0, 1, 3)
+        assert [float(rate(jnp.asarray(float(t)))) for t in (0, 1, 4, 13, 40, 121, 364)] == [0.1] * 7
 
 
 UNKNOWN = {

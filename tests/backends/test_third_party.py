@@ -326,4 +326,4 @@ with open_checkpoint(sys.argv[1]) as ckpt:
 """
     kind, message = run(code, tmp_path / "a.pth").splitlines()[:2]
     assert kind == "() ['sign_momentum']"
-    assert message == "the optimizer state is of no known rule, or of several at once"
+    assert message == "the optimizer state is of no known rule, or of several at once: it keeps sign_momentum"

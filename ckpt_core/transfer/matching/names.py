@@ -21,6 +21,7 @@ UNMATCHED: Final = 0.15
 CONFLICT: Final = 1.0
 ORDINAL: Final = 1.0
 SAME_TEXT: Final = 0.5
+SAME_PATH: Final = 1.0
 
 _OWN: Final = 3
 _OWN_SHARE: Final = 0.25
@@ -106,7 +107,8 @@ def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Lik
             score -= ORDINAL
             misnumbered = True
     if letters(source.pattern[-1]) == letters(target.pattern[-1]) != "":
-        score, telling = score + SAME_TEXT, telling + SAME_TEXT
+        same = SAME_PATH if source.first.path == target.first.path else SAME_TEXT
+        score, telling = score + same, telling + same
     own = (_own_word(words.left[0], usages[0]), _own_word(words.left[1], usages[1]))
     return Likeness(score, telling, words.conflicts, misnumbered, tuple(common), own)
 

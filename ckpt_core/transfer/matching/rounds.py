@@ -14,7 +14,7 @@ from ckpt_core.transfer.matching.names import Likeness
 from ckpt_core.transfer.matching.pairing import Pairing
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import closeness, linked
-from ckpt_core.transfer.matching.units import Family
+from ckpt_core.transfer.matching.units import Family, Unit
 from ckpt_core.transfer.plan import Evidence
 
 __all__ = ["Component", "components", "settle"]
@@ -57,7 +57,7 @@ def components(search: Search) -> list[Component]:
                 component.fits[i, j], component.likes[i, j] = known.fits, known.like
         if component.fits:
             found.append(component)
-    if _is_as_usual(found):
+    if _is_as_usual(found, search.matches):
         for component in found:
             _drop_unusual(component)
     return found
@@ -81,15 +81,20 @@ def _by_name(families: list[Family]) -> dict[object, list[int]]:
     return found
 
 
-def _is_as_usual(found: list[Component]) -> bool:
-    """Say whether every matrix of a layer can go the way its framework's own layers need."""
+def _is_as_usual(found: list[Component], settled: list[Match]) -> bool:
+    """Say whether every matrix of a layer can go the way its framework's own layers need, or went so."""
+    if any(not match.pairing.usual and _is_layers_matrix(match.source.first) for match in settled):
+        return False
     for component in found:
         usual = {i for (i, _), pair in component.fits.items() if pair.usual}
         for i, _ in component.fits:
-            unit = component.sources[i].first
-            if i not in usual and not unit.bare and len(unit.main.spec.shape) == 2:
+            if i not in usual and _is_layers_matrix(component.sources[i].first):
                 return False
     return True
+
+
+def _is_layers_matrix(unit: Unit) -> bool:
+    return not unit.bare and len(unit.main.spec.shape) == 2
 
 
 def _drop_unusual(component: Component) -> None:

@@ -280,3 +280,27 @@ def test_a_layer_that_goes_to_other_blocks_than_its_neighbours_is_open() -> None
     assert {name for line in plan.unsettled for name in line.target} == {
         f"layers_{i}/cross/{part}" for i in (0, 2) for part in ("kernel", "bias")
     }
+
+
+def test_what_excludes_each_other_never_goes_together() -> None:
+    source, target = template("torch", torch_layer("q_proj", 8, 8)), template("flax", flax_layer("key", 8, 8))
+    plan = plan_transfer(source, target)
+    assert not plan.rules
+    assert plan.unsettled[0].reason == "one source fits 8x8, and nothing says that it is meant"
+
+
+def test_siblings_that_disagree_say_nothing_about_a_square_matrix() -> None:
+    kept = {"a/weight": (8, 5), "b/weight": (6, 8), "c/weight": (8, 8)}
+    target = template("flax", {"a/kernel": (8, 5), "b/kernel": (8, 6), "c/kernel": (8, 8)})
+    plan = plan_transfer(template("torch", kept), target)
+    assert {rule.target[0]: len(rule.ops) for rule in plan.rules} == {"a/kernel": 0, "b/kernel": 1}
+    assert plan.unsettled[0].target == ("c/kernel",)
+
+
+def test_where_one_matrix_is_stored_input_first_another_may_be() -> None:
+    names = {"attn/c_attn": (8, 24), "mlp/c_fc": (8, 32), "mlp/c_proj": (32, 8)}
+    torch = {f"{name}/weight": shape for name, shape in names.items()}
+    flax = {f"{name}/kernel": shape for name, shape in names.items()}
+    source, target = template("torch", torch), template("flax", flax)
+    found = mapping(plan_transfer(source, target), source, target)
+    assert found == {f"{name}/kernel": f"{name}/weight" for name in names}

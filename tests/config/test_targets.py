@@ -409,6 +409,9 @@ def test_what_was_saved_says_whether_an_optional_part_is_there(kind, is_instance
 
 def test_a_part_without_entries_is_there_and_has_its_defaults():
     assert fill(OptionalParts, {"enc": {}}).config.enc == Averaging()
+    bare = dataclasses.make_dataclass("Bare", [])
+    whole = dataclasses.make_dataclass("Whole", [("enc", bare | None, None)])
+    assert fill(whole, {}, overrides={"enc": bare()}).config.enc == bare()
     needed = dataclasses.make_dataclass("Needed", [("enc", Encoder)])
     assert fill(needed, {}).config.enc == Encoder()
 

@@ -53,6 +53,14 @@ def test_the_flags_are_no_hyperparameters_where_a_script_saved_them_either(save,
     assert "not there now" not in said
 
 
+def test_a_run_that_cannot_be_resumed_is_no_sibling_of_its_own(save, script) -> None:
+    config = {"lr": 0.1, "width": 16, "seed": 0, "epochs": 5}
+    save("lr_0.1_width_16/weights.pth", optimizer=False, config=config)
+    plan, _ = script("--auto_resume")
+    assert plan.action == "fresh"
+    assert not any("has checkpoints, and" in note for note in plan.notes)
+
+
 def test_both_spellings(save, script) -> None:
     path = save("elsewhere/model.pth", epoch=2)
     assert (

@@ -107,8 +107,8 @@ def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Lik
             score -= ORDINAL
             misnumbered = True
     if letters(source.pattern[-1]) == letters(target.pattern[-1]) != "":
-        same = SAME_PATH if source.first.path == target.first.path else SAME_TEXT
-        score, telling = score + same, telling + same
+        text = SAME_PATH if source.first.path == target.first.path else SAME_TEXT
+        score, telling = score + text, telling + text
     own = (_own_word(words.left[0], usages[0]), _own_word(words.left[1], usages[1]))
     return Likeness(score, telling, words.conflicts, misnumbered, tuple(common), own)
 

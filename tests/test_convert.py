@@ -263,6 +263,20 @@ def test_a_damaged_source_leaves_no_target(tmp_path):
     convert(tmp_path / "a.pth", tmp_path / "b.safetensors", verify=False)
 
 
+def test_a_target_within_its_source_or_around_it_is_refused(tmp_path):
+    source = tmp_path / "run" / "a_orbax"
+    source.parent.mkdir()
+    save_checkpoint(source, {"w": np.ones(2)})
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "link").symlink_to(source)
+    for target in (source / "b.pth", tmp_path / "link" / "b.pth", source.parent):
+        for force in (False, True):
+            with pytest.raises(UsageError, match="lies inside of the source, or around it"):
+                convert(source, target, to="torch", force=force)
+    (tmp_path / "link").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_contradicting_requests_are_refused(tmp_path):
     source = file_of(tmp_path, "pickle")
     with pytest.raises(UsageError, match="exclude each other"):

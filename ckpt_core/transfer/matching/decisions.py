@@ -208,12 +208,11 @@ def _category(match: Match) -> Category:
 
 
 def _said_by_names(match: Match, torch: Unit, flax: Unit) -> str | None:
-    """The way that the names of the parts say: a table is kept, and a weight becomes a kernel."""
-    if _is_table(match):
-        return "same" if set(match.pairing.ways) == {"same", "transpose"} else None
+    """The way that the names of the parts say: a weight becomes a kernel, and a table is kept."""
     usual = [way for way in match.pairing.ways if way in match.pairing.usual]
-    known = _is_known(torch) and flax.main.path[-1] in FLAX_WORDS
-    return usual[0] if known and len(usual) == 1 else None
+    if _is_known(torch) and flax.main.path[-1] in FLAX_WORDS:
+        return usual[0] if len(usual) == 1 else None
+    return "same" if _is_table(match) and set(match.pairing.ways) == {"same", "transpose"} else None
 
 
 def _is_table(match: Match) -> bool:

@@ -30,6 +30,7 @@ class _Place(NamedTuple):
     number: Number
     others: tuple[str, Number]
     """The whole path without this number, which its peers have in common."""
+    depth: int
 
 
 @dataclass
@@ -118,11 +119,21 @@ def _fits(mine: _Place, theirs: _Place, known: set[tuple[Number, Number]]) -> bo
 
 
 def _facing(source: tuple[str, ...], target: tuple[str, ...]) -> Iterator[tuple[_Place, _Place]]:
-    """The numbers of two paths that stand for each other: all where both have as many, else the innermost."""
-    mine, theirs = _places(source), _places(target)
-    if len(mine) != len(theirs):
-        mine, theirs = mine[-1:], theirs[-1:]
-    return zip(mine, theirs, strict=False)
+    """The numbers of two paths that stand for each other: those of their own names, and those of the blocks around.
+
+    Where one has more blocks around it than the other, the innermost stand for each other.
+    """
+    own: list[list[_Place]] = []
+    around: list[list[_Place]] = []
+    for path in (source, target):
+        places = _places(path)
+        inner = [place for place in places if place.depth == len(path) - 1]
+        own.append(inner)
+        around.append([place for place in places if place not in inner])
+    if len(around[0]) != len(around[1]):
+        around = [places[-1:] for places in around]
+    yield from zip(*around, strict=False)
+    yield from zip(*own, strict=False)
 
 
 @functools.lru_cache(65536)
@@ -135,7 +146,9 @@ def _places(path: tuple[str, ...]) -> list[_Place]:
             before = tuple(n for other in segments[:depth] for n in other.numbers)
             behind = tuple(n for other in segments[depth + 1 :] for n in other.numbers)
             upto = "/".join(shapes[: depth + 1])
-            found.append(_Place((upto, before), segment.numbers, ("/".join(shapes), (*before, *behind))))
+            found.append(
+                _Place((upto, before), segment.numbers, ("/".join(shapes), (*before, *behind)), depth)
+            )
     return found
 
 

@@ -304,3 +304,30 @@ def test_where_one_matrix_is_stored_input_first_another_may_be() -> None:
     source, target = template("torch", torch), template("flax", flax)
     found = mapping(plan_transfer(source, target), source, target)
     assert found == {f"{name}/kernel": f"{name}/weight" for name in names}
+
+
+def test_a_dense_layer_within_an_embedding_is_no_table() -> None:
+    source = template("torch", torch_layer("time_embed", 8, 8) | {"pos_embed": (8, 8)})
+    target = template("flax", flax_layer("time_embedding", 8, 8) | {"pos_embedding": (8, 8)})
+    plan = plan_transfer(source, target)
+    ops = {rule.target[0]: [str(op) for op in rule.ops] for rule in plan.rules}
+    assert ops == {
+        "time_embedding/kernel": ["transpose(1, 0)"],
+        "time_embedding/bias": [],
+        "pos_embedding": [],
+    }
+
+
+def test_the_number_of_a_layer_is_none_of_its_block() -> None:
+    torch: dict[str, tuple[int, ...]] = {}
+    flax: dict[str, tuple[int, ...]] = {}
+    for i in range(2):
+        torch |= {f"dec{i + 1}/conv1/weight": (8, 16 - 4 * i), f"dec{i + 1}/conv2/weight": (8, 8)}
+        flax |= {f"decoder/{i}/conv_a/kernel": (16 - 4 * i, 8), f"decoder/{i}/conv_b/kernel": (8, 8)}
+    source, target = template("torch", torch), template("flax", flax)
+    plan = plan_transfer(source, target)
+    assert mapping(plan, source, target) == {
+        f"decoder/{i}/conv_{other}/kernel": f"dec{i + 1}/conv{one}/weight"
+        for i in range(2)
+        for one, other in ((1, "a"), (2, "b"))
+    }

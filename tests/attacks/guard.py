@@ -42,9 +42,10 @@ class Guard:
 
     def _note(self, event: str, args: tuple[Any, ...]) -> str:
         if event.startswith("ctypes.") and (
-            args[0] is None or "'renameat2'" in str(args) or "'syncfs'" in str(args)
+            args[0] is None
+            or any(f"'{name}'" in str(args) for name in ("renameat2", "syncfs", "malloc_trim"))
         ):
-            return ""  # how a sink swaps a directory, and flushes one of many files
+            return ""  # how a sink swaps a directory, flushes one of many files, and a database frees memory
         if event == "shutil.rmtree" and str(args[0]).endswith(".ckpt-tmp"):
             return ""  # what a conversion that failed had begun
         if event == "open":

@@ -10,7 +10,7 @@ from typing import Final
 
 from ckpt_core.transfer.matching.units import Family, letters
 from ckpt_core.transfer.matching.vocabulary import EXCLUSIVE, GENERIC
-from ckpt_core.transfer.matching.words import Token
+from ckpt_core.transfer.matching.words import Token, read_segment
 
 __all__ = ["Likeness", "Usage", "likeness", "usage_of"]
 
@@ -22,6 +22,8 @@ CONFLICT: Final = 1.0
 ORDINAL: Final = 1.0
 SAME_TEXT: Final = 0.5
 SAME_PATH: Final = 1.0
+PLACE: Final = 0.5
+"""What is within numbered blocks on one side alone is in another place."""
 
 _OWN: Final = 3
 _OWN_SHARE: Final = 0.25
@@ -106,11 +108,28 @@ def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Lik
         else:
             score -= ORDINAL
             misnumbered = True
-    if letters(source.pattern[-1]) == letters(target.pattern[-1]) != "":
+    if _say_the_same(source, target):
         text = SAME_PATH if source.first.path == target.first.path else SAME_TEXT
         score, telling = score + text, telling + text
+    if _are_in_other_places(source, target):
+        score, telling = score - PLACE, telling - PLACE
     own = (_own_word(words.left[0], usages[0]), _own_word(words.left[1], usages[1]))
     return Likeness(score, telling, words.conflicts, misnumbered, tuple(common), own)
+
+
+def _say_the_same(source: Family, target: Family) -> bool:
+    """Say whether the last parts of two names are one text, and their numbers are not two."""
+    ends = [family.pattern[-1] for family in (source, target)]
+    if letters(ends[0]) != letters(ends[1]) or not letters(ends[0]):
+        return False
+    numbers = [read_segment(family.first.path[-1]).numbers[-1:] for family in (source, target)]
+    return numbers[0] == numbers[1] or not all(numbers) or bool(source.ordinal or target.ordinal)
+
+
+def _are_in_other_places(source: Family, target: Family) -> bool:
+    """Say whether one of two layers is within numbered blocks; stacks are not told, nor levels that torch numbers."""
+    inside = [any("#" in text for text in family.pattern[:-1]) for family in (source, target)]
+    return inside[0] != inside[1] and len(source.units) == len(target.units) and not source.first.members
 
 
 def _counts_alike(source: Family, target: Family) -> bool:

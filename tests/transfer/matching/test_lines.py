@@ -331,3 +331,29 @@ def test_the_number_of_a_layer_is_none_of_its_block() -> None:
         for i in range(2)
         for one, other in ((1, "a"), (2, "b"))
     }
+
+
+def test_one_text_with_two_numbers_is_not_the_same_name() -> None:
+    torch: dict[str, tuple[int, ...]] = {}
+    flax: dict[str, tuple[int, ...]] = {}
+    for i in range(3):
+        torch |= {f"layers/{i}/ln1/weight": (8,), f"layers/{i}/norm2/weight": (8,)} | torch_layer(
+            f"layers/{i}/fc", 8, 9
+        )
+        flax |= {f"layers_{i}/norm1/scale": (8,), f"layers_{i}/ln2/scale": (8,)} | flax_layer(
+            f"layers_{i}/fc", 8, 9
+        )
+    plan = plan_transfer(template("torch", torch), template("flax", flax))
+    assert not [rule for rule in plan.rules if "scale" in rule.target[0]]
+    assert len(plan.unsettled) == 2
+
+
+def test_a_norm_outside_of_blocks_is_none_within() -> None:
+    source = template(
+        "torch", {"encoder/layer/0/ln1/weight": (8,), "norm/weight": (8,)} | torch_layer("fc", 8, 9)
+    )
+    target = template(
+        "flax", {"block_0/norm_in/scale": (8,), "encoder_norm/scale": (8,)} | flax_layer("fc", 8, 9)
+    )
+    found = mapping(plan_transfer(source, target), source, target)
+    assert found.get("encoder_norm/scale") != "encoder/layer/0/ln1/weight"

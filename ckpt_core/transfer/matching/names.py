@@ -109,7 +109,8 @@ def likeness(source: Family, target: Family, usages: tuple[Usage, Usage]) -> Lik
             score -= ORDINAL
             misnumbered = True
     if _say_the_same(source, target):
-        text = SAME_PATH if source.first.path == target.first.path else SAME_TEXT
+        is_whole = source.first.path == target.first.path and "#" not in source.pattern[-1]
+        text = SAME_PATH if is_whole else SAME_TEXT
         score, telling = score + text, telling + text
     if _are_in_other_places(source, target):
         score, telling = score - PLACE, telling - PLACE

@@ -357,3 +357,9 @@ def test_a_norm_outside_of_blocks_is_none_within() -> None:
     )
     found = mapping(plan_transfer(source, target), source, target)
     assert found.get("encoder_norm/scale") != "encoder/layer/0/ln1/weight"
+
+
+def test_numbers_that_begin_elsewhere_are_not_the_same_names() -> None:
+    torch = {f"{name}/weight": (8, 8) for name in ("dense", "dense_1", "dense_2")}
+    flax = {f"dense_{i}/kernel": (8, 8) for i in (1, 2, 3)}
+    assert not plan_transfer(template("torch", torch), template("flax", flax)).rules

@@ -35,6 +35,8 @@ Index = tuple[int, ...]
 
 _COLLECTIONS: Final = frozenset({"params", "batch_stats", "constants", "buffers"})
 _VALUES: Final = frozenset({"value", "raw_value"})
+_WEIGHT_NORM: Final = {"original0": "g", "original1": "v"}
+"""What `torch.nn.utils.parametrizations.weight_norm` calls the sizes and the directions, `weight_norm` g and v."""
 _PACKED: Final = {"in_proj_weight": ("in_proj", "weight"), "in_proj_bias": ("in_proj", "bias")}
 _MANY: Final = 16
 """More numbered siblings than these are a list, whose numbers are an index."""
@@ -163,11 +165,16 @@ def style_of(template: Template) -> str:
 
 
 def core_of(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The path without what containers of variables add: collections before, `value` behind."""
+    """The path without what containers of variables add: collections before, `value` behind.
+
+    Of torch's two spellings of a normalised weight, it is the older: `weight_g`, `weight_v`.
+    """
     while len(path) > 1 and path[0] in _COLLECTIONS:
         path = path[1:]
     while len(path) > 1 and path[-1] in _VALUES:
         path = path[:-1]
+    if len(path) > 2 and path[-3] == "parametrizations" and path[-1] in _WEIGHT_NORM:
+        path = (*path[:-3], f"{path[-2]}_{_WEIGHT_NORM[path[-1]]}")
     return path
 
 

@@ -363,3 +363,19 @@ def test_numbers_that_begin_elsewhere_are_not_the_same_names() -> None:
     torch = {f"{name}/weight": (8, 8) for name in ("dense", "dense_1", "dense_2")}
     flax = {f"dense_{i}/kernel": (8, 8) for i in (1, 2, 3)}
     assert not plan_transfer(template("torch", torch), template("flax", flax)).rules
+
+
+def test_both_spellings_of_weight_norm_are_one() -> None:
+    rest = torch_layer("head", 4, 5)
+    old = {"pos/conv/weight_g": (1, 1, 6), "pos/conv/weight_v": (8, 4, 6), "pos/conv/bias": (8,)}
+    new = {
+        "pos/conv/parametrizations/weight/original0": (1, 1, 6),
+        "pos/conv/parametrizations/weight/original1": (8, 4, 6),
+        "pos/conv/bias": (8,),
+    }
+    source, target = template("torch", new | rest), template("flax", old | {"logits/kernel": (4, 7)})
+    assert mapping(plan_transfer(source, target), source, target) == {
+        "pos/conv/weight_g": "pos/conv/parametrizations/weight/original0",
+        "pos/conv/weight_v": "pos/conv/parametrizations/weight/original1",
+        "pos/conv/bias": "pos/conv/bias",
+    }

@@ -116,7 +116,7 @@ def caps_in_the_code() -> dict[str, int]:
 
 
 NO_READER = {
-    "ckpt_flax.msgpack_writer.MAX_CHUNK",
+    "ckpt_flax.msgpack.writing.MAX_CHUNK",
     "ckpt_flax.orbax.writing.MAX_FILES",
     "ckpt_flax.orbax.writing._MAX_NAME",
 }

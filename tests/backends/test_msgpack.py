@@ -15,8 +15,7 @@ import msgpack
 import numpy as np
 import optax
 import pytest
-from ckpt_flax import msgpack_reader, msgpack_tokens, msgpack_writer
-from ckpt_flax.msgpack import MsgpackBackend, read_msgpack
+from ckpt_flax.msgpack import MsgpackBackend, read_msgpack, reading, tokens, writing
 from flax import struct as flax_struct
 from flax.core import FrozenDict
 from flax.serialization import from_bytes, msgpack_restore, to_bytes
@@ -232,7 +231,7 @@ def test_read_msgpack_reads_a_window(path: Path) -> None:
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let both sides split at 40 bytes instead of 1 GiB."""
     monkeypatch.setattr(flax.serialization, "MAX_CHUNK_SIZE", 40)
-    monkeypatch.setattr(msgpack_writer, "MAX_CHUNK", 40)
+    monkeypatch.setattr(writing, "MAX_CHUNK", 40)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -269,7 +268,7 @@ def test_chunks_of_arrays_that_are_not_contiguous(path: Path) -> None:
 
 
 def test_the_real_limit_is_that_of_flax() -> None:
-    assert msgpack_writer.MAX_CHUNK == flax.serialization.MAX_CHUNK_SIZE
+    assert writing.MAX_CHUNK == flax.serialization.MAX_CHUNK_SIZE
 
 
 def chunked(shape: Any, chunks: Any) -> bytes:
@@ -552,7 +551,7 @@ def test_depth(path: Path) -> None:
 
 
 def test_too_many_values(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(msgpack_reader, "MAX_NODES", 1000)
+    monkeypatch.setattr(reading, "MAX_NODES", 1000)
     assert len(read(path, msgpack.packb([0] * 999)).tree) == 999
     with pytest.raises(LimitError, match="more than 1000 values"):
         read(path, msgpack.packb([0] * 1000))
@@ -565,7 +564,7 @@ def test_values_across_the_blocks_of_reading(path: Path, monkeypatch: pytest.Mon
     }
     content = msgpack_serialize(tree)
     for block in (9, 10, 64, 1000):
-        monkeypatch.setattr(msgpack_tokens, "_BLOCK", block)
+        monkeypatch.setattr(tokens, "_BLOCK", block)
         assert differences(tree, read(path, content).tree) == []
 
 

@@ -16,8 +16,9 @@ from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import DamagedFileError, UnsupportedError
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
-from ckpt_flax.msgpack_reader import HEADER_MARK, looks_like_flax, parse
-from ckpt_flax.msgpack_writer import write
+from ckpt_flax.msgpack.reading import HEADER_MARK, parse
+from ckpt_flax.msgpack.sniffing import looks_like_flax
+from ckpt_flax.msgpack.writing import write
 
 __all__ = ["MsgpackBackend", "read_msgpack"]
 

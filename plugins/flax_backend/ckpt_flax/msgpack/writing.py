@@ -17,7 +17,8 @@ from ckpt_core.errors import UnsupportedError
 from ckpt_core.storage import MemoryStorage
 from ckpt_core.tree import KeyPath, children, render_path
 from ckpt_core.writer import FileWriter
-from ckpt_flax.msgpack_reader import CHUNKED, COMPLEX, NDARRAY, SCALAR
+from ckpt_flax.msgpack.chunks import CHUNKED
+from ckpt_flax.msgpack.extensions import COMPLEX, NDARRAY, SCALAR
 
 __all__ = ["MAX_CHUNK", "write"]
 

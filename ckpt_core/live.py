@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ckpt_core.aliases import unshare
 from ckpt_core.arrays import LazyArray
 from ckpt_core.dtypes import name_of
 from ckpt_core.errors import UnsupportedError
@@ -28,7 +29,6 @@ from ckpt_core.tree import (
     map_with_path,
     render_key,
     render_path,
-    unshare,
 )
 
 __all__ = ["as_data", "tree_of"]

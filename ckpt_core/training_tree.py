@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from ckpt_core.aliases import moved_below
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Framework
 from ckpt_core.live import tree_of
 from ckpt_core.registry import registry
 from ckpt_core.schema.plainly import as_plain
-from ckpt_core.tree import below
 
 __all__ = ["Training", "framework_name", "plain_config", "training_tree"]
 
@@ -98,13 +98,13 @@ def training_tree(training: Training) -> Any:
             "config": shared["config"],
             "rng": states["rng"],
         }
-        placed = {key: below(value, (key,)) for key, value in _present(tree).items()}
+        placed = {key: moved_below(value, (key,)) for key, value in _present(tree).items()}
         return {**placed, **extra, "timestamp": time.time()}
     state = _flax_state(weights, optimizer, training.step)
     return {
         "state": state,
         "metadata": _present(shared),
-        **{key: below(value, (key,)) for key, value in _present(states).items()},
+        **{key: moved_below(value, (key,)) for key, value in _present(states).items()},
         **extra,
         "timestamp": time.time(),
     }
@@ -114,15 +114,15 @@ def _flax_state(weights: Any, optimizer: Any, step: int | None) -> dict[str, Any
     """The state of a run: collections of variables or the fields of a TrainState, the optimizer, the step."""
     has_collections = isinstance(weights, Mapping) and "params" in weights
     if has_collections:
-        state = dict(below(weights, ("state",)))
+        state = dict(moved_below(weights, ("state",)))
     else:
-        state = {"params": below(weights, ("state", "params"))}
+        state = {"params": moved_below(weights, ("state", "params"))}
     if isinstance(optimizer, Mapping) and set(optimizer) == {"opt_state", "step"}:
         # An nnx.Optimizer counts itself.
         step = optimizer["step"] if step is None else step
-        optimizer = below(optimizer, ("state",))["opt_state"]
+        optimizer = moved_below(optimizer, ("state",))["opt_state"]
     elif optimizer is not None:
-        optimizer = below(optimizer, ("state", "opt_state"))
+        optimizer = moved_below(optimizer, ("state", "opt_state"))
     if optimizer is not None:
         state["opt_state"] = optimizer
     if step is not None:

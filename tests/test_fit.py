@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from trees import TREES, same
 
+from ckpt_core.aliases import unshare
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Holds, Stored
 from ckpt_core.dtypes import to_numpy
@@ -17,7 +18,7 @@ from ckpt_core.fitting.fit import fit
 from ckpt_core.fitting.neutral import DOCUMENT
 from ckpt_core.fitting.unfit import unfit
 from ckpt_core.storage import MemoryStorage
-from ckpt_core.tree import Alias, Part, Record, children, flatten, unshare
+from ckpt_core.tree import Alias, Part, Record, children, flatten
 
 FLAT = Holds(attributes="text", reserved=frozenset({"__metadata__"}))
 JSONISH = Holds(

@@ -10,13 +10,14 @@ import optax
 import pytest
 import torch
 
+from ckpt_core.aliases import unshare
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import UnknownFormatError, UsageError
 from ckpt_core.opening import checkpoint_of, open_checkpoint
 from ckpt_core.schema import Checkpoint
 from ckpt_core.select import Selection, matches, selected
-from ckpt_core.tree import Alias, Global, Part, Record, flatten, unshare
+from ckpt_core.tree import Alias, Global, Part, Record, flatten
 
 
 def array(*shape: int, dtype: str = "float32", fill: float = 0.0) -> LazyArray:

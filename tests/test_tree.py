@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ckpt_core.aliases import unshare
 from ckpt_core.errors import LimitError, UsageError
 from ckpt_core.tree import (
     MAX_DEPTH,
@@ -21,7 +22,6 @@ from ckpt_core.tree import (
     render_path,
     substitute,
     unflatten,
-    unshare,
 )
 
 KEYS = st.one_of(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from ckpt_core.aliases import moved_below
 from ckpt_core.backend import Stored
 from ckpt_core.errors import (
     CheckpointError,
@@ -20,9 +21,9 @@ from ckpt_core.errors import (
     UsageError,
 )
 from ckpt_core.layouts.members import is_beside, is_deepspeed_states, is_of_training, is_weights_file
-from ckpt_core.shards import SUFFIX, is_index, shard_files
+from ckpt_core.shards import SUFFIX, foreign_to, is_index, shard_files
 from ckpt_core.source import Source
-from ckpt_core.tree import KeyPath, below, walk
+from ckpt_core.tree import KeyPath, walk
 
 __all__ = ["DIRECTORY", "JSON", "Opened", "open_members"]
 
@@ -54,6 +55,7 @@ class Opened:
         tied: groups of paths that were tied before a container separated them.
         members: of a directory, the format of each member.
         broken: of a directory, what is wrong with each part of the checkpoint that cannot be read.
+        foreign: of a directory of shards, the entries that are no part of it.
     """
 
     stored: Stored
@@ -61,6 +63,7 @@ class Opened:
     tied: tuple[tuple[KeyPath, ...], ...] = ()
     members: Mapping[str, str] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
 
 
 def open_members(
@@ -101,7 +104,7 @@ def open_members(
     notes = members.about()
     if len(found) == 1 and found.keys() == indexes.keys():
         (alone,) = found.values()
-        return _with_notes(alone, notes)
+        return replace(_with_notes(alone, notes), foreign=foreign_to(source, source.member(*indexes)))
     return replace(_as_tree(found, notes), broken=members.broken)
 
 
@@ -247,7 +250,7 @@ def _with_notes(opened: Opened, notes: tuple[str, ...]) -> Opened:
 
 def _as_tree(found: Mapping[str, Opened], notes: tuple[str, ...]) -> Opened:
     tree = {
-        name: opened.stored.tree if opened.format == JSON else below(opened.stored.tree, (name,))
+        name: opened.stored.tree if opened.format == JSON else moved_below(opened.stored.tree, (name,))
         for name, opened in found.items()
     }
     attributes = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ckpt_core.aliases import unshare
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import LimitError
 from ckpt_core.pickles.blob import Blob
 from ckpt_core.pickles.constructors import Pending, Unfinished
-from ckpt_core.tree import MAX_DEPTH, Global, Record, unshare
+from ckpt_core.tree import MAX_DEPTH, Global, Record
 
 __all__ = ["settle"]
 

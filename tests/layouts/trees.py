@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ckpt_core.aliases import unshare
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.opening import checkpoint_of
 from ckpt_core.schema import Checkpoint
-from ckpt_core.tree import Record, unshare
+from ckpt_core.tree import Record
 
 
 def array(*shape: int, dtype: str = "float32", fill: float = 0.0) -> LazyArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,13 +26,13 @@ class Row:
 
 
 def rows_of(entries: Iterable[Entry]) -> list[Row]:
-    """Return a row per content: duplicates are shown once, under the first name that has a counter of its own."""
+    """Return a row per content: duplicates are shown once, under the first periodic name, and no link if it can be."""
     by_name = {entry.name: entry for entry in entries}
     order = {name: place for place, name in enumerate(by_name)}
     rows = []
     for entry in by_name.values():
         group = [entry, *(by_name[name] for name in entry.same_as if name in by_name)]
-        first = min(group, key=lambda e: (_MAIN.get(e.role, 9), order[e.name]))
+        first = min(group, key=lambda e: (_MAIN.get(e.role, 9), os.path.islink(e.path), order[e.name]))
         if entry is not first:
             continue
         copies = tuple(

@@ -67,8 +67,9 @@ class Found:
 def scan(folder: str, limit: int = _MAX_ENTRIES, notes: list[str] | None = None) -> Iterator[Found]:
     """Yield the checkpoints below a directory, those of a directory in the order of their names; "." is itself.
 
-    Links to directories are followed once; names that begin with a dot are passed over, but for the leftovers of
-    writers; so are more than six levels, and what is no checkpoint by its first bytes and its name.
+    A directory is gone through once, under its own name where a link beside it leads there, too. Names that begin
+    with a dot are passed over, but for the leftovers of writers; so are more than six levels, and what is no
+    checkpoint by its first bytes and its name.
 
     Arguments:
         folder: an absolute path.
@@ -81,21 +82,23 @@ def scan(folder: str, limit: int = _MAX_ENTRIES, notes: list[str] | None = None)
     while stack and limit > 0:
         inside, depth = stack.pop()
         here = os.path.join(folder, inside) if inside else folder
+        is_one = is_one_checkpoint(here)
+        if is_one:  # a link to one that was listed, too: it may be how the best is marked
+            yield Found(here, inside or ".")
         real = os.path.realpath(here)
         if real in seen:
             continue
         seen.add(real)
         names = _names(here)[:limit]
         limit -= len(names)
-        is_one = is_one_checkpoint(here)
         if is_one:
-            yield Found(here, inside or ".")
             # A trainer saves its final model beside its steps; what else lies in a checkpoint is a part of it.
             names = [name for name in names if _is_step(here, name)] if _is_of_parts(names) else []
         for name in names:
             if (not is_one and not os.path.isdir(os.path.join(here, name))) or unfinished_reason(name):
                 yield from _found(os.path.join(here, name), os.path.join(inside, name))
         below = [name for name in names if _is_gone_through(os.path.join(here, name))]
+        below.sort(key=lambda name: os.path.islink(os.path.join(here, name)))
         if depth < _DEPTH:
             stack += [(os.path.join(inside, name), depth + 1) for name in reversed(below)]
     if limit <= 0 and notes is not None:

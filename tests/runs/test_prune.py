@@ -13,6 +13,7 @@ import torch
 
 from ckpt_core import Run, sink
 from ckpt_core.errors import TargetError, UsageError
+from ckpt_core.runs.rows import rows_of
 
 
 @pytest.fixture
@@ -127,6 +128,25 @@ def test_links_keep_what_they_point_to(save, tmp_path) -> None:
     assert [entry.name for entry in done.removed] == ["epoch_1.pth"]
     assert done.freed == 0, "its bytes are still there, under the name of the best"
     assert torch.load(tmp_path / "best.pth")["epoch"] == 1
+
+
+def test_links_keep_the_directories_that_they_point_to(tmp_path) -> None:
+    with ocp.CheckpointManager(tmp_path / "run") as manager:
+        for step in (1, 2, 3, 4):
+            manager.save(step, args=ocp.args.StandardSave({"params": {"w": np.full(3, step, np.float32)}}))
+    (tmp_path / "run" / "best").symlink_to("1")
+    (tmp_path / "run" / "a_link").symlink_to("2", target_is_directory=True)
+    run = Run(tmp_path / "run")
+    assert {entry.name: entry.linked for entry in run} == {
+        "1": ("best",), "best": ("1",), "2": ("a_link",), "a_link": ("2",), "3": (), "4": ()
+    }  # fmt: skip
+    assert [(row.entry.name, row.copies) for row in rows_of(run)][:2] == [
+        ("1", ("best (link)",)),
+        ("2", ("a_link (link)",)),
+    ]
+    done = run.prune(keep_last=1, yes=True)
+    assert [entry.name for entry in done.removed] == ["3"]
+    assert (tmp_path / "run" / "best" / "_CHECKPOINT_METADATA").exists()
 
 
 def test_what_changed_meanwhile_is_not_removed(save, tmp_path) -> None:

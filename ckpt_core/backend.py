@@ -104,6 +104,13 @@ class Backend(abc.ABC):
         """Write a tree that fits `holds`, leaf by leaf."""
         raise UnsupportedError(f"the {self.name} backend only reads")
 
+    def foreign(self, source: Source) -> tuple[str, ...]:
+        """Return the paths of what lies in a directory of this format and is no part of the checkpoint.
+
+        Core replaces a directory as a whole, and only where there is nothing of the kind.
+        """
+        return ()
+
     def adopt(self, value: object) -> LazyArray | Record | Global | None:
         """Wrap a live array of the framework that this format belongs to; None for anything else.
 

@@ -19,7 +19,7 @@ from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, LimitErr
 from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath, children, get
 
-__all__ = ["SUFFIX", "is_index", "open_shards", "shard_files"]
+__all__ = ["SUFFIX", "foreign_to", "is_index", "open_shards", "shard_files"]
 
 SUFFIX: Final = ".index.json"
 _MAX_INDEX: Final = 100_000_000
@@ -39,6 +39,12 @@ def shard_files(index: Source) -> tuple[str, ...]:
         DamagedFileError: it is no index; says why.
     """
     return tuple(dict.fromkeys(_weight_map(index)[0].values()))
+
+
+def foreign_to(directory: Source, index: Source) -> tuple[str, ...]:
+    """Return the names of the entries of a directory that are neither an index nor a shard that it names."""
+    own = {index.name, *shard_files(index)}
+    return tuple(name for name in directory.members() if name not in own)
 
 
 def open_shards(index: Source, directory: Source, open_one: Callable[[Source], Stored]) -> Stored:

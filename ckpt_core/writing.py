@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Stored
@@ -24,6 +24,8 @@ from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath, children, flatten, map_with_path
 
 __all__ = ["Progress", "arrays_of", "same_bytes", "target_backend", "write"]
+
+_SHOWN: Final = 5
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -135,20 +137,34 @@ def arrays_of(tree: Any) -> list[LazyArray]:
 
 
 def _check_replaceable(target: str | os.PathLike[str]) -> None:
-    """Let `force` replace a directory only when it is a checkpoint as a whole, or empty."""
+    """Let `force` replace a directory only when it is a checkpoint as a whole and nothing else, or empty."""
     if not os.path.isdir(target) or os.path.islink(target) or not os.listdir(target):
         return
+    foreign: tuple[str, ...] = ()
     try:
         with Source(target) as source:
-            if open_source(source, registry()).format != "directory":
+            opened = open_source(source, registry())
+            foreign = opened.foreign or _foreign(opened.format, source)
+            if opened.format != "directory" and not foreign:
                 return
     except CheckpointError:
         pass
+    if foreign:
+        more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
+        raise TargetError(
+            f"holds what is no part of the checkpoint, and is not replaced: {', '.join(foreign[:_SHOWN])}{more}",
+            path=target,
+            remedy="Move it elsewhere, or write to another name.",
+        )
     raise TargetError(
         "is a directory that is no checkpoint as a whole, and is not replaced",
         path=target,
         remedy="Remove it yourself, or write to another name.",
     )
+
+
+def _foreign(format: str, source: Source) -> tuple[str, ...]:
+    return next((b.foreign(source) for _, b in registry().backends if b.name == format), ())
 
 
 def _retied(tree: Any, ties: tuple[tuple[KeyPath, ...], ...]) -> Any:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from ckpt_core import convert, open_checkpoint, save_checkpoint
@@ -90,6 +91,36 @@ def test_a_directory_that_is_no_checkpoint_is_never_replaced(source, tmp_path):
         with pytest.raises(TargetError, match="is no checkpoint as a whole"):
             convert(source, home, to=to, force=True)
     assert (home / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "stranger", ["notes.txt", "tb/events", ".git/HEAD", "5.orbax-checkpoint-tmp/_METADATA"]
+)
+def test_what_lies_in_a_checkpoint_and_is_no_part_of_it_is_never_removed(source, tmp_path, stranger):
+    single = tmp_path / "single"
+    convert(source, single, to="orbax")
+    root = tmp_path / "root"
+    with ocp.CheckpointManager(root) as manager:
+        manager.save(3, args=ocp.args.StandardSave({"w": np.ones(2)}))
+    sharded = tmp_path / "sharded"
+    save_checkpoint(sharded, TREE, to="safetensors", options={"max_shard_size": 16})
+    for target in (single, root, root / "3", root / "3" / "default", sharded):
+        file = target / stranger
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("years of work")
+        name = stranger.partition("/")[0]
+        with pytest.raises(
+            TargetError, match=rf"is no part of the checkpoint, and is not replaced: .*{name}"
+        ):
+            convert(source, target, to="orbax", force=True)
+        assert file.read_text() == "years of work"
+        file.unlink()
+        if file.parent != target:
+            file.parent.rmdir()
+    for target in (single, root, sharded):
+        convert(source, target, to="orbax", force=True)
+        with open_checkpoint(target) as ckpt:
+            assert "model" in ckpt.tree
 
 
 def test_a_target_around_its_source_is_refused(source, tmp_path):

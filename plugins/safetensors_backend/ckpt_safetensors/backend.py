@@ -9,6 +9,7 @@ from typing import Final
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Holds, Stored
 from ckpt_core.errors import UnsupportedError, UsageError
+from ckpt_core.shards import foreign_to
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
 from ckpt_core.writer import FileWriter
@@ -62,6 +63,9 @@ class SafetensorsBackend(Backend):
             return sharded.read(source.parent(), source)
         content = header.read(source)
         return Stored(content.tensors, content.metadata, content.notes)
+
+    def foreign(self, source: Source) -> tuple[str, ...]:
+        return foreign_to(source, sharded.only_index(source)) if source.is_directory else ()
 
     def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
         tensors = _checked(stored)

@@ -12,6 +12,7 @@ from ckpt_core.errors import CheckpointError, UnsupportedError
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
 from ckpt_core.tree import Global, Record
+from ckpt_flax.orbax.foreign import foreign
 from ckpt_flax.orbax.items import open_item
 from ckpt_flax.orbax.jsontext import read_object
 from ckpt_flax.orbax.layout import check_committed, is_item, is_orbax, item_names, single_step, steps
@@ -52,6 +53,9 @@ class OrbaxBackend(Backend):
             notes = (f"the only step is {found[0].number}", *stored.notes)
             return Stored(stored.tree, stored.attributes, notes)
         return _open_checkpoint(source)
+
+    def foreign(self, source: Source) -> tuple[str, ...]:
+        return foreign(source)
 
     def adopt(self, value: object) -> LazyArray | Record | Global | None:
         if "jax" not in sys.modules:

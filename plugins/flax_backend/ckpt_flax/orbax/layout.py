@@ -15,6 +15,7 @@ from ckpt_core.errors import CheckpointError, UsageError
 from ckpt_core.source import Source
 
 __all__ = [
+    "UNCOMMITTED",
     "Step",
     "check_committed",
     "has_aggregate",
@@ -28,7 +29,9 @@ __all__ = [
     "steps",
 ]
 
-_UNCOMMITTED: Final = ".orbax-checkpoint-tmp"
+UNCOMMITTED: Final = ".orbax-checkpoint-tmp"
+"""A part of the names of directories that Orbax has not finished."""
+
 _STEP: Final = re.compile(r"(?:.*_)?(\d{1,18})\Z", re.DOTALL)
 _ITEM_MARKS: Final = ("_METADATA", "manifest.ocdbt")
 _ROOT_MARKS: Final = ("_CHECKPOINT_METADATA", "orbax.checkpoint")
@@ -48,14 +51,14 @@ def is_orbax(source: Source) -> bool:
     """Say whether a directory is any kind of Orbax directory."""
     if not source.is_directory:
         return False
-    if any(source.has(mark) for mark in (*_ITEM_MARKS, *_ROOT_MARKS)) or _UNCOMMITTED in source.name:
+    if any(source.has(mark) for mark in (*_ITEM_MARKS, *_ROOT_MARKS)) or UNCOMMITTED in source.name:
         return True
     return has_aggregate(source) or is_array_directory(source) or bool(steps(source)) or is_composite(source)
 
 
 def check_committed(source: Source) -> None:
     """Raise UsageError when the directory's name says that its save never finished."""
-    if _UNCOMMITTED in source.name:
+    if UNCOMMITTED in source.name:
         raise UsageError(
             "is an Orbax save that did not finish",
             path=source.path,
@@ -167,7 +170,7 @@ def _directories(source: Source) -> list[str]:
     """Return the names of finished directories inside, without those that are Orbax's own."""
     found = []
     for name in _names(source):
-        if name.startswith((".", "_")) or _UNCOMMITTED in name:
+        if name.startswith((".", "_")) or UNCOMMITTED in name:
             continue
         try:
             if source.member(name).is_directory:

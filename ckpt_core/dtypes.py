@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ckpt_core.errors import UnsupportedError
+from ckpt_core.errors import MissingDependencyError, UnsupportedError
 
 __all__ = ["ITEMSIZE", "is_complex", "is_extended", "is_float", "is_known", "itemsize", "name_of", "to_numpy"]
 
@@ -89,6 +89,7 @@ def to_numpy(name: str) -> np.dtype[Any]:
 
     Raises:
         UnsupportedError: the name is not a neutral dtype, or this ml_dtypes does not have it.
+        MissingDependencyError: ml_dtypes is not installed.
     """
     try:
         return _numpy_cache[name]
@@ -96,8 +97,12 @@ def to_numpy(name: str) -> np.dtype[Any]:
         pass
     if name not in _EXTENDED:
         raise UnsupportedError(f"unknown dtype {name!r}")
-    import ml_dtypes
-
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise MissingDependencyError(
+            f"numpy has no {name} without ml_dtypes", remedy="pip install ml_dtypes"
+        ) from None
     scalar_type = vars(ml_dtypes).get(name)
     if scalar_type is None:
         raise UnsupportedError(f"dtype {name} needs a newer ml_dtypes", remedy="pip install -U ml_dtypes")

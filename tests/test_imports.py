@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ckpt_core
-from ckpt_core import api
+from ckpt_core import api, save_checkpoint
 
 FRAMEWORKS = frozenset({"torch", "jax", "jaxlib", "flax", "optax", "orbax", "safetensors"})
 HEAVY = FRAMEWORKS | {"tensorstore", "ml_dtypes", "matplotlib", "scipy", "pandas"}
@@ -153,3 +153,24 @@ def test_a_command_imports_what_it_needs(call: str, loads: bool) -> None:
     code += "; print('ckpt_core.transfer' in sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == str(loads)
+
+
+def test_a_dtype_without_its_library_says_how_to_install_it(tmp_path: Path):
+    import ml_dtypes
+
+    path = tmp_path / "a.pkl"
+    save_checkpoint(path, {"w": np.ones(3, ml_dtypes.bfloat16)})
+    code = f"""
+    sys.modules["ml_dtypes"] = None
+    from ckpt_core import open_checkpoint
+    from ckpt_core.errors import MissingDependencyError
+    with open_checkpoint({str(path)!r}) as ckpt:
+        print(ckpt.tree["w"].dtype)
+        try:
+            ckpt.tree["w"].read()
+        except MissingDependencyError as error:
+            print(error)
+    """
+    _, printed = loaded_by(code)
+    assert "bfloat16" in printed
+    assert "numpy has no bfloat16 without ml_dtypes\n  pip install ml_dtypes" in printed

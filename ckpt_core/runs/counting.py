@@ -5,7 +5,8 @@ saved epoch of 9 it is ten where counting starts at zero. A trainer that keeps c
 at its word. Otherwise what tells them apart is, in this order: the caller; a number in the file's name beside the one
 inside; the step beside the epoch, over the steps per epoch that two checkpoints of the run give; the trainer that
 wrote the file; a checkpoint of epoch 0; the saved target of a final one. Steps also tell a save in the middle of an
-epoch.
+epoch. A lone checkpoint may hold a hint: a schedule that was stepped once more often than the epoch says, or steps
+that only one of the two counts divides evenly. It decides, and is told as an assumption.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -57,7 +58,7 @@ class Counting:
         done: how many epochs are complete; None where no epoch is known.
         batch: how many batches of the next epoch are done.
         reason: what told, as a clause.
-        is_assumed: whether nothing told.
+        is_assumed: whether nothing told for sure.
     """
 
     first: int
@@ -78,6 +79,7 @@ def counting_of(
     *,
     first_epoch: int | None = None,
     steps_per_epoch: int | None = None,
+    scheduled: Collection[int] = (),
 ) -> Counting:
     """Return how far a checkpoint is.
 
@@ -86,6 +88,7 @@ def counting_of(
         others: the other ones of its run, for comparison.
         first_epoch: the number of the first epoch, where the caller knows it.
         steps_per_epoch: optimizer steps per epoch, likewise.
+        scheduled: how often its schedules were stepped.
     """
     told = entry.progress
     if told is not None and told.epochs is not None:
@@ -95,7 +98,7 @@ def counting_of(
     first, reason = _first(entry, others, first_epoch, steps)
     is_assumed = first is None
     if first is None:
-        first, reason = FIRST, f"nothing tells whether epochs count from 0 or 1; counted from {FIRST}"
+        first, reason = _assumed(entry, scheduled)
     if entry.epoch is None:
         taken = entry.steps_done
         done = taken // steps if taken is not None and steps else None
@@ -160,6 +163,21 @@ def _first(
         if told:
             return told.most_common(1)[0][0]
     return None, ""
+
+
+def _assumed(entry: Entry, scheduled: Collection[int]) -> tuple[int, str]:
+    """The number of the first epoch where nothing tells it for sure."""
+    epoch, steps = entry.epoch, entry.steps_done
+    if epoch is not None and epoch + 1 in scheduled and epoch not in scheduled:
+        return 0, f"a schedule was stepped {epoch + 1} times at epoch {epoch}; counted from 0"
+    if epoch and steps:
+        even = [first for first in (0, 1) if steps % (epoch + 1 - first) == 0]
+        if len(even) == 1:
+            done, other = (epoch + 1, epoch) if even == [0] else (epoch, epoch + 1)
+            return even[
+                0
+            ], f"{steps:,} steps are {done} equal epochs, and not {other}; counted from {even[0]}"
+    return FIRST, f"nothing tells whether epochs count from 0 or 1; counted from {FIRST}"
 
 
 def _by_name(entry: Entry) -> tuple[int, str] | None:

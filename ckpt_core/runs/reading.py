@@ -64,7 +64,7 @@ def _inside(basis: Entry, ckpt: Checkpoint) -> Entry:
     sources = dict(basis.sources)
     found: dict[str, Any] = {}
     for counter, value in (("step", ckpt.step), ("epoch", ckpt.epoch)):
-        if value is not None:
+        if value is not None and value >= 0:  # -1 is how trainers say that there is none
             found[counter], sources[counter] = value, "inside"
     saved = _seconds(ckpt.timestamp)
     if saved is not None:

@@ -18,7 +18,7 @@ from ckpt_core.runs.plan import ResumePlan
 from ckpt_core.runs.reading import read_entry
 from ckpt_core.runs.run import Run
 from ckpt_core.runs.scan import Found, is_one_checkpoint, unfinished_reason
-from ckpt_core.runs.schedule import schedule_end
+from ckpt_core.runs.schedule import schedule_end, schedule_steps
 from ckpt_core.runs.select import latest_of
 from ckpt_core.runs.truth import rule_for
 
@@ -130,9 +130,15 @@ def _resumed(
         )
     with open_checkpoint(entry.path) as ckpt:
         entry = _with_step(entry, ckpt)
-        ending = schedule_end(ckpt)
+        ending, scheduled = schedule_end(ckpt), schedule_steps(ckpt)
     others = [other for other in others if other.is_whole and other.path != entry.path]
-    counting = counting_of(entry, others, first_epoch=aim.first_epoch, steps_per_epoch=aim.steps_per_epoch)
+    counting = counting_of(
+        entry,
+        others,
+        first_epoch=aim.first_epoch,
+        steps_per_epoch=aim.steps_per_epoch,
+        scheduled=scheduled,
+    )
     target = epochs_in(entry.config) if aim.target is None else aim.target
     if counting.is_assumed and target is not None and counting.done is not None:
         notes = (*notes, f"{counting.reason} (first_epoch= says it)")

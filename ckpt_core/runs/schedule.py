@@ -9,7 +9,7 @@ from ckpt_core.errors import CheckpointError
 from ckpt_core.layouts.values import number
 from ckpt_core.schema import Checkpoint
 
-__all__ = ["schedule_end"]
+__all__ = ["schedule_end", "schedule_steps"]
 
 _ENDS: Final = ("T_max", "total_steps", "total_iters", "num_training_steps", "max_steps", "t_initial")
 """Under these a scheduler's state says where it ends (`torch/optim/lr_scheduler.py`; timm)."""
@@ -38,6 +38,14 @@ def schedule_end(ckpt: Checkpoint) -> str:
     except CheckpointError:
         return ""
     return "optax counts the steps of a schedule, whose end is not saved" if counts else ""
+
+
+def schedule_steps(ckpt: Checkpoint) -> frozenset[int]:
+    """Return how often each of the saved schedulers was stepped."""
+    counts = [
+        number(state.get("last_epoch")) for state in ckpt.schedulers.values() if isinstance(state, Mapping)
+    ]
+    return frozenset(count for count in counts if type(count) is int and count > 0)
 
 
 def _end_in(state: Any) -> tuple[str, Any] | None:

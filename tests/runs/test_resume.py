@@ -203,6 +203,40 @@ def test_nothing_tells_so_one_is_assumed_and_said(save) -> None:
     assert "nothing tells whether epochs count from 0 or 1" in plan.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("steps", "first", "said"),
+    [
+        (40, 0, "40 steps are 4 equal epochs, and not 3; counted from 0"),
+        (30, 1, "30 steps are 3 equal epochs, and not 4; counted from 1"),
+        (24, 1, "nothing tells whether epochs count from 0 or 1"),
+        (25, 1, "nothing tells whether epochs count from 0 or 1"),
+    ],
+)
+def test_the_steps_of_a_lone_checkpoint_are_a_hint(save, steps, first, said) -> None:
+    plan = planned(save("checkpoint.pth", epoch=3, step=steps), epochs=10)
+    assert (plan.first_epoch, plan.epoch, plan.epochs_done) == (first, 4, 4 - first)
+    assert said in plan.notes[0]
+
+
+@pytest.mark.parametrize(("stepped", "first"), [(4, 0), (3, 1)])
+def test_the_schedule_of_a_lone_checkpoint_is_a_hint(save, stepped, first) -> None:
+    _, optimizer = trained(0)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+    for _ in range(stepped):
+        optimizer.step()
+        schedule.step()
+    plan = planned(save("checkpoint.pth", epoch=3, lr_scheduler=schedule.state_dict()), epochs=10)
+    assert (plan.first_epoch, plan.epochs_done) == (first, 4 - first)
+    assert ("a schedule was stepped 4 times at epoch 3" in plan.notes[0]) == (first == 0)
+
+
+def test_an_epoch_below_zero_is_none(save) -> None:
+    path = save("last_epoch_7.pth", epoch=-1)
+    assert planned(path, epochs=10).epochs_done == 7, "the name speaks where the inside does not"
+    plan = planned(save("last.pth", epoch=-1, step=30), epochs=10)
+    assert (plan.epoch, plan.step) == (None, 30)
+
+
 def test_the_caller_tells(save) -> None:
     path = save("checkpoint_epoch_9.pth", epoch=9)
     zero = planned(path, epochs=12, first_epoch=0)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import safetensors.numpy
 from flax import nnx, serialization
 
-from ckpt_core import open_checkpoint, save_checkpoint
+from ckpt_core import convert, open_checkpoint, save_checkpoint
 from ckpt_core.errors import UsageError
 
 
@@ -75,3 +76,43 @@ def test_a_pickled_nnx_state_has_the_names_of_its_variables(tmp_path: Path) -> N
         np.testing.assert_array_equal(kernel.read(), model.layers[0].kernel[...])
         assert set(ckpt.params["layers/1"]) == {"kernel", "bias"}
         assert ckpt.epoch == 3
+
+
+def test_the_number_of_a_step_that_only_its_directory_has(tmp_path: Path) -> None:
+    for name, options in {
+        "run": {},
+        "padded": {"step_prefix": "ckpt", "step_format_fixed_length": 6},
+    }.items():
+        root = tmp_path / name
+        with ocp.CheckpointManager(root, options=ocp.CheckpointManagerOptions(**options)) as manager:
+            manager.save(500, args=ocp.args.StandardSave({"params": {"w": jnp.ones(2)}}))
+        (step,) = (path for path in root.iterdir() if path.is_dir())
+        for path in (root, step):
+            with open_checkpoint(path) as ckpt:
+                assert ckpt.step == 500
+        for target in ("a.pth", "a.safetensors", "a.msgpack", "a.pkl", "a_orbax"):
+            convert(root, tmp_path / target, force=True)
+            with open_checkpoint(tmp_path / target) as ckpt:
+                assert ckpt.step == 500
+                assert list(ckpt.tree) == ["params"]
+
+
+def test_the_step_in_the_tree_is_the_step(tmp_path: Path) -> None:
+    with ocp.CheckpointManager(tmp_path / "run") as manager:
+        manager.save(500, args=ocp.args.StandardSave({"params": {"w": jnp.ones(2)}, "step": 499}))
+    with open_checkpoint(tmp_path / "run") as ckpt:
+        assert ckpt.step == 499
+
+
+def test_a_number_in_the_name_of_a_tree_is_no_step(tmp_path: Path) -> None:
+    ocp.PyTreeCheckpointer().save(tmp_path / "model_2", {"params": {"w": jnp.ones(2)}})
+    with open_checkpoint(tmp_path / "model_2") as ckpt:
+        assert ckpt.step is None
+
+
+@pytest.mark.parametrize(("text", "step"), [("1200", 1200), ("latest", None), ("9" * 40, None), ("-1", None)])
+def test_counters_in_the_metadata_of_a_container(tmp_path: Path, text: str, step: int | None) -> None:
+    metadata = {"step": text, "epoch": "3"}
+    safetensors.numpy.save_file({"w": np.ones(2)}, tmp_path / "a.safetensors", metadata)
+    with open_checkpoint(tmp_path / "a.safetensors") as ckpt:
+        assert (ckpt.step, ckpt.epoch) == (step, 3)

@@ -20,7 +20,7 @@ from ckpt_core.schema.claims import Claim, claims_of, paths_besides, unclaimed
 from ckpt_core.schema.config_attribute import written_config
 from ckpt_core.schema.copies import copy_named, in_place_of
 from ckpt_core.schema.metadata import Metadata, common_prefixes, remarks
-from ckpt_core.schema.plainly import as_plain, counter, spread
+from ckpt_core.schema.plainly import as_plain, counter, spread, written_counter
 from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath, flatten, get, render_path
 from ckpt_core.view import Nested, Weights, named_weights, nest
@@ -188,19 +188,24 @@ class Checkpoint:
 
     @functools.cached_property
     def step(self) -> int | None:
-        """The number of optimizer steps, as saved."""
-        return counter(self._role(self.roles.step))
+        """The number of optimizer steps, as saved; where the tree has none, as the container's metadata says."""
+        return self._counter("step", self.roles.step)
 
     @functools.cached_property
     def epoch(self) -> int | None:
-        """The epoch, as saved."""
-        return counter(self._role(self.roles.epoch))
+        """The epoch, as saved; where the tree has none, as the container's metadata says."""
+        return self._counter("epoch", self.roles.epoch)
 
     @functools.cached_property
     def timestamp(self) -> Any:
         """When it was saved, as saved (a number or text), or None."""
         value = number(self._role(self.roles.timestamp))
         return value.isoformat() if hasattr(value, "isoformat") else value
+
+    def _counter(self, attribute: str, path: KeyPath | None) -> int | None:
+        if path is None:
+            return written_counter(self.stored.attributes.get(attribute))
+        return counter(self._at(path))
 
     def _role(self, path: KeyPath | None) -> Any:
         return None if path is None else self._at(path)

@@ -12,11 +12,14 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.values import number
 from ckpt_core.tree import Alias, KeyPath, Record, get, map_with_path, plain, rebuild, transform, walk
 
-__all__ = ["as_plain", "counter", "omegaconf_content", "spread"]
+__all__ = ["as_plain", "counter", "omegaconf_content", "spread", "written_counter"]
 
 
 _MAX_REPEATED: Final = 1000
 """Nodes of a shared container that are written out again where it is met again."""
+
+_MAX_DIGITS: Final = 19
+"""Digits from which on a text is no counter."""
 
 
 def as_plain(node: Any, tree: Any = None) -> Any:
@@ -100,3 +103,10 @@ def counter(value: Any) -> int | None:
         value = value[0]
     value = number(value)
     return int(value) if isinstance(value, (int, float, np.number)) and np.isfinite(value) else None
+
+
+def written_counter(value: Any) -> int | None:
+    """Return a step or epoch from a container's metadata, where some formats hold texts alone."""
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() and len(value) < _MAX_DIGITS else None
+    return value if type(value) is int else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
@@ -15,7 +16,15 @@ from ckpt_core.tree import Global, Record
 from ckpt_flax.orbax.foreign import foreign
 from ckpt_flax.orbax.items import open_item
 from ckpt_flax.orbax.jsontext import read_object
-from ckpt_flax.orbax.layout import check_committed, is_item, is_orbax, item_names, single_step, steps
+from ckpt_flax.orbax.layout import (
+    check_committed,
+    is_item,
+    is_orbax,
+    item_names,
+    single_step,
+    step_number,
+    steps,
+)
 from ckpt_flax.orbax.writing import DTYPES, write_checkpoint
 
 __all__ = ["OrbaxBackend"]
@@ -49,10 +58,9 @@ class OrbaxBackend(Backend):
         check_committed(source)
         found = steps(source)
         if found:
-            stored = _open_checkpoint(single_step(source, found))
-            notes = (f"the only step is {found[0].number}", *stored.notes)
-            return Stored(stored.tree, stored.attributes, notes)
-        return _open_checkpoint(source)
+            stored = _of_step(_open_checkpoint(single_step(source, found)), found[0].number)
+            return replace(stored, notes=(f"the only step is {found[0].number}", *stored.notes))
+        return _of_step(_open_checkpoint(source), step_number(source))
 
     def foreign(self, source: Source) -> tuple[str, ...]:
         return foreign(source)
@@ -66,6 +74,11 @@ class OrbaxBackend(Backend):
 
     def save(self, stored: Stored, sink: Sink, options: Mapping[str, object]) -> None:
         write_checkpoint(stored, sink)
+
+
+def _of_step(stored: Stored, number: int | None) -> Stored:
+    """Keep the number of a step, which only the name of its directory tells, with what it holds."""
+    return stored if number is None else replace(stored, attributes={"step": number, **stored.attributes})
 
 
 def _open_checkpoint(source: Source) -> Stored:

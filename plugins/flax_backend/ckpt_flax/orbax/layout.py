@@ -26,6 +26,7 @@ __all__ = [
     "is_orbax",
     "item_names",
     "single_step",
+    "step_number",
     "steps",
 ]
 
@@ -155,6 +156,13 @@ def single_step(source: Source, found: tuple[Step, ...]) -> Source:
         path=source.path,
         remedy=f"Say which one is meant: step={found[-1].number} (--step {found[-1].number}).",
     )
+
+
+def step_number(source: Source) -> int | None:
+    """Return the number of a step that is opened by itself; None where its name may count something else."""
+    match = _STEP.match(source.name)
+    is_certain = source.name.isdigit() or (source.has("default") and not is_item(source))
+    return int(match[1]) if match and is_certain else None
 
 
 def _is_step(source: Source) -> bool:

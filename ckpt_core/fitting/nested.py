@@ -78,6 +78,8 @@ class _Nesting:
                     continue
             pairs = children(node)
             if pairs is None:
+                if self.holds.unique_names and isinstance(node, LazyArray):
+                    key, target = self._free_name(path, into, key, target)
                 value = self._leaf(path, target, node, is_copy)
                 if value is not OMITTED:
                     into[key] = value
@@ -204,6 +206,18 @@ class _Nesting:
             return value
         self._carry(path, describe(value))
         return self._nearest(value)
+
+    def _free_name(self, path: KeyPath, into: Any, key: Any, target: KeyPath) -> tuple[Any, KeyPath]:
+        """Return the key of an array, another one where its name is taken once keys are joined by dots."""
+        above = "".join(f"{step}." for step in target[:-1])
+        if above + str(target[-1]) not in self.joined or not isinstance(into, dict):
+            return key, target
+        name = f"{key}'"
+        while name in into or above + name in self.joined:
+            name += "'"
+        into[name] = into.pop(key)
+        self._carry(path, f"a name that is taken once names are joined by dots, written as {name!r}")
+        return name, (*target[:-1], name)
 
     def _array(self, path: KeyPath, target: KeyPath, array: LazyArray, is_copy: bool) -> Any:
         if self.holds.unique_names:

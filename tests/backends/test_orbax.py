@@ -26,7 +26,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 from orbax.checkpoint import v1 as ocp1
 
-from ckpt_core import convert, diff, open_checkpoint
+from ckpt_core import convert, diff, open_checkpoint, save_checkpoint
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import (
@@ -866,6 +866,20 @@ def test_a_state_dict_of_torch_is_restored_into_a_target(key: str | None, tmp_pa
     with open_checkpoint(tmp_path / "a_orbax") as ckpt:
         found = ckpt.tree if key is None else ckpt.tree[key]
         assert found.state == {"_metadata": dict(weights._metadata)}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_names_that_are_one_for_orbax_are_kept_apart(loader: str, tmp_path: Path) -> None:
+    """Orbax itself stores one of two arrays whose keys, joined by dots, are one name."""
+    one, two, three = (np.full(2, value, np.float32) for value in (1, 2, 3))
+    tree = {"a.b": one, "a": {"b": two, "b'": three}, "w": {"0": one}, "w.0": two}
+    receipt = save_checkpoint(tmp_path / "a_orbax", tree)
+    assert not receipt.losses
+    with open_checkpoint(tmp_path / "a_orbax") as ckpt:
+        assert list(ckpt.tree) == ["a.b", "a", "w", "w.0"]
+        same(ckpt.tree, tree)
+    restored = LOADERS[loader](tmp_path / "a_orbax")
+    same(restored, {"a.b": one, "a": {"b''": two, "b'": three}, "w": {"0": one}, "w.0'": two})
 
 
 def test_arrays_are_adopted() -> None:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.config import ShapeRules, explain_counts, explain_mismatch
+from ckpt_core.config.names import Names
+from ckpt_core.config.rules import flat_aliases
 from ckpt_core.keypath import split_name
 from ckpt_core.shapes import Leaf
 from ckpt_core.shapes.rules import leaf_names
@@ -35,8 +37,10 @@ def likely_fields(
 ) -> tuple[LikelyField, ...]:
     """Return the fields that explain shape mismatches and missing or unexpected blocks.
 
-    A shape rule is asked first; where none says anything, a saved value that is just the checkpoint's size
-    along the axis that differs is shown as what it is, a value of that size.
+    A shape rule is asked first, with the saved values of the other fields, and without them where nothing fits
+    these; a field of which another value was saved than it would take is left out. Where no rule says anything, a
+    saved value that is just the checkpoint's size along the axis that differs is shown as what it is, a value of that
+    size.
 
     Arguments:
         problems: the differences.
@@ -45,6 +49,7 @@ def likely_fields(
         rules: the shape rules to ask.
     """
     known = {key: value for key, value in _flat(config) if type(value) is int}
+    shared = _shared(known, rules)
     causes: dict[str, LikelyField] = {}
     by_pattern: dict[str, Problem] = {}
     for problem in problems:
@@ -56,15 +61,24 @@ def likely_fields(
         name = leaf_names([split_name(problem.name)])[0]
         given = [
             LikelyField(
-                cause.field, _preferred(cause.values, known.get(cause.field)), cause.instead, cause.equation
+                cause.field, _preferred(cause.values, shared.get(cause.field)), cause.instead, cause.equation
             )
-            for cause in explain_mismatch(name, *shapes, rules)
+            for cause in explain_mismatch(name, *shapes, rules, shared)
+            or explain_mismatch(name, *shapes, rules)
         ]
         for field in given or _saved(*shapes, known):
             causes.setdefault(field.field, field)
     for cause in explain_counts(leaves_of(expected), leaves_of(found), rules) if rules else ():
         causes.setdefault(cause.field, LikelyField(cause.field, cause.values, cause.instead, cause.equation))
-    return tuple(sorted(causes.values(), key=lambda field: len(field.values)))
+    settled = [field for field in causes.values() if shared.get(field.field, field.values[0]) in field.values]
+    return tuple(sorted(settled or causes.values(), key=lambda field: len(field.values)))
+
+
+def _shared(known: Mapping[str, int], rules: Sequence[ShapeRules]) -> dict[str, int]:
+    """The saved values by the names that the rules use."""
+    fields = Names(known, flat_aliases(rules))
+    found = {name: fields.find(name) for one in rules for name in one.names}
+    return {name: known[field] for name, field in found.items() if field is not None}
 
 
 def _preferred(values: tuple[int, ...], saved: int | None) -> tuple[int, ...]:

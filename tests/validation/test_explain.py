@@ -474,3 +474,143 @@ def test_a_class_that_the_checkpoint_names_is_explained(gone):
     with pytest.raises(ModuleNotFoundError) as caught, explain_errors(path):
         torch.load(path, weights_only=False)
     assert "holds objects by their class" in caught.value.__notes__[0]
+
+
+# The forward pass: the data, or the model, is of another size.
+
+RULES = {
+    "embed/weight": "dim patch**2*sample_size*channels",
+    "embed/kernel": "patch**2*sample_size*channels dim",
+}
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A checkpoint whose first layer takes 72 = 2**2 * 6 * 3."""
+    weights = {
+        "embed.weight": torch.zeros(64, 72), "embed.bias": torch.zeros(64), "norm.weight": torch.zeros(72),
+        "stem.weight": torch.zeros(16, 3, 5, 5), "groups.weight": torch.zeros(8, 2, 3, 3),
+        "back.weight": torch.zeros(6, 8, 3, 3), "rnn.weight_ih_l0": torch.zeros(32, 72),
+    }  # fmt: skip
+    path = tmp_path / "trained.pth"
+    torch.save({"model_state_dict": weights, "config": {"patch": 2, "channels": 3, "dim": 64}}, path)
+    return path
+
+
+FORWARD = {
+    "linear": lambda: torch.nn.Linear(72, 64)(torch.zeros(2, 5, 60)),
+    "batch norm": lambda: torch.nn.BatchNorm1d(72)(torch.zeros(2, 60)),
+    "layer norm": lambda: torch.nn.LayerNorm(72)(torch.zeros(2, 60)),
+    "group norm": lambda: torch.nn.GroupNorm(4, 72)(torch.zeros(2, 60, 3)),
+    "lstm": lambda: torch.nn.LSTM(72, 8)(torch.zeros(3, 2, 60)),
+    "attention": lambda: torch.nn.MultiheadAttention(72, 4)(*[torch.zeros(3, 2, 60)] * 3),
+    "sum": lambda: torch.zeros(2, 60) + torch.zeros(72),
+    "sum the other way round": lambda: torch.zeros(72) + torch.zeros(2, 60),
+    "expand": lambda: torch.zeros(72).expand(2, 60),
+    "einsum": lambda: torch.einsum("bi,oi->bo", torch.zeros(2, 60), torch.zeros(64, 72)),
+    "nnx linear": lambda: nnx.Linear(72, 64, rngs=nnx.Rngs(0))(jnp.zeros((2, 60))),
+    "nnx batch norm": lambda: nnx.BatchNorm(72, rngs=nnx.Rngs(0))(jnp.zeros((2, 60))),
+    "nnx layer norm": lambda: nnx.LayerNorm(72, rngs=nnx.Rngs(0))(jnp.zeros((2, 60))),
+    "nnx attention": lambda: nnx.MultiHeadAttention(4, 72, rngs=nnx.Rngs(0), decode=False)(
+        jnp.zeros((2, 3, 60))
+    ),
+    "jit": lambda: jax.jit(jnp.matmul)(jnp.zeros((2, 60)), jnp.zeros((72, 64))),
+    "jnp einsum": lambda: jnp.einsum("bi,ij->bj", jnp.zeros((2, 60)), jnp.zeros((72, 3))),
+    "jnp sum": lambda: jnp.zeros((2, 60)) + jnp.zeros(72),
+    "lax sum": lambda: jax.lax.add(jnp.zeros((2, 60)), jnp.zeros((2, 72))),
+    "numpy": lambda: np.zeros((2, 60)) @ np.zeros((72, 64)),
+    "numpy sum": lambda: np.zeros((2, 60)) + np.zeros(72),
+}
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_data_of_another_size_than_in_training(trained, name):
+    found = explain(raised(FORWARD[name]), trained, rules=RULES)
+    assert found.cause.startswith("data of size 60 met a layer that takes 72, as in the checkpoint")
+    assert found.path == str(trained)
+    assert "float32[" in found.notes[0] and "72" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["linear", "sum", "nnx linear", "jnp einsum", "numpy"])
+def test_data_of_another_size_gives_the_field_behind_it(trained, name):
+    found = explain(raised(FORWARD[name]), trained, rules=RULES)
+    (field,) = found.fields
+    assert (field.field, field.values, field.instead) == ("sample_size", (6,), (5,))
+    assert field.evidence == "72 = 2**2 * sample_size * 3"
+    assert "prepare the data with sample_size=6" in found.remedies[0]
+    assert found.as_dict()["fields"][0]["field"] == "sample_size"
+    assert "sample_size = 6 in the checkpoint, and would have to be 5 for the data" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("layer", "data", "name", "sizes"),
+    [
+        (torch.nn.Conv2d(3, 16, 5), (2, 1, 8, 8), "stem/weight", "size 1 met a layer that takes 3"),
+        (
+            torch.nn.Conv2d(4, 8, 3, groups=2),
+            (2, 6, 8, 8),
+            "groups/weight",
+            "size 6 met a layer that takes 4",
+        ),
+        (torch.nn.ConvTranspose2d(6, 8, 3), (2, 5, 8, 8), "back/weight", "size 5 met a layer that takes 6"),
+    ],
+)
+def test_convolutions_are_told_by_the_shapes_of_their_weights(trained, layer, data, name, sizes):
+    found = explain(raised(layer, torch.zeros(data)), trained)
+    assert sizes in found.cause
+    assert f"of that size in the checkpoint: {name} float32" in found.notes[0]
+
+
+def test_a_channel_too_few_names_the_saved_setting(trained):
+    found = explain(raised(torch.nn.Conv2d(3, 16, 5), torch.zeros(2, 1, 8, 8)), trained)
+    (field,) = found.fields
+    assert (field.field, field.values, field.instead) == ("channels", (3,), (1,))
+    error = raised(nnx.Conv(3, 16, (3, 3), rngs=nnx.Rngs(0)), jnp.zeros((2, 8, 8, 1)))
+    assert "data of size 1 met a layer that takes 3" in explain(error, trained).cause
+
+
+def test_a_model_that_was_built_otherwise_than_its_checkpoint(trained):
+    """The weights were never loaded: the data is that of the training, and the model is not."""
+    error = raised(torch.nn.Linear(60, 64), torch.zeros(2, 72))
+    found = explain(error, trained, rules=RULES)
+    assert found.cause == "the model was built with another sample_size than the checkpoint was"
+    (field,) = found.fields
+    assert (field.values, field.instead) == ((6,), (5,))
+    assert "shape: float32[64, 72] in the checkpoint, float32[64, 60] in the model @ embed/weight" in str(
+        found
+    )
+    error = raised(torch.nn.Linear(60, 63), torch.zeros(2, 71))
+    assert "no array of the checkpoint has the shape [63, 60] or [60, 63]" in explain(error, trained).cause
+
+
+def test_sizes_alone_are_explained_as_far_as_they_go(trained):
+    error = raised(FORWARD["linear"])
+    assert explain(error).cause == "data of size 60 met a layer that takes 72"
+    other = raised(lambda: torch.zeros(2, 1234) + torch.zeros(4321))
+    assert not explain(other, trained).is_known, "the error is about something else"
+    with pytest.raises(RuntimeError) as caught, explain_errors(trained):
+        raise other
+    assert not getattr(caught.value, "__notes__", [])
+    both = explain(raised(lambda: torch.zeros(2, 64) + torch.zeros(72)), trained)
+    assert both.cause == "sizes 64 and 72 met, which have to be equal"
+    assert "embed/weight float32[64, 72], embed/bias float32[64]" in both.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: torch.nn.Embedding(10, 4)(torch.tensor([10])), "torch: an embedding"),
+        (lambda: torch.nn.Linear(4, 4)(torch.zeros(2, 4, dtype=torch.float64)), "torch: another dtype"),
+        (lambda: torch.nn.Conv2d(3, 4, 3)(torch.zeros(2, 3, 8, 8).half()), "torch: another dtype"),
+        (lambda: torch.nn.Linear(4, 4, device="meta")(torch.zeros(2, 4)), "torch: another device"),
+    ],
+)
+def test_what_a_first_batch_runs_into(trained, call, error):
+    assert explain(raised(call), trained).error == error
+
+
+def test_devices_and_dtypes_are_told_apart():
+    text = "Input type (torch.cuda.FloatTensor) and weight type (torch.FloatTensor) should be the same"
+    assert explain(text).error == "torch: another device"
+    text = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+    assert explain(text).error == "torch: another device"

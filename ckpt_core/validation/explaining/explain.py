@@ -22,15 +22,17 @@ from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import Global, Record, walk
 from ckpt_core.validation.asked import Asked
 from ckpt_core.validation.choosing import opened
-from ckpt_core.validation.explaining import file_errors, flax_errors, torch_errors
+from ckpt_core.validation.explaining import file_errors, flax_errors, forward_errors, torch_errors
 from ckpt_core.validation.explaining.explanation import Explanation
-from ckpt_core.validation.explaining.facts import FileFault, Mismatch
+from ckpt_core.validation.explaining.facts import FileFault, Mismatch, Sizes
+from ckpt_core.validation.explaining.sizes import built_otherwise, explained_sizes, sided
 from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key
 from ckpt_core.validation.reasons import explained
 from ckpt_core.validation.report import Problem, ValidationReport
 
 __all__ = ["ExplanationWarning", "explain", "explain_errors"]
 
+_READERS: Final = (torch_errors.parse, flax_errors.parse, file_errors.parse, forward_errors.parse)
 _MAX_TEXT: Final = 1 << 20
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 _UNKNOWN: Final = ArraySpec((), "?")
@@ -67,11 +69,17 @@ def explain(
     """
     text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
     text = _ESCAPES.sub("", text[-_MAX_TEXT:])
-    facts = torch_errors.parse(text) or flax_errors.parse(text) or file_errors.parse(text)
+    facts = next(filter(None, (read(text) for read in _READERS)), None)
     with ExitStack() as stack:
         own, verdict = _open(ckpt, stack)
         given = _place(ckpt)
         path = own.path if own is not None else given
+        if isinstance(facts, Sizes):
+            arrays = _specs(own)
+            sizes = sided(facts, arrays)
+            facts = built_otherwise(sizes, arrays)
+            if facts is None:
+                return explained_sizes(sizes, own, arrays, path, verdict, rules)
         if isinstance(facts, Mismatch):
             return _of_mismatch(facts, own, path, verdict, Asked(rules=rules))
         if isinstance(facts, FileFault):
@@ -251,7 +259,7 @@ def _is_this_file(facts: Mismatch, ckpt: Checkpoint) -> bool:
 
 def _reported(facts: Mismatch, own: Checkpoint | None, path: str, asked: Asked) -> ValidationReport:
     """The differences as a report: the model is what the checkpoint has, changed by what the error says."""
-    found = {} if own is None else {name: array.spec for name, (array, _) in found_by_key(own).items()}
+    found = _specs(own)
     shapes = {**facts.shapes, **_named(facts, found)}
     for name, (_, there) in shapes.items():
         found.setdefault(name, ArraySpec(there, "?"))
@@ -276,6 +284,11 @@ def _reported(facts: Mismatch, own: Checkpoint | None, path: str, asked: Asked) 
         return report
     left = tuple(p for p in report.prefix.remaining if _UNKNOWN not in (p.found, p.expected))
     return replace(report, prefix=replace(report.prefix, remaining=left))
+
+
+def _specs(own: Checkpoint | None) -> dict[str, ArraySpec]:
+    """The weights of a checkpoint by name."""
+    return {} if own is None else {name: array.spec for name, (array, _) in found_by_key(own).items()}
 
 
 def _named(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ckpt_core.rendering.text import clean
@@ -24,6 +24,7 @@ class Explanation:
             differences.
         remedies: what to do, the likeliest first.
         notes: what else was found out, a sentence each.
+        likely: likely fields of the configuration, beside those of the report.
     """
 
     error: str
@@ -32,6 +33,7 @@ class Explanation:
     report: ValidationReport | None = None
     remedies: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    likely: tuple[LikelyField, ...] = ()
 
     @property
     def is_known(self) -> bool:
@@ -41,7 +43,7 @@ class Explanation:
     @property
     def fields(self) -> tuple[LikelyField, ...]:
         """The likely fields of the configuration."""
-        return () if self.report is None else self.report.fields
+        return self.likely if self.report is None else (*self.report.fields, *self.likely)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data for JSON."""
@@ -50,6 +52,7 @@ class Explanation:
             "error": self.error,
             "cause": self.cause,
             "path": self.path,
+            "fields": [asdict(item) for item in self.fields],
             "report": None if self.report is None else self.report.as_dict(),
             "remedies": list(self.remedies),
             "notes": list(self.notes),

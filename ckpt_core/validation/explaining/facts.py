@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["FileFault", "Mismatch", "Shapes"]
+__all__ = ["FileFault", "Mismatch", "Shapes", "Sizes", "Weights"]
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 """The shape in the model, and the one in the checkpoint."""
@@ -49,3 +49,35 @@ class FileFault:
     cause: str
     remedies: tuple[str, ...] = ()
     type_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The array of a layer: its shape, and the axis along which it meets the data."""
+
+    shape: tuple[int, ...]
+    axis: int
+
+    def with_size(self, size: int, instead: int) -> tuple[int, ...]:
+        """Return the shape with another size of data: a group of channels is as much smaller as it was."""
+        own = self.shape[self.axis]
+        return (*self.shape[: self.axis], size * own // instead, *self.shape[self.axis + 1 :])
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A layer met data of another size than its own.
+
+    Arguments:
+        error: the operation that failed, in a few words.
+        given: the size of the data.
+        wanted: the size that the layer takes.
+        weights: what its array can look like, where the text tells.
+        is_sided: whether the text says which of the two is the layer's.
+    """
+
+    error: str
+    given: int
+    wanted: int
+    weights: tuple[Weights, ...] = ()
+    is_sided: bool = True

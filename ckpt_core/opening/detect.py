@@ -15,6 +15,7 @@ from ckpt_core.errors import (
 )
 from ckpt_core.fitting.unfit import unfit
 from ckpt_core.opening.directory import Opened, open_members
+from ckpt_core.opening.lookalike import distributed, lookalike
 from ckpt_core.registry import Plugin, Registry
 from ckpt_core.shards import is_index, open_shards
 from ckpt_core.source import Source
@@ -49,6 +50,7 @@ def open_source(source: Source, registry: Registry, format: str | None = None) -
         )
     if claims:
         return _open(claims[0][1], source)
+    _refuse_distributed(source)
     opened = None
     if source.is_directory:
         opened = open_members(
@@ -77,12 +79,12 @@ def _open_as(backend: Backend, source: Source, registry: Registry) -> Opened:
         if is_its_own:
             raise
         claims = " or ".join(other.name for _, other in _claims(source, registry)[0])
-        lookalike = _lookalike(source)
+        known = lookalike(source)
         if claims:
             error.reason = f"does not look like {backend.name}, which looks for {backend.looks_for}"
             error.place, error.remedy = None, f"It looks like {claims}: leave out format= (--format)."
-        elif lookalike is not None:
-            error.reason, error.remedy = lookalike
+        elif known is not None:
+            error.reason, error.remedy = known
         raise
 
 
@@ -123,6 +125,7 @@ def _open(backend: Backend, source: Source) -> Opened:
                 )
             stored, tied = unfit(stored, backend.holds)
     except CheckpointError as error:
+        _refuse_distributed(source)
         error.located(source.path)
         raise
     except (RecursionError, MemoryError, OverflowError) as error:
@@ -147,10 +150,16 @@ def _open_index(index: Source, registry: Registry) -> Opened:
 # When nobody claims it.
 
 
+def _refuse_distributed(source: Source) -> None:
+    known = distributed(source)
+    if known is not None:
+        raise UnknownFormatError(known[0], path=source.path, remedy=known[1])
+
+
 def _unknown(source: Source, registry: Registry, refusals: list[str]) -> CheckpointError:
-    lookalike = _lookalike(source)
-    if lookalike is not None:
-        return UnknownFormatError(lookalike[0], path=source.path, remedy=lookalike[1])
+    known = lookalike(source)
+    if known is not None:
+        return UnknownFormatError(known[0], path=source.path, remedy=known[1])
     tried = "".join(f"\n    {line}" for line in refusals)
     broken = "".join(f"\n    the plugin {b.plugin} is broken: {b.reason}" for b in registry.broken)
     begins = "" if source.is_directory else f"It begins with {source.head[:16]!r}."
@@ -158,51 +167,4 @@ def _unknown(source: Source, registry: Registry, refusals: list[str]) -> Checkpo
         "no installed format recognises it",
         path=source.path,
         remedy=f"Tried:{tried or ' nothing, no backend is installed'}{broken}\n  {begins}".rstrip(),
-    )
-
-
-def _lookalike(source: Source) -> tuple[str, str] | None:
-    """Name the usual things that carry a checkpoint's name and are none."""
-    if source.is_directory:
-        if not source.members():
-            return "is an empty directory", "Check the path."
-        if source.has(".git"):
-            return "is a repository, and holds no checkpoint at its top", "Name the file or directory inside."
-        return None
-    head = source.head
-    start = head[:512].lstrip().lower()
-    if head.startswith(b"version https://git-lfs.github.com/spec/"):
-        return "is a Git LFS pointer, not the file itself", "Run `git lfs pull` to fetch it."
-    if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return (
-            "is a web page, not a checkpoint",
-            "The download saved an error or a log-in page; fetch it again.",
-        )
-    if start.startswith((b'{"error', b'{"message', b"access denied", b"not found", b"entry not found")):
-        return "is an error message that a server sent", "Fetch the file again."
-    if not head.strip(b"\0") and len(head) >= 64:
-        return "begins with zeros only", "A download or copy that never finished leaves this; fetch it again."
-    if head.startswith(b"PK\x03\x04"):
-        return _zip_lookalike(source)
-    if source.name.endswith((".part", ".crdownload", ".incomplete", ".tmp", ".aria2")):
-        return "is a download that is not finished", "Wait for it, or fetch it again."
-    return None
-
-
-def _zip_lookalike(source: Source) -> tuple[str, str] | None:
-    tail = source.read(max(source.size - 65_557, 0), min(source.size, 65_557))
-    if b"PK\x05\x06" not in tail:
-        return (
-            "is a zip file without its directory at the end, which is what a half download looks like",
-            "Fetch it again.",
-        )
-    first = source.head[30 : 30 + int.from_bytes(source.head[26:28], "little")]
-    if first.endswith(b".npy"):
-        return (
-            "is a NumPy archive (.npz), which no installed backend reads",
-            "A backend for it is about 25 lines: docs/write-a-backend.md.",
-        )
-    return (
-        "is a zip file that holds no checkpoint format",
-        "If a directory was zipped, unzip it and open that.",
     )

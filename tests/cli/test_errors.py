@@ -1,17 +1,26 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed.checkpoint
 
 LOOKALIKES = {
     "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "Git LFS pointer"),
     "page.pth": (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "web page"),
     "empty.pth": (b"", "is empty"),
     "zeros.pt": (bytes(5000), "begins with zeros only"),
+    "denied.bin": (b"Invalid username or password.", "is an error message that a server sent"),
+    "keras.h5": (
+        b"\x89HDF\r\n\x1a\n" + bytes(100),
+        "is an HDF5 file (.h5, Keras), which no installed backend reads",
+    ),
+    "model.gguf": (b"GGUF\x03" + bytes(100), "is a GGUF file"),
+    "model.pth.zst": (b"\x28\xb5\x2f\xfd" + bytes(100), "is compressed by zstd\n  Unpack it"),
     "text.bin": (b"hello, world. " * 10, "no installed format recognises it"),
 }
 
@@ -62,6 +71,30 @@ def test_a_half_download(run, files, tmp_path):
     result = run("inspect", tmp_path / "half.pth")
     assert result.exit_code == 2
     assert "truncated" in result.stderr or "half download" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["w", "w:gz"])
+def test_a_tar_archive(run, files, tmp_path, kind):
+    with tarfile.open(tmp_path / "model.nemo", kind) as archive:
+        archive.add(files / "a.pth", "./model_weights.ckpt")
+    error = run("inspect", tmp_path / "model.nemo").stderr
+    assert "is a tar archive that holds no checkpoint format\n  Unpack it" in error
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_a_distributed_checkpoint_of_torch(run, tmp_path):
+    torch.distributed.checkpoint.save({"w": torch.ones(3)}, checkpoint_id=tmp_path / "dcp", no_dist=True)
+    for path in (tmp_path / "dcp", tmp_path / "dcp" / "__0_0.distcp"):
+        result = run("inspect", path)
+        assert result.exit_code == 2
+        assert (
+            "distributed checkpoint of torch, which no backend reads\n  Merge it: python -m" in result.stderr
+        )
+
+
+def test_a_program_of_torch_export(run, tmp_path):
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),)), tmp_path / "a.pt2")
+    assert "is a program of torch.export (.pt2)" in run("inspect", tmp_path / "a.pt2").stderr
 
 
 def test_a_zipped_directory(run, tmp_path):

@@ -83,7 +83,9 @@ def test_a_tar_archive(run, files, tmp_path, kind):
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_a_distributed_checkpoint_of_torch(run, tmp_path):
-    torch.distributed.checkpoint.save({"w": torch.ones(3)}, checkpoint_id=tmp_path / "dcp", no_dist=True)
+    torch.distributed.checkpoint.save(
+        {"w": torch.ones(3), "b": torch.ones(2)}, checkpoint_id=tmp_path / "dcp", no_dist=True
+    )
     for path in (tmp_path / "dcp", tmp_path / "dcp" / "__0_0.distcp"):
         result = run("inspect", path)
         assert result.exit_code == 2

@@ -11,7 +11,7 @@ from ckpt_core.dtypes import is_complex, is_float, is_known, itemsize, to_numpy
 from ckpt_core.errors import UsageError
 from ckpt_core.storage import BLOCK, Storage
 
-__all__ = ["SHORT_NAMES", "cast", "dtype_named"]
+__all__ = ["SHORT_NAMES", "cast", "dtype_named", "is_overflown"]
 
 SHORT_NAMES: Final = {
     "bf16": "bfloat16",
@@ -44,14 +44,22 @@ def cast(array: LazyArray, dtype: str) -> LazyArray:
     return LazyArray(array.shape, dtype, _CastStorage(array, dtype))
 
 
+def is_overflown(array: LazyArray) -> bool:
+    """Say whether a finite number, among those of a cast array that were read, has no finite one in its dtype."""
+    return any(
+        isinstance(piece.storage, _CastStorage) and piece.storage.is_overflown for piece in array.pieces
+    )
+
+
 class _CastStorage(Storage):
     """The elements of an array in C order, in another dtype."""
 
-    __slots__ = ("array", "dtype")
+    __slots__ = ("array", "dtype", "is_overflown")
 
     def __init__(self, array: LazyArray, dtype: str) -> None:
         self.array = array
         self.dtype = dtype
+        self.is_overflown = False
         self.nbytes = array.size * itemsize(dtype)
 
     def verify(self) -> None:
@@ -73,4 +81,7 @@ class _CastStorage(Storage):
     def _elements(self, first: int, count: int) -> np.ndarray:
         values = self.array.elements(first, first + count)
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.ascontiguousarray(values.astype(to_numpy(self.dtype)))
+            converted = np.ascontiguousarray(values.astype(to_numpy(self.dtype)))
+        if not np.array_equal(np.isfinite(values), np.isfinite(converted)):
+            self.is_overflown = True
+        return converted

@@ -80,7 +80,8 @@ def _only(ckpt: Checkpoint, names: tuple[str, ...]) -> Any:
     copies = ckpt.named_copies
     unknown = [name for name in names if name not in _ONLY and name not in copies]
     if unknown:
-        raise UsageError(f"only= takes {', '.join([*_ONLY, *copies])}, not {unknown[0]!r}")
+        known = dict.fromkeys([*_ONLY, *copies])
+        raise UsageError(f"only= takes {', '.join(known)}, not {unknown[0]!r}")
     trees: dict[str, Any] = {}
     kinds = [kind for kind in ("params", "buffers") if kind in names or "weights" in names]
     if kinds:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Stored
+from ckpt_core.casting import is_overflown
 from ckpt_core.errors import (
     AmbiguousFormatError,
     CheckpointError,
@@ -17,11 +19,12 @@ from ckpt_core.errors import (
     UsageError,
 )
 from ckpt_core.fitting.fit import Fitted, fit
+from ckpt_core.fitting.ledger import Remark
 from ckpt_core.opening.detect import open_source
 from ckpt_core.registry import registry
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
-from ckpt_core.tree import KeyPath, children, flatten, map_with_path
+from ckpt_core.tree import KeyPath, children, flatten, map_with_path, render_path
 
 __all__ = ["Progress", "arrays_of", "same_bytes", "target_backend", "write"]
 
@@ -58,15 +61,8 @@ def write(
     if ties and backend.holds.sharing:
         stored = Stored(_retied(stored.tree, ties), stored.attributes)
     fitted = fit(stored, backend.holds, ties)
-    if strict and fitted.losses:
-        count = len(fitted.losses)
-        lines = "\n    ".join(map(str, fitted.losses[:20]))
-        more = f"\n    and {count - 20} more" if count > 20 else ""
-        raise LossError(
-            f"{backend.name} cannot hold {count} thing{'s' if count > 1 else ''}",
-            path=target,
-            remedy=f"Not held:\n    {lines}{more}",
-        )
+    if strict:
+        _refuse_losses(fitted.losses, backend, target)
     if force:
         _check_replaceable(target)
     total = sum(array.nbytes for array in arrays_of(fitted.stored.tree))
@@ -80,7 +76,32 @@ def write(
 
     with Sink(target, force=force, progress=report) as sink:
         backend.save(fitted.stored, sink, options or {})
-    return fitted
+        beyond = _beyond_their_dtypes(stored.tree)
+        if strict:
+            _refuse_losses(beyond, backend, target)
+    return replace(fitted, losses=(*fitted.losses, *beyond))
+
+
+def _refuse_losses(losses: tuple[Remark, ...], backend: Backend, target: str | os.PathLike[str]) -> None:
+    count = len(losses)
+    if not count:
+        return
+    lines = "\n    ".join(map(str, losses[:20]))
+    more = f"\n    and {count - 20} more" if count > 20 else ""
+    raise LossError(
+        f"{backend.name} cannot hold {count} thing{'s' if count > 1 else ''}",
+        path=target,
+        remedy=f"Not held:\n    {lines}{more}",
+    )
+
+
+def _beyond_their_dtypes(tree: Any) -> tuple[Remark, ...]:
+    """Name the cast arrays with numbers that became infinite or NaN, as is known once they were written."""
+    return tuple(
+        Remark(render_path(path), f"numbers beyond {leaf.dtype}, written as infinity or NaN")
+        for path, leaf in flatten(tree)
+        if isinstance(leaf, LazyArray) and is_overflown(leaf)
+    )
 
 
 def target_backend(target: str | os.PathLike[str], to: str | None) -> Backend:

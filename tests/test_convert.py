@@ -297,3 +297,17 @@ def test_open_checkpoints_can_be_converted_and_stay_open(tmp_path):
     with open_checkpoint(file_of(tmp_path, "pickle")) as ckpt:
         convert(ckpt, tmp_path / "x", to="safetensors")
         assert ckpt.params["layers/0/weight"].read().shape == (3, 4)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("dtype", ["fp16", "float8_e4m3fn"])
+def test_numbers_beyond_the_dtype_of_a_cast_are_named(tmp_path, format, dtype):
+    source, target = tmp_path / "a.pkl", tmp_path / "out"
+    within = np.array([1.5, np.inf, np.nan, -0.0], np.float32)
+    save_checkpoint(source, {"within": within, "beyond": np.array([1.0, -1e6], np.float32)})
+    with pytest.raises(LossError, match=r"numbers beyond float\w+, written as infinity or NaN @ beyond"):
+        convert(source, target, to=format, cast=dtype, strict=True)
+    assert os.listdir(tmp_path) == ["a.pkl"]
+    receipt = convert(source, target, to=format, cast=dtype)
+    assert [remark.path for remark in receipt.losses] == ["beyond"]
+    assert convert(source, tmp_path / "wide", to=format, cast="fp64", strict=True).losses == ()

@@ -258,3 +258,16 @@ def test_shared_containers_are_found_again_below_any_key(name, key):
     assert not back.notes
     assert unshare(back.tree)["again"] == Alias(("m", key))
     assert same(unshare(back.tree), stored.tree)
+
+
+@pytest.mark.parametrize("holds", [FLAT, JSONISH], ids=["flat", "jsonish"])
+@pytest.mark.parametrize(
+    "zone", [None, datetime.timezone.utc, datetime.timezone(datetime.timedelta(hours=2), "two")]
+)
+@pytest.mark.parametrize("fold", [0, 1])
+def test_moments_keep_the_name_of_their_zone(holds, zone, fold):
+    when = datetime.datetime(2026, 10, 25, 2, 30, 0, 7, tzinfo=zone, fold=fold)
+    tree = {"w": array(1), "when": when, "time": when.timetz(), "day": when.date()}
+    fitted = fit(Stored(tree), holds)
+    assert not fitted.losses
+    assert repr(unfit(fitted.stored, holds)[0].tree) == repr(tree)

@@ -137,7 +137,14 @@ def _values(values: Any) -> list[Any]:
 
 
 def _encode_date(value: Any) -> Any:
-    return {f"${type(value).__name__}": value.isoformat()}
+    text, tag = value.isoformat(), f"${type(value).__name__}"
+    zone = getattr(value, "tzinfo", None)
+    if type(value) is datetime.date or repr(type(value).fromisoformat(text)) == repr(value):
+        return {tag: text}
+    if zone is not None and type(zone) is not datetime.timezone:
+        return {tag: text}
+    local = value.replace(tzinfo=None, fold=0)
+    return {tag: [local.isoformat(), None if zone is None else _encode_zone(zone), value.fold]}
 
 
 def _encode_delta(value: datetime.timedelta) -> Any:
@@ -267,6 +274,13 @@ def _decode_numpy(body: Any) -> Any:
     return np.frombuffer(bytes.fromhex(body[1]), dtype)[0]
 
 
+def _decode_moment(kind: Any, body: Any) -> Any:
+    if isinstance(body, str):
+        return kind.fromisoformat(body)
+    text, zone, fold = body
+    return kind.fromisoformat(text).replace(tzinfo=_decode(zone, (), _no_array), fold=fold)
+
+
 def _decode_all(body: Any) -> list[Any]:
     return [_decode(value, (), _no_array) for value in body]
 
@@ -285,9 +299,9 @@ _DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$numpy": _decode_numpy,
     "$set": lambda body: set(_decode_all(body)),
     "$frozenset": lambda body: frozenset(_decode_all(body)),
-    "$datetime": datetime.datetime.fromisoformat,
+    "$datetime": lambda body: _decode_moment(datetime.datetime, body),
     "$date": datetime.date.fromisoformat,
-    "$time": datetime.time.fromisoformat,
+    "$time": lambda body: _decode_moment(datetime.time, body),
     "$timedelta": lambda body: datetime.timedelta(*body),
     "$timezone": lambda body: datetime.timezone(datetime.timedelta(*body[:3]), *body[3:]),
     "$path": lambda body: (PureWindowsPath if body[0] == "windows" else PurePosixPath)(body[1]),

@@ -151,7 +151,10 @@ def packs_in(units: Iterable[Unit], roles: Mapping[int, str]) -> list[Unit]:
     found = []
     for (parent, rest), pieces in groups.items():
         for wanted, word in ((ROLES, "qkv"), (ROLES[1:], "kv")):
-            if all(role in pieces for role in wanted) and len({tuple(pieces[r].parts) for r in wanted}) == 1:
+            if (
+                all(role in pieces for role in wanted)
+                and len({frozenset(pieces[r].parts) for r in wanted}) == 1
+            ):
                 chosen = tuple(pieces[role] for role in wanted)
                 size = sum(piece.size for piece in chosen)
                 place = Slot(chosen[0].main.path, ArraySpec((size,), chosen[0].main.spec.dtype))

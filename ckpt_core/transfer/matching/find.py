@@ -13,12 +13,13 @@ from ckpt_core.template import template_of
 from ckpt_core.transfer.binding import Step, bind
 from ckpt_core.transfer.matching.compounds import ROLES, layers_in, packs_in
 from ckpt_core.transfer.matching.contradictions import drop_contradictions
+from ckpt_core.transfer.matching.families import Family, families_of, split
 from ckpt_core.transfer.matching.lines import plan_of
 from ckpt_core.transfer.matching.names import usage_of
 from ckpt_core.transfer.matching.numbering import drop_misnumbered
 from ckpt_core.transfer.matching.rounds import settle
 from ckpt_core.transfer.matching.state import Match, Search
-from ckpt_core.transfer.matching.units import Family, Unit, families_of, split, style_of, unit_path, units_of
+from ckpt_core.transfer.matching.units import Unit, style_of, unit_path, units_of
 from ckpt_core.transfer.plan import TransferPlan
 
 __all__ = ["anchors_of", "find_plan", "plan_transfer"]
@@ -118,11 +119,12 @@ def searched(source: Template, target: Template, anchors: Sequence[tuple[str, st
     search.anchors = ends
     if "torch" in styles:
         search.torch_units = units_of(slots[styles.index("torch")])
-    sizes = [Counter(unit.size for unit in side) for side in units]
+    sizes = [_sizes(side) for side in families]
     search.same_arrays = sizes[0] == sizes[1]
     search.same_total = sum(sizes[0].elements()) == sum(sizes[1].elements())
     _settle_all(search)
     if _packed(search):
+        search.same_arrays = _sizes(search.sources) == _sizes(search.targets)
         _settle_all(search)
     _second_names(search, source)
     drop_misnumbered(search)
@@ -212,6 +214,11 @@ def _roles(families: list[Family]) -> dict[int, str]:
         if len(roles) == 1:
             found.update({id(unit): roles[0] for unit in family.units.values()})
     return found
+
+
+def _sizes(families: list[Family]) -> Counter[int]:
+    """How many units of each size there are."""
+    return Counter(unit.size for unit in _units(families))
 
 
 def _units(families: list[Family]) -> list[Unit]:

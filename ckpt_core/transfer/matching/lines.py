@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Final
 
 from ckpt_core.framework import Slot, Template
 from ckpt_core.transfer.matching.decisions import Decision, decide
+from ckpt_core.transfer.matching.families import Family, split
 from ckpt_core.transfer.matching.folding import Names, folded
 from ckpt_core.transfer.matching.pairing import Pairing, steps_of
 from ckpt_core.transfer.matching.rounds import Component, components
 from ckpt_core.transfer.matching.state import Match, Search
-from ckpt_core.transfer.matching.units import Family, split
 from ckpt_core.transfer.plan import GIVEN, PROVEN, STRONG, Candidate, Evidence, Rule, TransferPlan, Unsettled
 from ckpt_core.transfer.unlearned import is_unlearned
 
@@ -92,13 +94,8 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
             ]
     unsettled += _misnumbered(search, lines)
     left = search.targets
-    for listed in (
-        (False, False),
-        (True, False),
-        (False, True),
-    ):  # the numbers of names as those of blocks, too
-        search.sources = split(search.sources, listed=listed[0])
-        search.targets = split(left, listed=listed[1])
+    for sources, targets in _groupings(search.sources):
+        search.sources, search.targets = sources, targets(left)
         found = components(search)
         unsettled += [line for component in found for line in _open(component, lines)]
         known = {id(family) for component in found for family in component.targets}
@@ -115,6 +112,20 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
         source.framework,
         target.framework,
     )
+
+
+def _groupings(
+    sources: list[Family],
+) -> Iterator[tuple[list[Family], Callable[[list[Family]], list[Family]]]]:
+    """The ways to look for what may go into a slot: with the numbers of names as those of blocks, then block by block.
+
+    Each is the families of the source, and what makes those of the target.
+    """
+    for listed in ((False, False), (True, False), (False, True)):
+        yield split(sources, listed=listed[0]), functools.partial(split, listed=listed[1])
+    finer = sorted(product(range(_FINEST + 1), repeat=2), key=sum)[1:]
+    for fine in finer:
+        yield split(sources, fine[0]), functools.partial(split, fine=fine[1])
 
 
 def _conventions(matches: Iterable[Match]) -> dict[str, str]:

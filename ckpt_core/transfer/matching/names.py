@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from ckpt_core.transfer.matching.units import Family, letters
+from ckpt_core.transfer.matching.families import Family, letters
 from ckpt_core.transfer.matching.vocabulary import EXCLUSIVE, GENERIC
 from ckpt_core.transfer.matching.words import Token, read_segment
 

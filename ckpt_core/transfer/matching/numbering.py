@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ckpt_core.transfer.matching.families import Family
+from ckpt_core.transfer.matching.levels import Levels, levels_of
 from ckpt_core.transfer.matching.state import Match, Search
-from ckpt_core.transfer.matching.units import Family, Unit
+from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.matching.words import read_segment
 
 __all__ = ["drop_misnumbered"]
 
+Path = tuple[str, ...]
 Number = tuple[int, ...]
 List = tuple[str, Number]
 """A numbered list: the path up to its number, `#` in its place, and the numbers before."""
@@ -27,17 +30,16 @@ class _Place(NamedTuple):
     """One number of a path: the list that it counts, and itself."""
 
     list: List
-    number: Number
+    number: int
     others: tuple[str, Number]
     """The whole path without this number, which its peers have in common."""
-    depth: int
 
 
 @dataclass
 class _Side:
     """The numbered lists of one side, and how often an array of a shape is in one."""
 
-    numbers: dict[List, set[Number]] = field(default_factory=dict)
+    numbers: dict[List, set[int]] = field(default_factory=dict)
     shapes: dict[tuple[List, tuple[str, Number]], Counter[object]] = field(default_factory=dict)
 
     def add(self, unit: Unit) -> None:
@@ -56,18 +58,19 @@ class _Side:
 def drop_misnumbered(search: Search) -> None:
     """Take back the matches that go by numbers whose order other lines contradict."""
     matches = [match for match in search.matches if not match.pairing.form and not match.pairing.across]
+    levels = Levels(search)
     sides = _side(search.sources, matches, 0), _side(search.targets, matches, 1)
-    fixed: dict[tuple[List, List], set[tuple[Number, Number]]] = {}
+    fixed: dict[tuple[List, List], set[tuple[int, int]]] = {}
     shifted: set[tuple[List, List]] = set()
     pairs = [pair for match in matches for pair in match.pairing.pairs]
     for source, target in pairs:
-        for mine, theirs in _facing(source.path, target.path):
+        for mine, theirs in _facing(source.path, target.path, levels):
             if sides[0].is_unique(source, mine) and sides[1].is_unique(target, theirs):
                 fixed.setdefault((mine.list, theirs.list), set()).add((mine.number, theirs.number))
                 if _is_shifted(mine, theirs, sides):
                     shifted.add((mine.list, theirs.list))
     for one, other in search.anchors:
-        for mine, theirs in _facing(one, other):
+        for mine, theirs in _facing(one, other, levels):
             fixed.setdefault((mine.list, theirs.list), set()).add((mine.number, theirs.number))
     if not fixed:
         return
@@ -77,7 +80,7 @@ def drop_misnumbered(search: Search) -> None:
         return all(
             (mine.number, theirs.number) in known or (lists not in broken and _fits(mine, theirs, known))
             for source, target in match.pairing.pairs
-            for mine, theirs in _facing(source.path, target.path)
+            for mine, theirs in _facing(source.path, target.path, levels)
             for lists in [(mine.list, theirs.list)]
             for known in [fixed.get(lists, set())]
         )
@@ -104,12 +107,12 @@ def _is_shifted(mine: _Place, theirs: _Place, sides: tuple[_Side, _Side]) -> boo
     return counts[0] == counts[1] and sides[0].rank(mine) != sides[1].rank(theirs)
 
 
-def _in_order(known: set[tuple[Number, Number]]) -> bool:
+def _in_order(known: set[tuple[int, int]]) -> bool:
     ours, theirs = (sorted(set(column)) for column in zip(*known, strict=True))
     return len(ours) == len(theirs) == len(known) and set(zip(ours, theirs, strict=True)) == known
 
 
-def _fits(mine: _Place, theirs: _Place, known: set[tuple[Number, Number]]) -> bool:
+def _fits(mine: _Place, theirs: _Place, known: set[tuple[int, int]]) -> bool:
     """Say whether a pair of numbers keeps the order of those that are known."""
     return all(
         (mine.number > one, theirs.number > other) in ((True, True), (False, False))
@@ -118,38 +121,26 @@ def _fits(mine: _Place, theirs: _Place, known: set[tuple[Number, Number]]) -> bo
     )
 
 
-def _facing(source: tuple[str, ...], target: tuple[str, ...]) -> Iterator[tuple[_Place, _Place]]:
-    """The numbers of two paths that stand for each other: those of their own names, and those of the blocks around.
-
-    Where one has more blocks around it than the other, the innermost stand for each other.
-    """
-    own: list[list[_Place]] = []
-    around: list[list[_Place]] = []
-    for path in (source, target):
-        places = _places(path)
-        inner = [place for place in places if place.depth == len(path) - 1]
-        own.append(inner)
-        around.append([place for place in places if place not in inner])
-    if len(around[0]) != len(around[1]):
-        around = [places[-1:] for places in around]
-    yield from zip(*around, strict=False)
+def _facing(source: Path, target: Path, levels: Levels) -> Iterator[tuple[_Place, _Place]]:
+    """The numbers of two paths that stand for each other: those of the blocks around, and those of their own names."""
+    ours, theirs = _places(source), _places(target)
+    for mine, other in levels.facing(source, target):
+        yield ours[len(mine.numbers) - 1], theirs[len(other.numbers) - 1]
+    own = [places[len(levels_of(path)) :] for places, path in ((ours, source), (theirs, target))]
     yield from zip(*own, strict=False)
 
 
 @functools.lru_cache(65536)
-def _places(path: tuple[str, ...]) -> list[_Place]:
+def _places(path: Path) -> list[_Place]:
+    """The numbers of a path, in order."""
     segments = [read_segment(text) for text in path]
-    shapes = [segment.shape for segment in segments]
-    found = []
-    for depth, segment in enumerate(segments):
-        if segment.numbers:
-            before = tuple(n for other in segments[:depth] for n in other.numbers)
-            behind = tuple(n for other in segments[depth + 1 :] for n in other.numbers)
-            upto = "/".join(shapes[: depth + 1])
-            found.append(
-                _Place((upto, before), segment.numbers, ("/".join(shapes), (*before, *behind)), depth)
-            )
-    return found
+    shape = "/".join(segment.shape for segment in segments)
+    numbers = tuple(number for segment in segments for number in segment.numbers)
+    ends = [at for at, letter in enumerate(shape) if letter == "#"]
+    return [
+        _Place((shape[: end + 1], numbers[:at]), numbers[at], (shape, (*numbers[:at], *numbers[at + 1 :])))
+        for at, end in enumerate(ends)
+    ]
 
 
 def _shapes(unit: Unit) -> object:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ckpt_core.transfer.matching.cuts import Step, layer_steps, layer_ways, pack_steps, pack_ways
+from ckpt_core.transfer.matching.families import Family, Index, lists_of
 from ckpt_core.transfer.matching.flattening import flatten_ops
 from ckpt_core.transfer.matching.stacks import (
     along,
@@ -18,7 +19,7 @@ from ckpt_core.transfer.matching.stacks import (
     varying,
     way_and_axis,
 )
-from ckpt_core.transfer.matching.units import Family, Index, Unit, lists_of
+from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.matching.vocabulary import GENERIC
 from ckpt_core.transfer.matching.ways import Way, goes_along, part_ops, ways
 from ckpt_core.transfer.matching.words import read_segment

@@ -10,11 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from ckpt_core.transfer.matching.assignment import assign, margins
+from ckpt_core.transfer.matching.families import Family
 from ckpt_core.transfer.matching.names import Likeness
 from ckpt_core.transfer.matching.pairing import Pairing
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import closeness, linked
-from ckpt_core.transfer.matching.units import Family, Unit
+from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.plan import Evidence
 
 __all__ = ["Component", "components", "settle"]

@@ -13,7 +13,8 @@ from typing import Final
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.framework import Slot
 from ckpt_core.transfer.matching.cuts import Step
-from ckpt_core.transfer.matching.units import Family, Index, Unit, lists_of
+from ckpt_core.transfer.matching.families import Family, Index, lists_of
+from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.matching.words import singular
 from ckpt_core.transfer.ops import Deal, Op, Stack, Unstack
 

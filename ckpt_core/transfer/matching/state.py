@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ckpt_core.transfer.matching.families import Family
 from ckpt_core.transfer.matching.names import Likeness, Usage, likeness
 from ckpt_core.transfer.matching.pairing import Pairing, pairing
-from ckpt_core.transfer.matching.units import Family, Unit
+from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.plan import Evidence
 
 __all__ = ["Match", "Search"]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ckpt_core.transfer.matching.units import Family
+from ckpt_core.transfer.matching.families import Family
 
 __all__ = ["closeness", "linked"]
 

@@ -115,7 +115,7 @@ def test_a_rule_for_one_tower_settles_the_other() -> None:
 
 def test_a_norm_named_after_what_comes_before_it_is_not_the_one_named_after_what_comes_behind() -> None:
     source = template(
-        "torch", {"layers/0/input_layernorm/weight": (8,), "layers/0/post_attention_layernorm/weight": (8,)}
+        "torch", {"layers/0/query_norm/weight": (8,), "layers/0/post_attention_layernorm/weight": (8,)}
     )
     target = template("flax", {"layers_0/attention_norm/scale": (8,), "layers_0/ffn_norm/scale": (8,)})
     assert not plan_transfer(source, target).rules

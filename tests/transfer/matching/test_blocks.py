@@ -1,0 +1,162 @@
+"""Blocks that the two sides number, nest or name in other ways: lists within lists, sublayers, norms, gates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from transfer.matching.test_lines import flax_layer, mapping, template, torch_layer
+
+from ckpt_core.framework import Template
+from ckpt_core.transfer.matching import plan_transfer
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def both(torch: Shapes, flax: Shapes) -> tuple[Template, Template]:
+    return template("torch", torch), template("flax", flax)
+
+
+def found(sides: tuple[Template, Template]) -> tuple[dict[str, str], dict[str, str]]:
+    """Where each weight goes by the plans forth and back, both by the names of Flax."""
+    forth = mapping(plan_transfer(*sides), *sides)
+    back = mapping(plan_transfer(*reversed(sides)), *reversed(sides))
+    return forth, {source: target for target, source in back.items()}
+
+
+def test_lists_within_lists_and_two_numbers_in_one_name_are_the_same_blocks() -> None:
+    torch: Shapes = {}
+    flax: Shapes = {}
+    for stage, width in enumerate((8, 16)):
+        for block in range(2):
+            torch[f"layers/{stage}/blocks/{block}/gamma"] = (width,)
+            flax[f"stage{stage + 1}_block{block}/layer_scale"] = (width,)
+            torch |= torch_layer(f"layers/{stage}/blocks/{block}/attn/qkv", width, 3 * width)
+            flax |= flax_layer(f"stage{stage + 1}_block{block}/WindowAttention_0/qkv", width, 3 * width)
+    for names in found(both(torch, flax)):
+        assert set(names) == set(flax)
+        assert names["stage2_block1/WindowAttention_0/qkv/kernel"] == "layers/1/blocks/1/attn/qkv/weight"
+        assert names["stage1_block1/layer_scale"] == "layers/0/blocks/1/gamma"
+
+
+def t5() -> tuple[Template, Template]:
+    """Sublayers by number, of which the other side has names."""
+    torch: Shapes = {}
+    flax: Shapes = {}
+    for i in range(2):
+        for short, long in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "out")):
+            torch[f"block/{i}/layer/0/SelfAttention/{short}/weight"] = (8, 8)
+            flax[f"layers_{i}/attention/{long}/kernel"] = (8, 8)
+        for name in ("wi", "wo"):
+            torch[f"block/{i}/layer/1/DenseReluDense/{name}/weight"] = (8, 8)
+            flax[f"layers_{i}/mlp/{name}/kernel"] = (8, 8)
+        for sublayer, name in enumerate(("pre_attention_layer_norm", "pre_mlp_layer_norm")):
+            torch[f"block/{i}/layer/{sublayer}/layer_norm/weight"] = (8,)
+            flax[f"layers_{i}/{name}/scale"] = (8,)
+    return both(torch, flax)
+
+
+def test_numbers_of_sublayers_are_those_of_no_list_where_the_other_side_has_names() -> None:
+    sides = t5()
+    for names in found(sides):
+        assert names["layers_1/attention/out/kernel"] == "block/1/layer/0/SelfAttention/o/weight"
+        assert names["layers_0/mlp/wi/kernel"] == "block/0/layer/1/DenseReluDense/wi/weight"
+        assert len(names) == 12
+
+
+def test_what_is_left_in_blocks_of_another_kind_is_a_candidate() -> None:
+    for sides in (t5(), t5()[::-1]):
+        plan = plan_transfer(*sides)
+        assert plan.unsettled
+        assert all(len(line.candidates) == 2 for line in plan.unsettled)
+
+
+def gpt(bias_first: bool = False) -> tuple[Template, Template]:
+    torch: Shapes = {}
+    flax: Shapes = {}
+    for i in range(2):
+        torch |= torch_layer(f"h/{i}/attn/c_attn", 8, 24) | torch_layer(f"h/{i}/mlp/c_fc", 8, 32)
+        torch |= torch_layer(f"h/{i}/attn/c_proj", 8, 8) | torch_layer(f"h/{i}/mlp/c_proj", 32, 8)
+        for name in ("query", "key", "value"):
+            arrays: list[tuple[str, tuple[int, ...]]] = [
+                (f"blocks/{i}/attn/{name}/kernel", (8, 2, 4)),
+                (f"blocks/{i}/attn/{name}/bias", (2, 4)),
+            ]
+            flax |= dict(arrays[::-1] if bias_first and name == "key" else arrays)
+        flax |= {f"blocks/{i}/attn/out/kernel": (2, 4, 8), f"blocks/{i}/attn/out/bias": (8,)}
+        flax |= flax_layer(f"blocks/{i}/up", 8, 32) | flax_layer(f"blocks/{i}/down", 32, 8)
+    return both(torch, flax)
+
+
+@pytest.mark.parametrize("bias_first", [False, True])
+def test_what_is_left_beside_packs_has_one_place_each(bias_first: bool) -> None:
+    for sides in (gpt(bias_first), gpt(bias_first)[::-1]):
+        plan = plan_transfer(*sides)
+        assert not plan.unsettled
+        names = mapping(plan, *sides)
+        ends = {"h/1/mlp/c_fc/weight", "blocks/1/up/kernel"}
+        assert any({source, target} == ends for target, source in names.items())
+
+
+NORMS = [
+    (("ln_1", "ln_2"), ("attn_norm", "mlp_norm")),
+    (("ln_1", "ln_2"), ("LayerNorm_0", "LayerNorm_1")),
+    (("attention_norm", "ffn_norm"), ("input_layernorm", "post_attention_layernorm")),
+    (("norm1", "norm2"), ("pre_attention_norm", "pre_mlp_norm")),
+    (("self_attn_layer_norm", "final_layer_norm"), ("LayerNorm_0", "LayerNorm_1")),
+]
+
+
+def normed(ours: tuple[str, ...], theirs: tuple[str, ...], seed: int) -> tuple[Template, Template]:
+    """Blocks with norms of these names, in any order."""
+    torch: Shapes = {}
+    flax: Shapes = {}
+    rng = np.random.default_rng(seed)
+    for i in range(3):
+        for name in rng.permutation(ours):
+            torch |= {f"layers/{i}/{name}/weight": (8,), f"layers/{i}/{name}/bias": (8,)}
+        for name in rng.permutation(theirs):
+            flax |= {f"layers_{i}/{name}/scale": (8,), f"layers_{i}/{name}/bias": (8,)}
+        torch |= torch_layer(f"layers/{i}/fc", 8, 4)
+        flax |= flax_layer(f"layers_{i}/dense", 8, 4)
+    return both(torch, flax)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), NORMS, ids=str)
+def test_the_two_norms_of_a_block_are_its_attentions_and_its_dense_layers(
+    ours: tuple[str, ...], theirs: tuple[str, ...]
+) -> None:
+    for names in found(normed(ours, theirs, 1)):
+        for mine, other in zip(ours, theirs, strict=True):
+            assert names[f"layers_2/{other}/scale"] == f"layers/2/{mine}/weight"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (("ln_1", "ln_2"), ("attn_norm", "post_attn_norm")),
+        (("norm1", "norm2", "norm3"), ("self_attn_norm", "cross_attn_norm", "mlp_norm")),
+        (("norm1", "norm2"), ("query_norm", "key_norm")),
+    ],
+    ids=str,
+)
+def test_other_norms_say_no_order(ours: tuple[str, ...], theirs: tuple[str, ...]) -> None:
+    for names in found(normed(ours, theirs, 2)):
+        assert not any("norm" in name for name in names)
+
+
+@pytest.mark.parametrize("width", [24, 8])
+def test_the_second_of_three_matrices_says_which_the_others_are_by_its_shape_alone(width: int) -> None:
+    torch: Shapes = {}
+    flax: Shapes = {}
+    for i in range(2):
+        torch |= {f"layers/{i}/feed_forward/w{n}/weight": (width, 8) for n in (1, 3)}
+        torch[f"layers/{i}/feed_forward/w2/weight"] = (8, width)
+        flax |= {f"layers_{i}/mlp/{name}_proj/kernel": (8, width) for name in ("up", "gate")}
+        flax[f"layers_{i}/mlp/down_proj/kernel"] = (width, 8)
+    for names in found(both(torch, flax)):
+        expected = {"gate": "w1", "down": "w2", "up": "w3"} if width != 8 else {}
+        assert names == {
+            f"layers_{i}/mlp/{name}_proj/kernel": f"layers/{i}/feed_forward/{word}/weight"
+            for i in range(2)
+            for name, word in expected.items()
+        }

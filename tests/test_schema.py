@@ -408,6 +408,28 @@ def test_metrics_and_settings_of_one_name_stay_apart():
     assert opened({"model": state_dict(), "lr": 0.2, "args": args}).config == {"lr": 0.2, "args": args}
 
 
+def test_metrics_in_groups_keep_the_name_of_the_group():
+    tree = {
+        "model": state_dict(),
+        "train": {"loss": 0.5},
+        "val": {"loss": 0.75, "top1_acc": 0.25, "by_class": {"iou": 0.5}},
+        "epoch_metrics": {"lr": 0.1},
+        "data": {"train_size": 100, "loss_weight": 2},
+        "test": {"batch_size": 8, "loss": 1},
+    }
+    ckpt = opened(tree)
+    assert ckpt.metrics == {key: tree[key] for key in ("train", "val", "epoch_metrics")}
+    assert ckpt.config == {key: tree[key] for key in ("data", "test")}, "of settings not all are measures"
+
+
+@pytest.mark.parametrize("key", ["state", "default"])
+def test_an_item_that_describes_a_state(key):
+    """Items of a CheckpointManager: the state, and JSON beside it."""
+    state = {"params": {"w": array(2)}, "opt_state": {"mu": array(2)}, "step": 40}
+    ckpt = opened({key: state, "meta": {"epoch": 5, "config": {"h": 16}}, "metrics": {"val_loss": 0.5}})
+    assert (ckpt.step, ckpt.epoch, ckpt.config, ckpt.metrics) == (40, 5, {"h": 16}, {"val_loss": 0.5})
+
+
 def test_optimizers_in_one_dict_are_told_apart():
     ckpt = opened({"model": state_dict(), "optimizer": {"adam": adamw(), "muon": adamw()}})
     assert list(ckpt.opt_states) == ["optimizer[adam]", "optimizer[muon]"]

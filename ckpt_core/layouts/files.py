@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ckpt_core.layouts.base import Layout, Roles, below, merged
-from ckpt_core.tree import Record
 
 __all__ = ["Files"]
 
@@ -62,11 +61,8 @@ class Files(Layout):
 
 
 def _is_file(key: Any, value: Any) -> bool:
-    is_container = isinstance(value, (dict, list, tuple))
     return (
-        isinstance(key, str)
-        and is_container
-        and (_FILE.fullmatch(key) is not None or isinstance(value, Record))
+        isinstance(key, str) and isinstance(value, (dict, list, tuple)) and _FILE.fullmatch(key) is not None
     )
 
 

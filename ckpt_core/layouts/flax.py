@@ -9,7 +9,7 @@ from typing import Any, Final
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Layout, Parts, Roles, below, merged
 from ckpt_core.layouts.parts import only, present, without
-from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling, spelled_role
+from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling, claim_with_descriptions, spelled_role
 from ckpt_core.layouts.values import is_module, is_random_key, is_state_dict, is_weights
 from ckpt_core.tree import children
 
@@ -115,7 +115,7 @@ class Items(Layout):
         for row in self.rows:
             inner = row.recognise(tree[key])
             if inner is not None:
-                beside = claim_by_spelling({name: item for name, item in tree.items() if name != key})
+                beside = claim_with_descriptions({name: item for name, item in tree.items() if name != key})
                 roles = merged(below(inner, (key,)), dataclasses.replace(beside, params=()))
                 return dataclasses.replace(roles, rows={(): self.name, (key,): row.name, **roles.rows})
         return None

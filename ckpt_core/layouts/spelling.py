@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.layouts.base import Roles
+from ckpt_core.layouts.base import Roles, merged
 from ckpt_core.layouts.values import (
     has_array,
     has_value,
@@ -21,7 +21,16 @@ from ckpt_core.layouts.values import (
 )
 from ckpt_core.tree import KeyPath, Record
 
-__all__ = ["COLLECTIONS", "CONFIG_KEYS", "ENTRIES", "claim_by_spelling", "claim_by_value", "spelled_role"]
+__all__ = [
+    "COLLECTIONS",
+    "CONFIG_KEYS",
+    "ENTRIES",
+    "METRICS_KEYS",
+    "claim_by_spelling",
+    "claim_by_value",
+    "claim_with_descriptions",
+    "spelled_role",
+]
 
 COLLECTIONS: Final = frozenset(
     {"batch_stats", "cache", "buffers", "intermediates", "spectral_stats", "ema_stats"}
@@ -50,12 +59,21 @@ CONFIG_KEYS: Final = frozenset(
 )
 """The keys under which the whole configuration is saved."""
 
-_METRIC: Final = re.compile(
-    r"(^|_)(loss|losses|acc|accuracy|err|error|eer|metric|score|f1|auc|auroc|ap|map|iou|miou|psnr|ssim|lpips|fid|"
-    r"bleu|rouge|wer|cer|ppl|perplexity|top1|top5|acc1|acc5|precision|recall|fitness|reward|nll|elbo|bpd|mse|mae|"
-    r"rmse|r2)(_|\d*$)|^(best|val|valid|validation|train|test|eval)_",
-    re.IGNORECASE,
+METRICS_KEYS: Final = frozenset(
+    ["metrics", "metric", "train_metrics", "val_metrics", "test_metrics", "eval_metrics", "results", "scores"]
 )
+"""The keys under which all metrics of one kind are saved."""
+
+_MEASURES: Final = (
+    "loss|losses|acc|accuracy|err|error|eer|metric|score|f1|auc|auroc|ap|map|iou|miou|psnr|ssim|lpips|fid|"
+    "bleu|rouge|wer|cer|ppl|perplexity|top1|top5|acc1|acc5|precision|recall|fitness|reward|nll|elbo|bpd|mse|mae|"
+    "rmse|r2"
+)
+_METRIC: Final = re.compile(
+    rf"(^|_)({_MEASURES})(_|\d*$)|^(best|val|valid|validation|train|test|eval)_", re.IGNORECASE
+)
+_MEASURE: Final = re.compile(rf"(.*[_/. ])?({_MEASURES})\d*", re.IGNORECASE)
+_METRICS: Final = re.compile(r"(.*_)?(metrics|scores|results)", re.IGNORECASE)
 
 
 def _words(text: str) -> dict[str, int]:
@@ -160,15 +178,16 @@ _ROWS: Final = (
     _Row("epoch", _words("epoch epochs_done current_epoch last_epoch"), is_scalar),
     _Row("timestamp", _words("timestamp time date datetime saved_at created_at save_time"), _is_moment),
     _Row("config", CONFIG_KEYS, _is_settings),
-    _Row(
-        "metrics",
-        _words("metrics metric train_metrics val_metrics test_metrics eval_metrics results scores"),
-        _is_settings,
-    ),
+    _Row("metrics", METRICS_KEYS, _is_settings),
 )
 
 ENTRIES: Final = frozenset({"param_groups", "state"}).union(*(row.keys for row in _ROWS))
 """The keys that scripts use for the parts of a checkpoint."""
+
+_AVERAGED: Final = frozenset({"ema", "swa", "averaged", "polyak", "teacher"})
+"""Words of keys for averaged copies: `g_ema`, `netG_ema`, `swa_state_dict`."""
+
+_DESCRIBING: Final = ("metadata", "meta")
 
 _SINGLE: Final = {
     row.role: row.keys
@@ -212,6 +231,13 @@ def claim_by_spelling(tree: Mapping[Any, Any], base: KeyPath = ()) -> Roles:
     )
 
 
+def claim_with_descriptions(tree: Mapping[Any, Any]) -> Roles:
+    """Do as `claim_by_spelling`, and look into the entries that describe the others: `metadata` with epoch, config."""
+    described = {key: tree[key] for key in _DESCRIBING if _is_settings(tree.get(key))}
+    roles = claim_by_spelling({key: value for key, value in tree.items() if key not in described})
+    return merged(roles, *(claim_by_spelling(value, (key,)) for key, value in described.items()))
+
+
 def claim_by_value(tree: Mapping[Any, Any], roles: Roles) -> tuple[KeyPath, ...]:
     """Return the paths of the weights among the entries of a mapping that have no role, whatever their keys."""
     taken = {
@@ -234,9 +260,24 @@ def _role_of(key: str, value: Any) -> str | None:
         return spelled
     if is_optimizer(value):
         return "opt_states"
-    if _METRIC.search(key) and is_numeric(value):
+    if not _AVERAGED.isdisjoint(re.split(r"[_\-. ]", key.lower())) and is_weights(value):
+        return "ema"
+    if (_METRIC.search(key) and is_numeric(value)) or _is_group_of_metrics(key, value):
         return "metrics"
     return "config" if _is_setting(key, value) else None
+
+
+def _is_group_of_metrics(key: str, value: Any) -> bool:
+    """Say whether it is a dict of numbers, by its own name (`epoch_metrics`) or by those of all of them (`val`)."""
+    if not isinstance(value, Mapping) or not value or not is_plain(value):
+        return False
+    if _METRICS.fullmatch(key):
+        return True
+    return all(
+        isinstance(name, str)
+        and ((_MEASURE.fullmatch(name) and is_scalar(inner)) or _is_group_of_metrics("", inner))
+        for name, inner in value.items()
+    )
 
 
 def _is_setting(key: str, value: Any) -> bool:

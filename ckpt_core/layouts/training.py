@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from ckpt_core.layouts.base import Layout, Parts, Roles, merged
 from ckpt_core.layouts.parts import joined_names, only, present, without
-from ckpt_core.layouts.spelling import claim_by_spelling, claim_by_value
-from ckpt_core.layouts.values import has_array, is_module, is_plain, is_state_dict, is_weights
+from ckpt_core.layouts.spelling import claim_by_spelling, claim_by_value, claim_with_descriptions
+from ckpt_core.layouts.values import is_module, is_state_dict, is_weights
 
 __all__ = ["StateMetadata", "TrainingDict"]
 
@@ -26,12 +26,9 @@ class StateMetadata(Layout):
             return None
         if not is_weights(tree["state"].get("params")):
             return None
-        outer = claim_by_spelling({k: v for k, v in tree.items() if k not in ("state", "metadata")})
         inner = claim_by_spelling(tree["state"], ("state",))
-        described = Roles()
-        if isinstance(tree.get("metadata"), Mapping):
-            described = claim_by_spelling(tree["metadata"], ("metadata",))
-        return merged(inner, described, outer)
+        outer = claim_with_descriptions({key: value for key, value in tree.items() if key != "state"})
+        return merged(inner, outer)
 
     def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
         state = present(
@@ -52,11 +49,7 @@ class TrainingDict(Layout):
     def recognise(self, tree: Any) -> Roles | None:
         if not isinstance(tree, Mapping) or is_module(tree) or is_state_dict(tree):
             return None
-        described = _described(tree)
-        roles = claim_by_spelling({key: value for key, value in tree.items() if key not in described})
-        if described:
-            inner = [claim_by_spelling(value, (key,)) for key, value in described.items()]
-            roles = merged(roles, *inner)
+        roles = claim_with_descriptions(tree)
         if roles.params:
             return _noting_others(tree, roles)
         by_value = claim_by_value(tree, roles)
@@ -102,12 +95,3 @@ def averaged_alone(roles: Roles) -> Roles:
     return dataclasses.replace(
         roles, params=(place,), ema=dict(rest), weights=name, notes=(*roles.notes, note)
     )
-
-
-_DESCRIBING: Final = ("metadata", "meta")
-
-
-def _described(tree: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
-    """The entries that describe the others: dicts of plain values such as epoch and config."""
-    found = {key: tree[key] for key in _DESCRIBING if isinstance(tree.get(key), Mapping)}
-    return {key: value for key, value in found.items() if not has_array(value) or is_plain(value)}

@@ -12,7 +12,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import UsageError
 from ckpt_core.layouts.base import Roles, node_at
-from ckpt_core.layouts.spelling import CONFIG_KEYS
+from ckpt_core.layouts.spelling import CONFIG_KEYS, METRICS_KEYS
 from ckpt_core.layouts.values import number
 from ckpt_core.optimizers import OptimizerState, parameters_of, read_optimizers
 from ckpt_core.schema import replicas
@@ -214,7 +214,10 @@ class Checkpoint:
     def metrics(self) -> Mapping[str, Any]:
         """Losses, accuracies and the like, as Python numbers."""
         values = {name: self._plain(path) for name, path in self.roles.metrics.items()}
-        return spread(values, {name for name, value in values.items() if isinstance(value, Mapping)})
+        groups = {
+            name for name, value in values.items() if name in METRICS_KEYS and isinstance(value, Mapping)
+        }
+        return spread(values, groups)
 
     @functools.cached_property
     def config(self) -> Mapping[str, Any]:

@@ -169,3 +169,26 @@ def test_averaged_weights_alone():
     assert (ckpt.weights, ckpt.ema) == ("ema", {})
     tree, _ = selected(ckpt, Selection(only=("ema",)))
     assert list(tree) == list(trees.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("keys", "copy"),
+    [
+        (("model", "ema"), "ema"),
+        (("model", "swa_state_dict"), "swa_state_dict"),
+        (("net", "teacher_model"), "teacher_model"),
+        (("G", "D", "G_ema"), "G_ema"),
+        (("g", "d", "g_ema"), "g_ema"),
+    ],
+)
+def test_copies_under_any_key_in_a_file_of_state_dicts_alone(keys, copy, tmp_path):
+    """Such as StyleGAN's: nothing but what `state_dict()` returns, which is no file of a directory."""
+    states = {key: torch.nn.Linear(2, 3).state_dict() for key in keys}
+    torch.save(states, tmp_path / "a.pt")
+    with open_checkpoint(tmp_path / "a.pt") as ckpt:
+        assert (ckpt.layout, ckpt.weights, list(ckpt.ema)) == ("training_dict", "raw", [copy])
+        assert ckpt.roles.params == tuple((key,) for key in keys if key != copy)
+    with open_checkpoint(tmp_path / "a.pt", weights="ema") as ckpt:
+        assert ckpt.weights == copy
+        for name, value in named(ckpt.params).items():
+            assert np.array_equal(value, states[copy][name].numpy())

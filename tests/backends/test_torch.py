@@ -226,6 +226,33 @@ def test_whole_modules_stay_records(path: Path) -> None:
             assert own.state == {"note": "attribute"}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_frozen_program_keeps_its_weights_as_constants(path: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)).eval()
+    torch.jit.freeze(torch.jit.script(net)).save(path)
+    with open_checkpoint(path) as ckpt:
+        found = [array.read() for _, array in ckpt.params.leaves()]
+        assert len(found) == 4
+        for tensor in net.state_dict().values():
+            assert any(np.array_equal(tensor.numpy(), array) for array in found)
+        assert any("It is frozen" in note for note in ckpt.metadata.notes)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_constants_beside_parameters_are_no_weights(path: Path) -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = torch.nn.Linear(3, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x) + torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+    torch.jit.trace(Net(), torch.ones(1, 3)).save(path)
+    with open_checkpoint(path) as ckpt:
+        assert [name for name, _ in ckpt.params.leaves()] == ["fc/weight", "fc/bias"]
+
+
 def test_torchscript_gives_its_parameters_and_not_its_code(path: Path) -> None:
     net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
     with pytest.warns(DeprecationWarning, match=r"torch\.jit"):

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import CheckpointError, DamagedFileError, UnsupportedError
 from ckpt_core.pickles import PLAIN, unpickle
 from ckpt_core.pickles.constructors import holds_inert
 from ckpt_core.source import Source
 from ckpt_core.storage import Storage
-from ckpt_core.tree import Record
+from ckpt_core.tree import Record, flatten
 from ckpt_core.zips import STORED, Zip
 from ckpt_torch.script import old_script_root, open_old_script
 from ckpt_torch.tensors import OpenBytes, Tensors, text_of
@@ -26,6 +27,14 @@ ATTRIBUTES: Final = "ckpt_core.json"
 
 _MAX_ATTRIBUTES: Final = 1 << 28
 _MAX_VERSION: Final = 20
+
+_CONSTANTS: Final = "CONSTANTS"
+"""What the code of a TorchScript program calls its constants, of which each is `cN`."""
+
+_SCRIPT_NOTE: Final = "A TorchScript program: its parameters and attributes are read, its code is not."
+_FROZEN_NOTE: Final = (
+    "It is frozen: its weights have no names of their own, and are the constants of its code, in their order."
+)
 
 
 def sniff_zip(source: Source) -> bool:
@@ -68,16 +77,27 @@ def open_zip(source: Source, open_bytes: OpenBytes | None = None, *, is_embedded
         raise UnsupportedError("is a compressed archive inside of a pickle", path=source.path)
     _check_version(archive, root)
     tensors = Tensors(swapped=_is_swapped(archive, root), open_bytes=open_bytes)
-    loader = _Storages(archive, f"{root}/data/", tensors)
-    value = unpickle(
-        archive.open(f"{root}/data.pkl"),
-        {**PLAIN, **tensors.constructors()},
-        persistent_load=loader.load,
-    ).value
+    value = _unpickled(archive, f"{root}/data", tensors)
     notes: tuple[str, ...] = ()
     if f"{root}/constants.pkl" in archive:
-        notes = ("A TorchScript program: its parameters and attributes are read, its code is not.",)
+        notes = (_SCRIPT_NOTE,)
+        if type(value) is Record and not _has_array(value):
+            constants = _unpickled(archive, f"{root}/constants", tensors)
+            if isinstance(constants, (tuple, list)) and _has_array(constants):
+                value[_CONSTANTS] = {f"c{index}": constant for index, constant in enumerate(constants)}
+                notes = (_SCRIPT_NOTE, _FROZEN_NOTE)
     return Stored(value, _attributes(archive, f"{root}/{ATTRIBUTES}"), notes)
+
+
+def _unpickled(archive: Zip, place: str, tensors: Tensors) -> Any:
+    """Return what the member `PLACE.pkl` holds, with its storages in `PLACE/`."""
+    loader = _Storages(archive, f"{place}/", tensors)
+    constructors = {**PLAIN, **tensors.constructors()}
+    return unpickle(archive.open(f"{place}.pkl"), constructors, persistent_load=loader.load).value
+
+
+def _has_array(tree: Any) -> bool:
+    return any(isinstance(leaf, LazyArray) for _, leaf in flatten(tree))
 
 
 def _root(archive: Zip) -> str:

@@ -10,6 +10,7 @@ from ckpt_core.transfer.matching.flattening import flatten_ways, widths_of
 from ckpt_core.transfer.matching.stacks import along, way_and_axis
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import common
+from ckpt_core.transfer.matching.transposed import convolutions_of, is_plain
 from ckpt_core.transfer.matching.units import FLAX_WORDS, Unit
 from ckpt_core.transfer.matching.vocabulary import TABLES
 from ckpt_core.transfer.matching.ways import BY_HEAD
@@ -18,7 +19,6 @@ from ckpt_core.transfer.plan import Evidence
 __all__ = ["Decision", "decide"]
 
 _WEIGHTS: Final = frozenset({"weight", "in_proj_weight"})
-_UPWARD: Final = frozenset({"transposed", "up", "decoder"})
 _WORDS: Final = {
     "same": "kept",
     "transpose": "turned round",
@@ -74,11 +74,7 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
     crossing = set(search.styles) == {"torch", "flax"}
     widths = widths_of(search.torch_units) if crossing else None
     sides = [_sides(match, search.styles) for match in matches]
-    turned = {
-        torch.main.spec.shape[2:]
-        for match, (torch, _) in zip(matches, sides, strict=True)
-        if match.pairing.ways == ("flip",) and _is_plain(match, torch)
-    }
+    convolutions = convolutions_of(zip(matches, (torch for torch, _ in sides), strict=True))
     found = []
     for match, (torch, flax) in zip(matches, sides, strict=True):
         others = flatten_ways(torch, widths) if widths else ()
@@ -93,7 +89,7 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
                 )
             )
         else:
-            plain = _is_plain(match, torch) and torch.main.spec.shape[2:] not in turned
+            plain = is_plain(match, torch, convolutions)
             said = _said_by_names(match, torch, flax)
             found.append(_decided(match, votes.get(_category(match), []), said, plain=plain))
     return found
@@ -230,11 +226,3 @@ def _is_known(torch: Unit) -> bool:
     if torch.bare or leaf not in _WEIGHTS:
         return False
     return not torch.layer_type or any(torch.layer_type in row.torch for row in known_layers())
-
-
-def _is_plain(match: Match, torch: Unit) -> bool:
-    """Say whether nothing hints at a transposed convolution: no word, no type, no even kernel."""
-    families = (match.source, match.target)
-    words = {token.concept for family in families for _, token in family.tokens}
-    typed = any("Transpose" in family.first.layer_type for family in families)
-    return all(size % 2 for size in torch.main.spec.shape[2:]) and not words & _UPWARD and not typed

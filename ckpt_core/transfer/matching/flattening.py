@@ -106,7 +106,8 @@ def _is_input_first(unit: Unit) -> bool:
 
 
 def _is_named_embedding(unit: Unit) -> bool:
-    return any(
+    """Say whether a matrix is named as a table; a dense layer within an embedding has a bias, and a table none."""
+    return "bias" not in unit.parts and any(
         token.concept == "embedding" for segment in unit.path[-2:] for token in read_segment(segment).tokens
     )
 
@@ -194,9 +195,16 @@ def _is_behind_channels(torch: Unit, width: int, widths: Widths, makers: Iterabl
     A dense layer among the makers may have made the width, and a convolution behind it takes joined channels.
     """
     nearest, following = _nearest(torch, widths)
-    made = any(layer.made == width for layer in makers)
+    made = any(layer.made == width or _is_gate_of(layer, torch, width, widths) for layer in makers)
     is_multiple = width not in nearest and any(_divides(count, width, _FEWEST) for count in nearest)
     return is_multiple and not made and width not in following
+
+
+def _is_gate_of(layer: _Layer, torch: Unit, width: int, widths: Widths) -> bool:
+    """Say whether a dense layer makes the values and the gates of a width (GLU), with no convolution in between."""
+    if layer.made != 2 * width or layer.place > torch.position:
+        return False
+    return not any(layer.place < other.place < torch.position for other in widths.channels)
 
 
 def _nearest(torch: Unit, widths: Widths) -> tuple[set[int], set[int]]:

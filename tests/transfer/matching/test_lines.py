@@ -379,3 +379,57 @@ def test_both_spellings_of_weight_norm_are_one() -> None:
         "pos/conv/weight_v": "pos/conv/parametrizations/weight/original1",
         "pos/conv/bias": "pos/conv/bias",
     }
+
+
+def convolution(into: int, out: int, size: int = 3, *, flax: bool = False) -> tuple[int, ...]:
+    return (size, size, into, out) if flax else (out, into, size, size)
+
+
+def decoder(name: str, *, flax: bool) -> dict[str, tuple[int, ...]]:
+    """Blocks of two convolutions, the second of which is square, and one convolution that may be a transposed one."""
+    part = "kernel" if flax else "weight"
+    found: dict[str, tuple[int, ...]] = {}
+    for i, (into, out) in enumerate(((24, 16), (16, 8))):
+        block = f"decoder/{name}_{i}" if flax else f"decoder/{name}/{i}"
+        found[f"{block}/conv1/{part}"] = convolution(into, out, flax=flax)
+        found[f"{block}/conv2/{part}"] = convolution(out, out, flax=flax)
+    return found
+
+
+def test_square_convolutions_of_a_decoder_are_as_those_of_their_name_elsewhere() -> None:
+    torch, flax = decoder("resnets", flax=False), decoder("resnets", flax=True)
+    for name in ("resnets/0", "resnets/1"):
+        torch[f"encoder/{name}/conv2/weight"] = convolution(8, 8)
+        flax[f"encoder/{name.replace('/', '_')}/conv2/kernel"] = convolution(8, 8, flax=True)
+    torch["decoder/mix/weight"] = convolution(8, 8, 1)
+    flax["decoder/mix/kernel"] = convolution(8, 8, 1, flax=True)
+    torch["decoder/upsampler/conv/weight"] = convolution(8, 8)
+    flax["decoder/upsampler/conv/kernel"] = convolution(8, 8, flax=True)
+    plan = plan_transfer(template("torch", torch), template("flax", flax))
+    assert {str(op) for rule in plan.rules for op in rule.ops} == {"transpose(2, 3, 1, 0)"}
+    (line,) = plan.unsettled
+    assert line.target == ("decoder/upsampler/conv/kernel",)
+    assert [candidate.text for candidate in line.candidates] == ["conv", "flip"]
+
+
+def test_what_linen_named_by_its_class_is_a_plain_convolution() -> None:
+    torch = {"decoder/0/weight": convolution(16, 8), "decoder/2/weight": convolution(8, 8)}
+    flax = {"decoder/Conv_0/kernel": convolution(16, 8, flax=True), "decoder/Conv_1/kernel": (3, 3, 8, 8)}
+    plan = plan_transfer(template("torch", torch), template("flax", flax))
+    assert not plan.unsettled
+
+
+def test_dense_layers_beside_convolutions_whose_widths_are_made_by_others_see_no_image() -> None:
+    torch = {"conv/weight": convolution(4, 8), "conv_out/weight": convolution(8, 4)}
+    flax = {"conv/kernel": convolution(4, 8, flax=True), "conv_out/kernel": convolution(8, 4, flax=True)}
+    for name, into, out in (
+        ("time_embedding/linear_1", 8, 32),
+        ("time_embedding/linear_2", 32, 32),
+        ("ff/proj_in", 8, 128),  # values and gates
+        ("ff/proj_out", 64, 8),
+    ):
+        torch |= torch_layer(name, into, out)
+        flax |= flax_layer(name, into, out)
+    source = template("torch", dict(sorted(torch.items(), key=lambda item: item[0].startswith("conv_out"))))
+    plan = plan_transfer(source, template("flax", flax))
+    assert not plan.unsettled

@@ -14,7 +14,7 @@ help:
 	@echo "make demo    train a digits classifier in PyTorch and Flax; inspect, convert and compare the checkpoints;"
 	@echo "             then stop a run in PyTorch, go on in JAX and back, and draw its loss"
 	@echo "make bench   the benchmarks, side by side with what one would write by hand"
-	@echo "make architectures  plans found for every architecture of a library that has both frameworks, against its own conversion"
+	@echo "make architectures  plans found for every architecture of two libraries that have both frameworks, against their own conversion"
 	@echo "make format  apply ruff's formatting and its safe fixes"
 	@echo "make clean   remove what the above made, the virtual environment included"
 
@@ -52,7 +52,7 @@ demo: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.run
 
-# An environment of its own: the library still has both frameworks, and works with older ones. CI does not run it.
+# An environment of its own: the libraries still have both frameworks, and work with older ones. CI does not run it.
 ARCHITECTURES := benchmarks/out/architectures
 
 architectures: $(STAMP)
@@ -60,6 +60,7 @@ architectures: $(STAMP)
 	$(ARCHITECTURES)/venv/bin/python -m pip install --quiet torch==2.13.0
 	$(ARCHITECTURES)/venv/bin/python -m pip install --quiet --requirement benchmarks/architectures/requirements.txt
 	$(ARCHITECTURES)/venv/bin/python benchmarks/architectures/dump.py $(ARCHITECTURES)/models 3
+	$(ARCHITECTURES)/venv/bin/python benchmarks/architectures/dump_diffusion.py $(ARCHITECTURES)/models
 	$(BIN)/python -m benchmarks.architectures.evaluate $(ARCHITECTURES)/models --results $(ARCHITECTURES)/results.json -v
 	$(BIN)/python -m benchmarks.architectures.evaluate $(ARCHITECTURES)/models --crossed -v
 	$(BIN)/python -m benchmarks.architectures.table $(ARCHITECTURES)/results.json

@@ -149,10 +149,8 @@ def flat(params: dict[str, Any]) -> dict[str, np.ndarray]:
     }
 
 
-def dump(name: str, out: Path, depth: int) -> None:
-    flax_class = getattr(transformers, name)
-    torch_class = getattr(transformers, name.removeprefix("Flax"))
-    torch.manual_seed(zlib.crc32(name.encode()))
+def flax_layers() -> tuple[Any, dict[tuple[str, ...], dict[str, Any]]]:
+    """A context in which the type of each linen layer that is called is noted, and the notes."""
     layers: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def note(next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -160,34 +158,62 @@ def dump(name: str, out: Path, depth: int) -> None:
             layers[tuple(context.module.path)] = {"type": type(context.module).__name__}
         return next_call(*args, **kwargs)
 
-    with flax.linen.intercept_methods(note):
+    return flax.linen.intercept_methods(note), layers
+
+
+def truth_of(raw: dict[str, Any], params: dict[str, Any]) -> dict[tuple[str, ...], np.ndarray]:
+    """What the library's own conversion made of the slots that are there; raises ValueError where it does not fit."""
+    wanted = flatten_dict(params)
+    truth = {path: array for path, array in flatten_dict(raw).items() if path in wanted}
+    wrong = [path for path in truth if truth[path].shape != wanted[path].shape]
+    if wrong:
+        raise ValueError(f"the library's own conversion is wrong at {wrong[0]}")
+    return truth
+
+
+def write(
+    folder: Path,
+    torch_model: torch.nn.Module,
+    before: dict[str, torch.Tensor],
+    flax_slots: dict[str, Any],
+    truth: dict[tuple[str, ...], np.ndarray],
+    back: dict[str, list[str]],
+) -> None:
+    """Write one case: both templates, the values before and after, and the names that come back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "torch.json").write_text(json.dumps(torch_template(torch_model), indent=1))
+    (folder / "flax.json").write_text(json.dumps(flax_slots, indent=1))
+    np.savez(folder / "torch.npz", **{key: array.numpy() for key, array in before.items()})
+    np.savez(folder / "flax.npz", **flat(unflatten_dict(truth)))
+    (folder / "back.json").write_text(json.dumps(back, indent=1))
+    print(
+        f"{folder.name}: {len(before)} arrays in torch, {len(truth)} in Flax, {len(back['filled'])} back",
+        flush=True,
+    )
+
+
+def dump(name: str, out: Path, depth: int) -> None:
+    flax_class = getattr(transformers, name)
+    torch_class = getattr(transformers, name.removeprefix("Flax"))
+    torch.manual_seed(zlib.crc32(name.encode()))
+    noting, layers = flax_layers()
+    with noting:
         flax_model = flax_class(config_of(flax_class, depth), seed=0)
     torch_model = torch_class(config_of(flax_class, depth)).eval()
     randomise(torch_model)
     before = {key: array.clone() for key, array in torch_model.state_dict().items()}
     raw = convert_pytorch_state_dict_to_flax({k: v.clone() for k, v in before.items()}, flax_model)
-    wanted = flatten_dict(flax_model.params)
-    truth = {path: array for path, array in flatten_dict(raw).items() if path in wanted}
-    wrong = [path for path in truth if truth[path].shape != wanted[path].shape]
-    if wrong:
-        raise ValueError(f"the library's own conversion is wrong at {wrong[0]}")
+    truth = truth_of(raw, flax_model.params)
     randomise(torch_model)
     other = {key: array.clone() for key, array in torch_model.state_dict().items()}
-    full = unflatten_dict({path: truth.get(path, array) for path, array in wanted.items()})
+    full = unflatten_dict(
+        {path: truth.get(path, array) for path, array in flatten_dict(flax_model.params).items()}
+    )
     back = load_flax_weights_in_pytorch_model(torch_model, full).state_dict()
     filled = [k for k in before if torch.equal(back[k], before[k])]
     spoilt = [k for k in before if k not in filled and not torch.equal(back[k], other[k])]
-    folder = out / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "torch.json").write_text(json.dumps(torch_template(torch_model), indent=1))
-    (folder / "flax.json").write_text(json.dumps(flax_template(flax_model.params, layers), indent=1))
-    (folder / "back.json").write_text(json.dumps({"filled": filled, "other": spoilt}, indent=1))
-    np.savez(folder / "torch.npz", **{key: array.numpy() for key, array in before.items()})
-    np.savez(folder / "flax.npz", **flat(unflatten_dict(truth)))
-    print(
-        f"{name}: {len(before)} arrays in torch, {len(truth)} of {len(wanted)} in Flax, {len(filled)} back",
-        flush=True,
-    )
+    slots = flax_template(flax_model.params, layers)
+    write(out / name, torch_model, before, slots, truth, {"filled": filled, "other": spoilt})
     if spoilt:
         print("   other:", spoilt[:4])
 

@@ -87,6 +87,11 @@ _STEP_FOLDER: Final = re.compile(
 )
 """A directory that is named after how far training was."""
 
+_OWN_STEP: Final = re.compile(
+    rf"(?:(?:{_CONTAINERS}|global[_\-]?step|step|iteration|iter)[_\-=. ]*)*(\d{{1,18}})", re.IGNORECASE
+)
+"""A directory of one step; `epoch_100` and `steps_100` may as well be how long its run was to be."""
+
 _BETWEEN: Final = re.compile(r"[|_\-. ]*\|[|_\-. ]*")
 _ROLES: Final = {
     "best": "best",
@@ -119,7 +124,7 @@ def facts_of_name(name: str) -> NameFacts:
     above = [_TAKEN if _STEP_FOLDER.fullmatch(_stem(part)) else part for part in parts[:-1]]
     facts = replace(facts, series="/".join([*above, facts.series]))
     if above and (facts.epoch, facts.step, facts.number) == (None, None, None):
-        folder = re.fullmatch(rf"(?:(?:{_CONTAINERS})[_\-. ]*)?(\d{{1,18}})", parts[-2], re.IGNORECASE)
+        folder = _OWN_STEP.fullmatch(parts[-2])
         if folder is not None:
             return replace(facts, step=int(folder[1]))
     return facts

@@ -134,11 +134,15 @@ def remove(pruning: Pruning, folder: str) -> Pruning:
 
 def _series(entry: Entry) -> str:
     """What checkpoints have in common that replace one another; a number that may be no counter tells them apart."""
+    return entry.named.series if _is_counted(entry) else entry.name
+
+
+def _is_counted(entry: Entry) -> bool:
+    """Say whether the number in a name is a counter: by the word before it, or because the inside says the same."""
     named = entry.named
     inside = [getattr(entry, name) for name in ("step", "epoch") if entry.sources.get(name) == "inside"]
     number = named.step if named.number is None else named.number
-    is_counter = named.is_sure or number in inside or number in [value + 1 for value in inside]
-    return named.series if is_counter else entry.name
+    return named.is_sure or number in inside or number in [value + 1 for value in inside]
 
 
 def _protected(entries: Sequence[Entry]) -> dict[str, str]:
@@ -171,6 +175,8 @@ def _protection(entry: Entry) -> str:
         return "a part of a checkpoint in several files"
     if (entry.epoch, entry.step, entry.number) == (None, None, None):
         return "no counter inside or in its name"
+    if not _is_counted(entry):
+        return "the number in its name may be no counter"
     return "a link" if os.path.islink(entry.path) else ""
 
 

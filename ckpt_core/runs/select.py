@@ -12,7 +12,7 @@ from typing import Final
 
 from ckpt_core.errors import CheckpointNotFoundError, UsageError
 from ckpt_core.paths import search
-from ckpt_core.runs.entry import Entry
+from ckpt_core.runs.entry import COMPLETE, Entry
 from ckpt_core.runs.metrics import Mode, mode_of, words_of
 from ckpt_core.runs.order import measure_of, progress
 
@@ -175,10 +175,16 @@ def newer_and_broken(entries: Sequence[Entry], chosen: Entry) -> list[str]:
     broken = [entry for entry in entries if not entry.is_whole]
     measure = measure_of([*broken, chosen]) if broken else "time"
     return [
-        f"{entry.name}: {entry.state}{f', {entry.reason}' if entry.reason else ''}"
+        f"{entry.name}: {_why_not(entry)}"
         for entry in broken
         if progress(entry, measure) > progress(chosen, measure)
     ]
+
+
+def _why_not(entry: Entry) -> str:
+    if entry.state == COMPLETE:
+        return "holds no weights"
+    return f"{entry.state}{f', {entry.reason}' if entry.reason else ''}"
 
 
 def _by_path(entries: Sequence[Entry], path: str, folder: str) -> tuple[Entry | None, str]:
@@ -189,7 +195,7 @@ def _by_path(entries: Sequence[Entry], path: str, folder: str) -> tuple[Entry | 
         return None, f"path={path!r}: not there; looked at {', '.join([*places, inside])}"
     for entry in entries:
         if os.path.realpath(entry.path) == os.path.realpath(place):
-            return entry, "" if entry.is_whole else f"path={path!r}: {entry.state}, {entry.reason}"
+            return entry, "" if entry.is_whole else f"path={path!r}: {_why_not(entry)}"
     return None, f"path={path!r}: is no checkpoint of this run"
 
 

@@ -321,6 +321,14 @@ def test_runs_are_found_in_the_usual_places(save, tmp_path, monkeypatch) -> None
     assert Run("exp").latest().path == str(tmp_path / "root" / "exp" / "epoch_1.pth")
 
 
+def test_what_has_no_weights_is_passed_over_for_that(save, tmp_path) -> None:
+    save("model_3.pt", epoch=3)
+    torch.save(trained(0)[1].state_dict(), tmp_path / "optim_4.pt")
+    chosen = Run(tmp_path).select(path="optim_4.pt")
+    assert chosen.entry.name == "model_3.pt"
+    assert chosen.passed_over == ("path='optim_4.pt': holds no weights", "optim_4.pt: holds no weights")
+
+
 def test_links_that_lead_round_end(save, tmp_path) -> None:
     save("a/epoch_1.pth", epoch=1)
     (tmp_path / "a" / "again").symlink_to(tmp_path)

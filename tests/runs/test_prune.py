@@ -219,7 +219,9 @@ def test_a_number_that_says_which_one_is_no_counter(save, tmp_path) -> None:
         ["resnet_50.pth", "resnet_101.pth", "vit_fold_0.pth", "vit_fold_1.pth", "run_3.pth"]
     ):
         save(name, seed=seed, epoch=90, step=9000 + seed)
-    assert Run(tmp_path).prune(keep_last=0).removed == ()
+    plan = Run(tmp_path).prune(keep_last=0)
+    reasons = {entry.name: reason for entry, reason in plan.kept}
+    assert plan.removed == () and reasons["resnet_50.pth"] == "the number in its name may be no counter"
     for epoch in (1, 2):
         save(f"unet_{epoch}.pth", seed=epoch, epoch=epoch)
     assert [entry.name for entry in Run(tmp_path).prune(keep_last=0).removed] == ["unet_1.pth"]

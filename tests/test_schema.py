@@ -563,3 +563,21 @@ def test_a_config_whose_objects_were_made_with_the_same_arguments():
     ckpt = opened({"model": state_dict(), "config": made})
     assert ckpt.tree["config"]["b"].args == Alias(("config", "a", Part("args")))
     assert ckpt.config == {"a": ["cosine"], "b": ["cosine"]}
+
+
+def test_attributes_of_a_whole_module_that_are_no_weights_are_told():
+    def module(**fields):
+        tables = {"_parameters": {"w": array(2)}, "_buffers": {"b": array(3)}, "_modules": {}}
+        return Record("own.Layer", {**tables, **fields})
+
+    assert not opened(module(copy=1)).metadata.notes
+    weight = array(2)
+    tied = module(flat=[weight])
+    tied["_parameters"]["w"] = weight
+    assert not opened(tied).metadata.notes
+    outer = module(mask=array(4))
+    outer["_modules"]["inner"] = module(packed=(array(5), 0.1))
+    assert opened(outer).metadata.notes == (
+        "2 arrays are attributes of modules, neither parameters nor buffers: _modules/inner/packed/[0], ...",
+    )
+    assert [name for name, _ in opened(outer).params.leaves()] == ["w", "inner/w"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Layout, Parts, Roles
 from ckpt_core.layouts.parts import joined_names, without
 from ckpt_core.layouts.spelling import spelled_role
@@ -17,6 +18,7 @@ from ckpt_core.layouts.values import (
     is_state_dict,
     is_streams,
 )
+from ckpt_core.tree import flatten, render_path
 
 __all__ = ["ModuleLayout", "OptimizerAlone", "StateDict"]
 
@@ -29,7 +31,20 @@ class ModuleLayout(Layout):
     is_general = True
 
     def recognise(self, tree: Any) -> Roles | None:
-        return Roles(params=((),)) if is_module(tree) or is_scripted(tree) else None
+        if is_module(tree):
+            return Roles(params=((),), notes=_about_attributes(tree))
+        return Roles(params=((),)) if is_scripted(tree) else None
+
+
+def _about_attributes(module: Any) -> tuple[str, ...]:
+    """Say how many arrays a module and those in it keep as attributes alone, which are no part of a state dict."""
+    arrays = [(path, leaf) for path, leaf in flatten(module) if isinstance(leaf, LazyArray)]
+    own = {leaf.identity for path, leaf in arrays if "_parameters" in path or "_buffers" in path}
+    found = [render_path(path) for path, leaf in arrays if leaf.identity not in own]
+    if not found:
+        return ()
+    count = f"{len(found)} arrays are attributes" if len(found) > 1 else "an array is an attribute"
+    return (f"{count} of modules, neither parameters nor buffers: {found[0]}{', ...' if found[1:] else ''}",)
 
 
 class OptimizerAlone(Layout):

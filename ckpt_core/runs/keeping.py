@@ -68,7 +68,8 @@ def keep(
     Arguments:
         folder: the directory, made if it is not there.
         training: the arguments of `save_checkpoint`, `model` among them.
-        every: a periodic checkpoint is due when the epoch (or, without one, the step) is a multiple of this.
+        every: a periodic checkpoint is due when the epoch (or, without one, the step) is a multiple of this; with 1
+            at every call.
         best: the metric whose best value so far makes a checkpoint the best.
         mode: which way it is better.
         final: training ends here.
@@ -132,7 +133,7 @@ def _is_due(training: Mapping[str, Any], every: int) -> bool:
         )
     if every < 1:
         raise UsageError(f"every={every} is no interval")
-    return bool(counter % every == 0)
+    return every == 1 or bool(counter % every == 0)  # every call, in the middle of an epoch too
 
 
 def _value(training: Mapping[str, Any], metric: str) -> float:

@@ -196,7 +196,8 @@ class Run:
         Arguments:
             model, optimizer, step, epoch, metrics, config, scheduler, scaler, rng, extra: as `save_checkpoint`
                 takes them.
-            every: a periodic one is due when the epoch (or, without one, the step) is a multiple of this.
+            every: a periodic one is due when the epoch (or, without one, the step) is a multiple of this; with 1 at
+                every call.
             best: the metric whose best value so far makes a checkpoint the best; NaN never does.
             mode: "min" or "max", where its name does not tell which way it is better.
             final: training ends here.

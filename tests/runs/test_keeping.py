@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 import torch
 
-from ckpt_core import Run, open_checkpoint
+from ckpt_core import Run, open_checkpoint, plan_resume
 from ckpt_core.errors import UsageError
 
 from .conftest import trained
@@ -90,9 +90,23 @@ def test_names(tmp_path) -> None:
     model, _ = trained(0)
     run = Run(tmp_path)
     run.save(model, step=500, comment="warm")
-    run.save(model, epoch=2.5, step=250, every=1)
+    run.save(model, epoch=2.5, step=250)
+    run.save(model, epoch=2.5, step=251, every=2)
     run.save(model, epoch=3, to="safetensors")
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint_epoch_3.safetensors", "checkpoint_step_500_warm.pth"]
+    assert sorted(os.listdir(tmp_path)) == [
+        "checkpoint_epoch_2_step_250.pth", "checkpoint_epoch_3.safetensors", "checkpoint_step_500_warm.pth"
+    ]  # fmt: skip
+
+
+def test_a_save_in_the_middle_of_an_epoch_is_written(tmp_path) -> None:
+    model, optimizer = trained(0)
+    run = Run(tmp_path)
+    run.save(model, optimizer, epoch=3, step=30)
+    kept = run.save(model, optimizer, epoch=3.5, step=35)
+    assert kept.periodic == str(tmp_path / "checkpoint_epoch_3_step_35.pth")
+    assert run.save(model, optimizer, epoch=3.75, step=38, every=2).periodic is None
+    plan = plan_resume(run, auto_resume=True, epochs=5)
+    assert (plan.path, plan.epoch, plan.batch) == (kept.periodic, 4, 5)
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path) -> None:

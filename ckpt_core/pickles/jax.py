@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ckpt_core.pickles.constructors import Constructor, resolve
-from ckpt_core.pickles.numpy import array_from_state
+from ckpt_core.pickles.numpy import RECONSTRUCT, array_from_state
 from ckpt_core.tree import Global, Record
 
 __all__ = ["JAX"]
-
-_RECONSTRUCT: Final = frozenset({"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"})
 
 
 def _array(args: tuple[Any, ...]) -> Any:
@@ -24,7 +22,7 @@ def _array(args: tuple[Any, ...]) -> Any:
 
     The aval's state (weak_type, named_shape) says how jax would promote the value; it is no part of it.
     """
-    if len(args) not in (3, 4) or type(args[0]) is not Global or args[0].name not in _RECONSTRUCT:
+    if len(args) not in (3, 4) or type(args[0]) is not Global or args[0].name not in RECONSTRUCT:
         return NotImplemented
     return array_from_state(args[2])
 

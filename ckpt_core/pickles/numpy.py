@@ -1,7 +1,7 @@
 """The constructors of numpy: arrays and scalars, as numpy 1 and 2 and Python 2 and 3 pickle them.
 
 Sources: `__reduce__` and `__setstate__` in numpy's `multiarray/methods.c`, `_core/numeric.py::_frombuffer`,
-`ma/core.py::_mareconstruct`.
+`ma/core.py::_mareconstruct`; dill's `_dill.py::_create_array`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from ckpt_core.pickles.numpy_dtypes import DTYPE, DType
 from ckpt_core.storage import MemoryStorage, Storage
 from ckpt_core.tree import Global, Record
 
-__all__ = ["NUMPY", "array_from_state", "make_array"]
+__all__ = ["NUMPY", "RECONSTRUCT", "array_from_state", "make_array"]
 
 MAX_BYTES: Final = 1 << 62
+RECONSTRUCT: Final = frozenset({"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"})
 _PLAIN_CLASSES: Final = frozenset({"numpy.ndarray", "numpy.memmap", "numpy.core.memmap.memmap"})
 
 _EMPTY: Final = LazyArray((0,), "int8", MemoryStorage(b""))
@@ -128,6 +129,15 @@ def array_from_state(state: Any) -> Any:
     return make_array(shape, dtype, bool(fortran), data)
 
 
+def _dill_array(args: tuple[Any, ...]) -> Any:
+    """dill's _create_array(function, its arguments, the array's state, the attributes of its class or None)."""
+    if len(args) != 4 or type(args[0]) is not Global or args[0].name not in RECONSTRUCT or args[3]:
+        return NotImplemented
+    if type(args[1]) is not tuple or not args[1] or args[1][0] != Global("numpy.ndarray"):
+        return NotImplemented
+    return array_from_state(args[2])
+
+
 def _frombuffer(args: tuple[Any, ...]) -> Any:
     """_frombuffer(buffer, dtype, shape, order, axis order): protocol 5, with the buffer in the file."""
     if len(args) not in (4, 5) or args[3] not in ("C", "F", "K"):
@@ -209,5 +219,7 @@ NUMPY: Final[Mapping[str, Constructor]] = {
     **_everywhere("multiarray._reconstruct", Constructor(_reconstruct, _array_state)),
     **_everywhere("multiarray.scalar", Constructor(_scalar)),
     **_everywhere("numeric._frombuffer", Constructor(_frombuffer)),
+    "dill._dill._create_array": Constructor(_dill_array),
+    "dill.dill._create_array": Constructor(_dill_array),
     "numpy.ma.core._mareconstruct": Constructor(_masked, _masked_state),
 }

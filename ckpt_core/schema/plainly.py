@@ -10,9 +10,10 @@ import numpy as np
 from ckpt_core.aliases import resolved
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.values import number
-from ckpt_core.tree import Alias, KeyPath, Record, get, map_with_path, plain, rebuild, transform, walk
+from ckpt_core.schema.objects import content_of
+from ckpt_core.tree import Alias, KeyPath, Record, get, rebuild, transform, walk
 
-__all__ = ["as_plain", "counter", "omegaconf_content", "spread", "written_counter"]
+__all__ = ["as_plain", "counter", "spread", "written_counter"]
 
 
 _MAX_REPEATED: Final = 1000
@@ -23,7 +24,7 @@ _MAX_DIGITS: Final = 19
 
 
 def as_plain(node: Any, tree: Any = None) -> Any:
-    """Return plain data: objects as dicts of their fields, members of an enum as their values, numbers as Python's.
+    """Return plain data: objects as what they hold (`objects.py`), members of an enum as values, numbers as Python's.
 
     Arguments:
         node: what was saved.
@@ -35,8 +36,11 @@ def as_plain(node: Any, tree: Any = None) -> Any:
             return as_plain(_repeated(tree, value))
         return number(value) if isinstance(value, (np.generic, LazyArray)) and _is_single(value) else value
 
-    content = omegaconf_content(node) if _is_omegaconf(node) else node
-    return map_with_path(leaf, plain(_values(content, tree)))
+    def close(node: Any, pairs: list[tuple[Any, Any]]) -> Any:
+        built = rebuild(node, pairs)
+        return content_of(built, resolved(tree, built.args)) if isinstance(built, Record) else built
+
+    return transform(node, leaf, close)
 
 
 def _repeated(tree: Any, alias: Alias) -> Any:
@@ -48,40 +52,8 @@ def _repeated(tree: Any, alias: Alias) -> Any:
     return target
 
 
-def _values(node: Any, tree: Any) -> Any:
-    """What was saved as a class and one value, such as a member of an enum, as that value."""
-
-    def close(node: Any, pairs: list[tuple[Any, Any]]) -> Any:
-        built = rebuild(node, pairs)
-        if not isinstance(built, Record) or built or built.state is not None or built.appended is not None:
-            return built
-        args = resolved(tree, built.args)
-        return args[0] if isinstance(args, tuple) and len(args) == 1 else built
-
-    return transform(node, lambda _, leaf: leaf, close)
-
-
 def _is_single(value: Any) -> bool:
     return isinstance(value, np.generic) or value.shape == ()
-
-
-def _is_omegaconf(node: Any) -> bool:
-    return isinstance(node, Record) and node.type_name.startswith("omegaconf.")
-
-
-def omegaconf_content(node: Any) -> Any:
-    """Return what an OmegaConf container or value node holds, as plain data."""
-    if isinstance(node, Record) and _is_omegaconf(node):
-        if "_content" in node:
-            return omegaconf_content(node["_content"])
-        if "_val" in node:
-            return omegaconf_content(node["_val"])
-        return dict(node)
-    if isinstance(node, dict):
-        return {key: omegaconf_content(child) for key, child in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [omegaconf_content(child) for child in node]
-    return node
 
 
 def spread(values: Mapping[str, Any], groups: Collection[str]) -> Mapping[str, Any]:

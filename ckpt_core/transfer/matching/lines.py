@@ -160,8 +160,13 @@ def _types(match: Match) -> tuple[Evidence, ...]:
     return (Evidence("type", f"{types[0]} -> {types[1]}"),) if all(types) else ()
 
 
-def _all_names(family: Family, name: object) -> tuple[str, ...]:
-    return tuple(name(slot) for unit in family.units.values() for slot in unit.slots)  # type: ignore[operator]
+def _all_names(family: Family, name: Callable[[Slot], str]) -> tuple[str, ...]:
+    """The names of all arrays, the main one of each unit first, so that both sides are in one order."""
+    return tuple(
+        name(slot)
+        for unit in family.units.values()
+        for slot in sorted(unit.slots, key=lambda slot: slot is not unit.main)
+    )
 
 
 def _undecided(match: Match, decision: Decision, lines: Lines) -> Unsettled:

@@ -433,3 +433,11 @@ def test_dense_layers_beside_convolutions_whose_widths_are_made_by_others_see_no
     source = template("torch", dict(sorted(torch.items(), key=lambda item: item[0].startswith("conv_out"))))
     plan = plan_transfer(source, template("flax", flax))
     assert not plan.unsettled
+
+
+def test_an_open_line_names_both_sides_in_one_order() -> None:
+    torch = {"up/conv/bias": (8,), "up/conv/weight": convolution(8, 8)}
+    flax = {"up/conv/kernel": convolution(8, 8, flax=True), "up/conv/bias": (8,)}
+    (line,) = plan_transfer(template("torch", torch), template("flax", flax)).unsettled
+    assert line.source == ("up.conv.weight", "up.conv.bias")
+    assert line.target == ("up/conv/kernel", "up/conv/bias")

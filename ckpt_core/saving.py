@@ -48,7 +48,8 @@ def save_checkpoint(
         step: optimizer steps done.
         epoch: the last completed epoch, as the script counts; 3.5 in the middle of the one after 3.
         metrics: numbers by name.
-        config: hyperparameters: a mapping, dataclass or Namespace; what is no plain value is saved as text.
+        config: hyperparameters: a mapping, dataclass, Namespace, pydantic model or ConfigDict; what is no plain
+            value is saved as text.
         scheduler, scaler: a torch scheduler and gradient scaler, or their `state_dict()`.
         rng: states of random generators, as a tree.
         extra: further entries, at the top.

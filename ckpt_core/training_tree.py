@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any, Final
-
-import numpy as np
 
 from ckpt_core.aliases import moved_below
 from ckpt_core.arrays import LazyArray
+from ckpt_core.config.plain import plain_config
 from ckpt_core.errors import UsageError
 from ckpt_core.framework import Framework
 from ckpt_core.live import tree_of
 from ckpt_core.registry import registry
 from ckpt_core.schema.plainly import as_plain
 
-__all__ = ["Training", "framework_name", "plain_config", "training_tree"]
+__all__ = ["Training", "framework_name", "training_tree"]
 
 _MAX_LOOK: Final = 10_000
 """Objects of a tree that are looked at to find one that belongs to a framework."""
@@ -200,28 +197,6 @@ def _state(value: Any, name: str) -> Any:
         f"{name} is a {type(value).__name__}, and no state of one",
         remedy=f"Pass {name}={name}.state_dict().",
     )
-
-
-def plain_config(config: Any) -> Any:
-    """Return hyperparameters as data that every loader takes: what is no plain value becomes text.
-
-    Arguments:
-        config: a mapping, dataclass or Namespace, nested as it likes.
-    """
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        config = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    elif isinstance(config, argparse.Namespace):
-        config = vars(config)
-    if isinstance(config, Mapping):
-        return {str(key): plain_config(value) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        values = [plain_config(value) for value in config]
-        return values if isinstance(config, list) else tuple(values)
-    if config is None or type(config) in (bool, int, float, str):
-        return config
-    if isinstance(config, (np.generic, np.ndarray)):
-        return config.tolist()
-    return str(config) if isinstance(config, (PurePath, str)) else repr(config)
 
 
 def _number(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import types
 import typing
@@ -14,6 +15,7 @@ import numpy as np
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.config.names import Names
+from ckpt_core.config.plain import plain_config
 from ckpt_core.config.targets import MISSING, held_by
 from ckpt_core.config.targets.base import Member
 from ckpt_core.config.targets.kinds import kind_of
@@ -55,6 +57,8 @@ def coerce(value: Any, annotation: Any, default: Any = MISSING) -> Any:
         (1, 2)
     """
     value = scalar(value)
+    if isinstance(value, str) and _is_saved_as(default, value):
+        return default
     if annotation is not MISSING and annotation is not Any:
         return _typed(value, annotation)
     if isinstance(default, tuple) and isinstance(value, (list, LazyArray)):
@@ -64,6 +68,14 @@ def coerce(value: Any, annotation: Any, default: Any = MISSING) -> Any:
     if isinstance(value, Mapping) and not isinstance(default, Mapping) and held_by(default) is not None:
         return _object(value, type(default))
     return value
+
+
+def _is_saved_as(default: Any, text: str) -> bool:
+    """Say whether a default is an object of which checkpoints hold this text alone: a dtype, a function."""
+    is_kept = (
+        default is MISSING or default is None or isinstance(default, (str, int, float, Mapping, list, tuple))
+    )
+    return not is_kept and plain_config(default) == text
 
 
 def _typed(value: Any, annotation: Any) -> Any:
@@ -131,11 +143,15 @@ def _of_class(value: Any, kind: type, arguments: tuple[Any, ...]) -> Any:
         return _needed(kind(value) if isinstance(value, (str, PurePath)) else None, "is no path")
     if issubclass(kind, enum.Enum):
         return _member(value, kind)
+    if issubclass(kind, (datetime.date, datetime.time)):
+        return _moment(value, kind)
     if issubclass(kind, tuple) or kind in (list, set, frozenset, Sequence, AbstractSet):
         return _sequence(value, kind, arguments)
     if issubclass(kind, Mapping):
         is_typed = isinstance(value, Mapping) and len(arguments) == 2
-        return {key: _typed(scalar(one), arguments[1]) for key, one in value.items()} if is_typed else value
+        if not is_typed:
+            return value
+        return {_typed(key, arguments[0]): _typed(scalar(one), arguments[1]) for key, one in value.items()}
     return _object(value, kind) if isinstance(value, Mapping) and kind_of(kind) is not None else value
 
 
@@ -220,6 +236,14 @@ def _member(value: Any, kind: type[enum.Enum]) -> Any:
         return kind(value)  # several flags at once, or what the class itself makes of it
     except ValueError:
         raise ValueError(f"is none of {', '.join(member.name for member in kind)}") from None
+
+
+def _moment(value: Any, kind: Any) -> Any:
+    """A date or time of its ISO text; of any other form, what the class of the config makes of it."""
+    try:
+        return kind.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _sequence(value: Any, kind: type, arguments: tuple[Any, ...]) -> Any:

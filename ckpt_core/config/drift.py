@@ -12,6 +12,7 @@ from typing import Any, Final
 from ckpt_core.config.coerce import scalar
 from ckpt_core.config.names import Names, entries_of
 from ckpt_core.config.opened import leaves_of
+from ckpt_core.config.plain import plain_config
 from ckpt_core.config.rules import Rules, flat_aliases, rules_of
 from ckpt_core.config.targets import MISSING, target_of
 from ckpt_core.opening import open_checkpoint
@@ -129,10 +130,14 @@ def config_drift(
     names = Names(now, flat_aliases(sets, aliases or {}))
     before: dict[str, Any] = {}
     gone: dict[str, Any] = {}
+    whole: tuple[Any, ...] | None = None
     for entry in entries_of(saved):
+        if whole is not None and entry.keys[: len(whole)] == whole:
+            continue  # a part of a dict that is compared as one
         name = names.find(entry.name)
         if name is not None and (not entry.is_group or isinstance(now[name], Mapping)):
             before.setdefault(name, entry.value)
+            whole = entry.keys if entry.is_group else whole
         elif name is None and not entry.is_group:
             gone[entry.name] = entry.value
     shaping = {names.find(name) or name for one in sets for name in one.names}
@@ -167,7 +172,8 @@ def _agree(saved: Any, current: Any) -> bool:
     if isinstance(saved, (list, tuple)) and isinstance(current, (list, tuple)):
         return len(saved) == len(current) and all(map(_agree, saved, current))
     if isinstance(saved, Mapping) and isinstance(current, Mapping):
-        return saved.keys() == current.keys() and all(_agree(saved[key], current[key]) for key in saved)
+        ours, theirs = ({str(key): value for key, value in one.items()} for one in (saved, current))
+        return ours.keys() == theirs.keys() and all(_agree(ours[key], theirs[key]) for key in ours)
     if isinstance(saved, float) and isinstance(current, float) and math.isnan(saved) and math.isnan(current):
         return True
     if isinstance(saved, bool) is not isinstance(current, bool):
@@ -175,9 +181,12 @@ def _agree(saved: Any, current: Any) -> bool:
     if isinstance(current, os.PathLike) or isinstance(saved, os.PathLike):
         return str(saved) == str(current)
     try:
-        return bool(saved == current)
+        if saved == current:
+            return True
     except Exception:  # noqa: BLE001  # the comparison is the value's own code
         return False
+    plain = plain_config(current)  # what a checkpoint holds of it
+    return type(plain) is not type(current) and _agree(plain_config(saved), plain)
 
 
 def _consequence(name: str, shaping: set[str]) -> str:

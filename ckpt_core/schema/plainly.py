@@ -11,7 +11,7 @@ from ckpt_core.aliases import resolved
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.values import number
 from ckpt_core.schema.objects import content_of
-from ckpt_core.tree import Alias, KeyPath, Record, get, rebuild, transform, walk
+from ckpt_core.tree import Alias, Global, KeyPath, Record, get, rebuild, transform, walk
 
 __all__ = ["as_plain", "counter", "spread", "written_counter"]
 
@@ -34,6 +34,8 @@ def as_plain(node: Any, tree: Any = None) -> Any:
     def leaf(_: KeyPath, value: Any) -> Any:
         if isinstance(value, Alias) and tree is not None:
             return as_plain(_repeated(tree, value))
+        if isinstance(value, Global):  # a function, a class, a dtype
+            return value.name
         return number(value) if isinstance(value, (np.generic, LazyArray)) and _is_single(value) else value
 
     def close(node: Any, pairs: list[tuple[Any, Any]]) -> Any:

@@ -77,6 +77,18 @@ def test_what_changed_is_grouped_by_consequence():
     assert drift
 
 
+def test_a_field_that_is_a_dict_is_compared_as_one():
+    @dataclasses.dataclass
+    class Data:
+        sizes: dict[str, dict[str, int]]
+        lr: float = 0.1
+
+    saved = {"lr": 0.1, "sizes": {"train": {"n": 3}, "val": {"n": 1}}}
+    assert not config_drift(saved, Data({"train": {"n": 3}, "val": {"n": 1}}))
+    (change,) = config_drift(saved, Data({"train": {"n": 4}})).changes
+    assert (change.name, change.kind, change.current) == ("sizes", "changed", {"train": {"n": 4}})
+
+
 def test_no_drift_is_false():
     drift = config_drift(SAVED, {**SAVED, "betas": (0.9, 0.99)})
     assert not drift

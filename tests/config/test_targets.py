@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import enum
+import types
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,9 +16,11 @@ import ml_collections
 import numpy as np
 import pydantic
 import pytest
+import torch
 
-from ckpt_core import resolve_config
+from ckpt_core import config_drift, open_checkpoint, resolve_config, save_checkpoint
 from ckpt_core.config import NONE, explicit_arguments
+from ckpt_core.config.plain import plain_config
 from ckpt_core.errors import ConfigConflictError, LimitError, UsageError
 
 
@@ -527,3 +533,114 @@ def test_a_config_that_holds_itself_is_no_config(kind):
     (into if kind is dict else vars(into))["me"] = into
     with pytest.raises(LimitError, match="too deeply nested for a config"):
         fill(into)
+
+
+# What save_checkpoint writes of a config comes home.
+
+
+class Act(enum.Enum):
+    RELU = "relu"
+    GELU = "gelu"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+@dataclasses.dataclass
+class Rich:
+    act: Act = Act.RELU
+    level: Level = Level.LOW
+    folder: Path = Path("a")
+    tags: frozenset[str] = frozenset()
+    sizes: set[int] = dataclasses.field(default_factory=set)
+    names: dict[int, str] = dataclasses.field(default_factory=dict)
+    day: datetime.date = datetime.date(2020, 1, 1)
+    dtype: torch.dtype = torch.float32
+    loss: Callable[..., Any] = torch.nn.functional.l1_loss
+    optim: Optim = Optim()
+
+
+class RichModel(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    act: Act = Act.RELU
+    level: Level = Level.LOW
+    when: datetime.datetime = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    token: str = pydantic.Field(default_factory=lambda: uuid.uuid4().hex)
+    optim: OptimModel = OptimModel()
+
+
+RICH = Rich(
+    Act.GELU,
+    Level.HIGH,
+    Path("b"),
+    frozenset({"x", "y"}),
+    {1, 2},
+    {3: "c"},
+    datetime.date(2025, 2, 3),
+    optim=Optim(0.5),
+)
+PLAIN = {
+    "act": "gelu", "level": 2, "folder": "b", "tags": ["x", "y"], "sizes": [1, 2], "names": {"3": "c"},
+    "day": "2025-02-03", "dtype": "torch.float32", "loss": "torch.nn.functional.l1_loss",
+    "optim": {"lr": 0.5, "betas": (0.9, 0.999)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.msgpack", "a.pkl", "a.orbax"])
+def test_a_saved_dataclass_comes_home(tmp_path, name):
+    save_checkpoint(tmp_path / name, torch.nn.Linear(2, 2), epoch=1, config=RICH)
+    with open_checkpoint(tmp_path / name) as ckpt:
+        assert ckpt.config == PLAIN
+        assert resolve_config(ckpt, Rich).config == RICH
+        assert not config_drift(ckpt, RICH)
+        assert [change.name for change in config_drift(ckpt, Rich()).changes] == [
+            "act", "level", "folder", "tags", "sizes", "names", "day", "optim.lr"
+        ]  # fmt: skip
+
+
+def test_a_saved_pydantic_model_comes_home(tmp_path):
+    model = RichModel(
+        act=Act.GELU,
+        when=datetime.datetime(2025, 2, 3, tzinfo=datetime.timezone.utc),
+        optim=OptimModel(lr=0.5),
+    )
+    save_checkpoint(tmp_path / "a.pth", torch.nn.Linear(2, 2), epoch=1, config=model)
+    resolved = resolve_config(tmp_path / "a.pth", RichModel)
+    assert resolved.config == model
+    assert torch.load(tmp_path / "a.pth")["config"]["token"] == model.token, (
+        "what it holds, and no new default"
+    )
+
+
+def test_a_saved_configdict_comes_home(tmp_path):
+    saved = ml_collections.ConfigDict({"lr": 0.5, "net": {"width": 8, "dims": (1, 2)}, "none": {}})
+    saved.seed = ml_collections.config_dict.required_placeholder(int)
+    save_checkpoint(tmp_path / "a.pth", torch.nn.Linear(2, 2), epoch=1, config=saved)
+    assert torch.load(tmp_path / "a.pth")["config"] == {
+        "lr": 0.5, "net": {"width": 8, "dims": (1, 2)}, "none": {}
+    }  # fmt: skip
+    into = ml_collections.ConfigDict({"lr": 0.1, "net": {"width": 4, "dims": (0,)}})
+    assert resolve_config(tmp_path / "a.pth", into).config.to_dict() == {
+        "lr": 0.5, "net": {"width": 8, "dims": (1, 2)}
+    }  # fmt: skip
+
+
+def test_a_simple_namespace_is_filled_like_that_of_argparse(tmp_path):
+    saved = types.SimpleNamespace(lr=0.5, net=types.SimpleNamespace(width=8))
+    save_checkpoint(tmp_path / "a.pth", torch.nn.Linear(2, 2), epoch=1, config=saved)
+    into = types.SimpleNamespace(lr=0.1, net=types.SimpleNamespace(width=4))
+    assert resolve_config(tmp_path / "a.pth", into).config == saved
+    assert into.net.width == 4
+
+
+def test_what_is_saved_of_a_function_is_its_name():
+    assert plain_config(
+        {"act": torch.nn.GELU, "own": fill, "part": np.float32(2), "flag": np.bool_(True)}
+    ) == {
+        "act": "torch.nn.modules.activation.GELU",
+        "own": f"{__name__}.fill",
+        "part": 2.0,
+        "flag": True,
+    }

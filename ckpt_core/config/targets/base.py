@@ -88,6 +88,10 @@ class Kind(abc.ABC):
         """
 
     @abc.abstractmethod
+    def held(self, instance: Any) -> Mapping[Any, Any]:
+        """Return what an instance holds now, by key, one level deep; what has no value is left out."""
+
+    @abc.abstractmethod
     def made(self, kind: type, origin: Any, values: Mapping[Any, Any]) -> Any:
         """Return a new object.
 

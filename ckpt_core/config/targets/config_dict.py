@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,14 @@ class ConfigDictKind(Kind):
             value = own[key].value if key in own else MISSING
             is_given = value is not MISSING and not same(value, default)
             yield Member(key, one.name, one.annotation, default, value, is_given=is_given)
+
+    def held(self, instance: Any) -> Mapping[Any, Any]:
+        library: Any = sys.modules["ml_collections"]
+        found = {}
+        for key in instance:
+            with contextlib.suppress(library.config_dict.RequiredValueError):
+                found[key] = instance[key]
+        return found
 
     def made(self, kind: Any, origin: Any, values: Mapping[Any, Any]) -> Any:
         """Return a new ConfigDict of the same class; types are kept as it keeps them."""

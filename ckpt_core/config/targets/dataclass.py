@@ -33,6 +33,10 @@ class DataclassKind(Kind):
                 item.name, item.name, hints.get(item.name, MISSING), default, value, is_given=is_given
             )
 
+    def held(self, instance: Any) -> Mapping[Any, Any]:
+        names = [item.name for item in dataclasses.fields(instance)]
+        return {name: getattr(instance, name) for name in names if hasattr(instance, name)}
+
     def made(self, kind: Any, origin: Any, values: Mapping[Any, Any]) -> Any:
         """Return a new object; a copy by `dataclasses.replace` where there is an origin."""
         if origin is not None and not values:

@@ -1,15 +1,19 @@
-"""Dicts and argparse Namespaces: what they hold already counts as default."""
+"""Dicts and Namespaces: what they hold already counts as default."""
 
 from __future__ import annotations
 
 import argparse
 import copy
+import types
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ckpt_core.config.targets.base import MISSING, Kind, Member, same
 
 __all__ = ["MappingKind", "NamespaceKind", "members_of"]
+
+
+_NAMESPACES: Final = (argparse.Namespace, types.SimpleNamespace)
 
 
 class MappingKind(Kind):
@@ -20,6 +24,9 @@ class MappingKind(Kind):
 
     def members(self, kind: type, instance: Any, base: Any) -> Iterator[Member]:
         return members_of(instance or {}, base if isinstance(base, Mapping) else MISSING)
+
+    def held(self, instance: Any) -> Mapping[Any, Any]:
+        return {key: instance[key] for key in instance}
 
     def made(self, kind: type, origin: Any, values: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return a new dict that shares nothing changeable with the old one."""
@@ -33,18 +40,21 @@ class MappingKind(Kind):
 
 
 class NamespaceKind(Kind):
-    """An argparse Namespace."""
+    """An argparse Namespace, or Python's own."""
 
     def owns(self, kind: type) -> bool:
-        return issubclass(kind, argparse.Namespace)
+        return issubclass(kind, _NAMESPACES)
 
     def members(self, kind: type, instance: Any, base: Any) -> Iterator[Member]:
         held = {} if instance is None else vars(instance)
-        return members_of(held, vars(base) if isinstance(base, argparse.Namespace) else MISSING)
+        return members_of(held, vars(base) if isinstance(base, _NAMESPACES) else MISSING)
 
-    def made(self, kind: type, origin: Any, values: Mapping[Any, Any]) -> argparse.Namespace:
+    def held(self, instance: Any) -> Mapping[Any, Any]:
+        return dict(vars(instance))
+
+    def made(self, kind: type, origin: Any, values: Mapping[Any, Any]) -> Any:
         """Return a new Namespace of the same class."""
-        made: argparse.Namespace = kind()
+        made = kind()
         vars(made).update({**({} if origin is None else vars(origin)), **values})
         return made
 

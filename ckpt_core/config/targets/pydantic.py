@@ -29,6 +29,10 @@ class PydanticKind(Kind):
             value = getattr(instance, key) if was_set else MISSING
             yield Member(key, key, info.annotation, default, value, was_set, spelling=_alias(info))
 
+    def held(self, instance: Any) -> Mapping[Any, Any]:
+        own = {key: getattr(instance, key) for key in type(instance).model_fields}
+        return {**own, **(instance.model_extra or {})}
+
     def made(self, kind: Any, origin: Any, values: Mapping[Any, Any]) -> Any:
         """Return a new model, validated; of an origin a `model_copy`, with what validation changed beside it."""
         if origin is not None and not values:

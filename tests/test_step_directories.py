@@ -116,3 +116,25 @@ def test_counters_in_the_metadata_of_a_container(tmp_path: Path, text: str, step
     safetensors.numpy.save_file({"w": np.ones(2)}, tmp_path / "a.safetensors", metadata)
     with open_checkpoint(tmp_path / "a.safetensors") as ckpt:
         assert (ckpt.step, ckpt.epoch) == (step, 3)
+
+
+def test_a_directory_with_one_file_of_flax(tmp_path: Path) -> None:
+    state = {
+        "step": 11,
+        "params": {"w": np.ones(3, np.float32)},
+        "opt_state": {"0": {"mu": {"w": np.ones(3)}}},
+    }
+    (tmp_path / "checkpoint_11").write_bytes(serialization.to_bytes(state))
+    with open_checkpoint(tmp_path) as ckpt:
+        assert [name for name, _ in ckpt.params.leaves()] == ["w"]
+        assert ckpt.step == 11
+        assert len(ckpt.opt_states) == 1
+
+
+def test_the_metadata_of_all_steps_is_kept(tmp_path: Path) -> None:
+    with ocp.CheckpointManager(tmp_path / "run", metadata={"dataset": "digits", "note": "all"}) as manager:
+        manager.save(3, args=ocp.args.StandardSave({"w": jnp.ones(2)}), custom_metadata={"note": "this"})
+    convert(tmp_path / "run", tmp_path / "a.pth")
+    for path in ("run", "a.pth"):
+        with open_checkpoint(tmp_path / path) as ckpt:
+            assert ckpt.metadata.attributes == {"dataset": "digits", "step": 3, "note": "this"}

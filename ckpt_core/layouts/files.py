@@ -12,8 +12,10 @@ from ckpt_core.layouts.base import Layout, Roles, below, merged
 __all__ = ["Files"]
 
 _FILE: Final = re.compile(
-    r".+\.(pt|pth|bin|ckpt|tar|safetensors|msgpack|pkl|pickle|p|joblib|npz|npy|eqx|json|gz|xz|bz2)", re.DOTALL
+    r".+\.(pt|pth|bin|ckpt|tar|safetensors|msgpack|pkl|pickle|p|joblib|npz|npy|eqx|json|gz|xz|bz2)|checkpoint_\d+",
+    re.DOTALL,
 )
+"""Names of files with weights; Flax's own (`flax/training/checkpoints.py`) have a number and no suffix."""
 _CONFIGS: Final = ("config.json", "args.json", "hparams.json", "params.json")
 _NAMED: Final = ("ema", "opt_states", "schedulers", "rng", "metrics", "config")
 

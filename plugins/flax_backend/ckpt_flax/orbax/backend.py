@@ -59,6 +59,7 @@ class OrbaxBackend(Backend):
         found = steps(source)
         if found:
             stored = _of_step(_open_checkpoint(single_step(source, found)), found[0].number)
+            stored = replace(stored, attributes={**_of_all_steps(source), **stored.attributes})
             return replace(stored, notes=(f"the only step is {found[0].number}", *stored.notes))
         return _of_step(_open_checkpoint(source), step_number(source))
 
@@ -79,6 +80,16 @@ class OrbaxBackend(Backend):
 def _of_step(stored: Stored, number: int | None) -> Stored:
     """Keep the number of a step, which only the name of its directory tells, with what it holds."""
     return stored if number is None else replace(stored, attributes={"step": number, **stored.attributes})
+
+
+def _of_all_steps(source: Source) -> dict[str, Any]:
+    """Return the metadata that a CheckpointManager was given for all of its steps (a bare JSON object at first)."""
+    if source.has("metadata/_ROOT_METADATA"):
+        custom = read_object(source.member("metadata/_ROOT_METADATA")).get("custom_metadata")
+        return dict(custom) if isinstance(custom, dict) else {}
+    if source.has("metadata/metadata"):
+        return read_object(source.member("metadata/metadata"))
+    return {}
 
 
 def _open_checkpoint(source: Source) -> Stored:

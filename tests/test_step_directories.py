@@ -16,6 +16,8 @@ from flax import nnx, serialization
 from ckpt_core import convert, open_checkpoint, save_checkpoint
 from ckpt_core.errors import UsageError
 
+GOLDEN = Path(__file__).parent / "golden" / "orbax"
+
 
 def test_flax_files_of_several_steps(tmp_path: Path) -> None:
     for step in (1, 2, 10):
@@ -138,3 +140,28 @@ def test_the_metadata_of_all_steps_is_kept(tmp_path: Path) -> None:
     for path in ("run", "a.pth"):
         with open_checkpoint(tmp_path / path) as ckpt:
             assert ckpt.metadata.attributes == {"dataset": "digits", "step": 3, "note": "this"}
+
+
+@pytest.mark.parametrize("version", ["0.2.7", "0.11.5", "0.12.8"])
+def test_the_metadata_of_all_steps_of_every_vintage(version: str, tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / f"{version}_manager", tmp_path / "run")
+    steps = sorted(
+        (path for path in (tmp_path / "run").iterdir() if path.name != "metadata"), key=lambda p: p.name
+    )
+    for path in steps[1:]:
+        shutil.rmtree(path)
+    with open_checkpoint(tmp_path / "run") as ckpt:
+        assert ckpt.metadata.attributes["seed"] == 1
+    with open_checkpoint(GOLDEN / f"{version}_manager", step=20) as ckpt:
+        assert ckpt.metadata.attributes["seed"] == 1
+        assert ckpt.metadata.attributes["step"] == 20
+
+
+def test_a_step_that_is_asked_for_has_its_number(tmp_path: Path) -> None:
+    options = ocp.CheckpointManagerOptions(step_prefix="ckpt", step_format_fixed_length=6)
+    with ocp.CheckpointManager(tmp_path / "run", options=options, item_names=("state", "extra")) as manager:
+        for step in (7, 20):
+            items = {"state": ocp.args.StandardSave({"w": jnp.ones(2)}), "extra": ocp.args.JsonSave({"a": 1})}
+            manager.save(step, args=ocp.args.Composite(**items))
+    with open_checkpoint(tmp_path / "run", step=20) as ckpt:
+        assert ckpt.step == 20

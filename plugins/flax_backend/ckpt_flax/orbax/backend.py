@@ -58,10 +58,15 @@ class OrbaxBackend(Backend):
         check_committed(source)
         found = steps(source)
         if found:
-            stored = _of_step(_open_checkpoint(single_step(source, found)), found[0].number)
-            stored = replace(stored, attributes={**_of_all_steps(source), **stored.attributes})
+            stored = _of_step(_open_checkpoint(single_step(source, found)), found[0].number, source)
             return replace(stored, notes=(f"the only step is {found[0].number}", *stored.notes))
-        return _of_step(_open_checkpoint(source), step_number(source))
+        stored, root = _open_checkpoint(source), source.root
+        if root is not source and source.path == f"{root.path}/{source.name}":
+            for step in steps(root):
+                if step.name == source.name:
+                    return _of_step(stored, step.number, root)
+        number = step_number(source)
+        return stored if number is None else _of_step(stored, number)
 
     def foreign(self, source: Source) -> tuple[str, ...]:
         return foreign(source)
@@ -77,15 +82,17 @@ class OrbaxBackend(Backend):
         write_checkpoint(stored, sink)
 
 
-def _of_step(stored: Stored, number: int | None) -> Stored:
-    """Keep the number of a step, which only the name of its directory tells, with what it holds."""
-    return stored if number is None else replace(stored, attributes={"step": number, **stored.attributes})
+def _of_step(stored: Stored, number: int, root: Source | None = None) -> Stored:
+    """Keep with a step what it does not hold itself: its number, and the metadata of all steps of its manager."""
+    shared = {} if root is None else _of_all_steps(root)
+    return replace(stored, attributes={**shared, "step": number, **stored.attributes})
 
 
 def _of_all_steps(source: Source) -> dict[str, Any]:
     """Return the metadata that a CheckpointManager was given for all of its steps (a bare JSON object at first)."""
     if source.has("metadata/_ROOT_METADATA"):
-        custom = read_object(source.member("metadata/_ROOT_METADATA")).get("custom_metadata")
+        document = read_object(source.member("metadata/_ROOT_METADATA"))
+        custom = document.get("custom_metadata", document.get("custom"))  # the latter up to Orbax 0.11.5
         return dict(custom) if isinstance(custom, dict) else {}
     if source.has("metadata/metadata"):
         return read_object(source.member("metadata/metadata"))

@@ -79,6 +79,7 @@ class Roles:
         reads: for the paths of settings and metrics that are no plain data, how to read what stands there.
         rows: which row of the table claimed what stands below a path, where rows are composed.
         progress: how far training was, where the trainer's own counters tell.
+        best: the path that the trainer gives as that of its best checkpoint so far; "" for none.
         notes: what a reader should be told, one sentence each.
     """
 
@@ -98,6 +99,7 @@ class Roles:
     reads: Mapping[KeyPath, Callable[[Any], Any]] = field(default_factory=dict)
     rows: Mapping[KeyPath, str] = field(default_factory=dict)
     progress: Progress | None = None
+    best: str = ""
     notes: tuple[str, ...] = ()
 
 

@@ -39,6 +39,7 @@ class Lightning(Layout):
             metrics=dict(_scores(tree.get("callbacks"))),
             config={name: (key,) for key, name in _CONFIGS.items() if isinstance(tree.get(key), Mapping)},
             progress=_progress(tree),
+            best=_best(tree.get("callbacks")),
         )
         if not is_weights(tree.get(_ACTIVE)):
             return roles
@@ -59,6 +60,14 @@ def _scores(callbacks: Any) -> Iterator[tuple[str, KeyPath]]:
             for name, field in ((monitor, "current_score"), (f"best_{monitor}", "best_model_score")):
                 if is_scalar(state.get(field)):
                     yield name, ("callbacks", key, field)
+
+
+def _best(callbacks: Any) -> str:
+    """What a ModelCheckpoint that watches a metric keeps as the best."""
+    states = callbacks.values() if isinstance(callbacks, Mapping) else ()
+    watching = [state for state in states if isinstance(state, Mapping) and state.get("monitor") is not None]
+    paths = [state.get("best_model_path") for state in watching]
+    return next((path for path in paths if isinstance(path, str)), "")
 
 
 def _progress(tree: Mapping[Any, Any]) -> Progress | None:

@@ -36,6 +36,7 @@ class Entry:
         number: a number of the name that may be either counter.
         metrics: the numbers that this checkpoint reached, as saved.
         running_bests: the best numbers so far, which say nothing about this checkpoint (`best_val_eer`).
+        best_said: the name of the checkpoint that its trainer called the best so far; "" for none.
         config: the saved hyperparameters.
         size: bytes on the disk.
         time: seconds since 1970, from inside the file, or its name, or the file system.
@@ -61,6 +62,7 @@ class Entry:
     number: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     running_bests: Mapping[str, float] = field(default_factory=dict)
+    best_said: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     size: int = 0
     time: float = 0.0

@@ -57,8 +57,8 @@ def plan_pruning(
     metrics and times. A generator's are one and a discriminator's another, and so are those of two runs.
 
     Of each series the latest whole checkpoint, the latest that can be resumed from, and the best one by each metric
-    whose direction is known (or by `metric` alone, when it is named) stay; and so does everything but whole, numbered,
-    periodic checkpoints.
+    whose direction is known (or by `metric` alone, when it is named) stay; and so do the one that a trainer calls its
+    best, and everything but whole, numbered, periodic checkpoints.
 
     Arguments:
         entries: those of a run.
@@ -71,7 +71,7 @@ def plan_pruning(
         UsageError: no rule was given, a number is negative, or `keep_best` has no metric to go by.
     """
     _check(keep_last, keep_best, every)
-    reasons = _protected(entries)
+    reasons = {**_said_to_be_best(entries), **_protected(entries)}
     whole = [entry for entry in entries if entry.is_whole]
     metrics = _metrics_to_keep(whole, keep_best, metric)
     series: dict[str, list[Entry]] = {}
@@ -159,6 +159,16 @@ def _protected(entries: Sequence[Entry]) -> dict[str, str]:
         if reason:
             reasons[entry.name] = reason
     return reasons
+
+
+def _said_to_be_best(entries: Sequence[Entry]) -> dict[str, str]:
+    """The checkpoints that the latest one of their directory calls the best, in its trainer's own words."""
+    saying: dict[PurePath, list[Entry]] = {}
+    for entry in entries:
+        if entry.is_whole and entry.best_said:
+            saying.setdefault(PurePath(entry.name).parent, []).append(entry)
+    latest = {folder: latest_of(members) for folder, members in saying.items()}
+    return {str(folder / entry.best_said): f"the best, says {entry.name}" for folder, entry in latest.items()}
 
 
 def _protection(entry: Entry) -> str:

@@ -79,6 +79,7 @@ def _inside(basis: Entry, ckpt: Checkpoint) -> Entry:
         layout=ckpt.layout,
         part=_part(ckpt),
         progress=ckpt.roles.progress,
+        best_said=os.path.basename(ckpt.roles.best.rstrip("/")),
         metrics=metrics,
         running_bests=bests,
         config=ckpt.config,

@@ -15,6 +15,8 @@ from ckpt_core import Run, sink
 from ckpt_core.errors import TargetError, UsageError
 from ckpt_core.runs.rows import rows_of
 
+from .conftest import trained
+
 
 @pytest.fixture
 def run(save, tmp_path) -> Run:
@@ -225,6 +227,26 @@ def test_a_number_that_says_which_one_is_no_counter(save, tmp_path) -> None:
     for epoch in (1, 2):
         save(f"unet_{epoch}.pth", seed=epoch, epoch=epoch)
     assert [entry.name for entry in Run(tmp_path).prune(keep_last=0).removed] == ["unet_1.pth"]
+
+
+def test_what_the_trainer_calls_its_best_stays(tmp_path) -> None:
+    """A metric of which no name tells the direction; the latest of the trainer's files knows."""
+    for epoch, quality, best in ((1, 0.9, 1), (2, 0.5, 2), (3, 0.7, 2), (4, 0.6, 2)):
+        model, optimizer = trained(epoch)
+        watching = {
+            "monitor": "quality", "current_score": torch.tensor(quality), "best_model_score": torch.tensor(0.5),
+            "best_model_path": f"/elsewhere/epoch={best}.ckpt",
+        }  # fmt: skip
+        state = {
+            "epoch": epoch, "global_step": 10 * epoch, "pytorch-lightning_version": "2.6.0",
+            "state_dict": model.state_dict(), "optimizer_states": [optimizer.state_dict()],
+            "callbacks": {"Other": {"monitor": None, "best_model_path": "epoch=1.ckpt"}, "ModelCheckpoint": watching},
+        }  # fmt: skip
+        torch.save(state, tmp_path / f"epoch={epoch}.ckpt")
+    plan = Run(tmp_path).prune(keep_last=1)
+    reasons = {entry.name: reason for entry, reason in plan.kept}
+    assert reasons == {"epoch=2.ckpt": "the best, says epoch=4.ckpt", "epoch=4.ckpt": "the latest"}
+    assert [entry.name for entry in plan.removed] == ["epoch=1.ckpt", "epoch=3.ckpt"]
 
 
 def test_the_latest_that_can_be_resumed_from_stays(save, tmp_path) -> None:

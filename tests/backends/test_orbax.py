@@ -691,19 +691,18 @@ def test_a_damaged_database_is_refused_or_unharmed(database: Path) -> None:
 def test_a_database_that_refers_outside(database: Path, tmp_path: Path) -> None:
     """The nodes of OCDBT name data files by path; a crc32c is no protection against an author."""
     node = max((database / "d").iterdir(), key=lambda file: file.stat().st_size)
-    outside = tmp_path / node.name
-    shutil.move(node, outside)
+    name = node.name[1:]  # so that the new path is as long as the old one, which the manifest states
+    shutil.move(node, tmp_path / name)
     manifest = database / "manifest.ocdbt"
-    manifest.write_bytes(with_other_path(manifest.read_bytes(), f"d/{node.name}", f"../{node.name}"))
+    manifest.write_bytes(with_other_path(manifest.read_bytes(), f"d/{node.name}", f"../{name}"))
     with pytest.raises(UnsafePathError, match="leads out of the directory"):
         load(database)
 
 
 def with_other_path(manifest: bytes, old: str, new: str) -> bytes:
-    """Rewrite a path in a manifest, uncompressed and with the right checksum."""
+    """Rewrite a path in a manifest to one of the same length, uncompressed and with the right checksum."""
     body = unpacked(manifest[14:-4]).replace(old.encode(), new.encode())
-    assert new.encode() in body
-    body = body.replace(bytes([len(old)]), bytes([len(new)]), 1) if len(old) != len(new) else body
+    assert new.encode() in body and len(new) == len(old)
     # magic, length, version, compression 0 (none), body, crc32c
     content = manifest[:4] + (len(body) + 18).to_bytes(8, "little") + b"\0\0" + body
     return content + crc32c(content).to_bytes(4, "little")

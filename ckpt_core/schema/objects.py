@@ -39,7 +39,11 @@ def content_of(record: Record, args: Any) -> Any:
                 return record[name]
     if record.type_name == _REFERENCE and not record.get("_ops"):
         return record.get("_value")
-    if record.type_name == _DEVICE and isinstance(args, tuple):
+    if (
+        record.type_name == _DEVICE
+        and isinstance(args, tuple)
+        and all(type(arg) in (str, int) for arg in args)
+    ):
         return ":".join(map(str, args))
     if isinstance(record.get("__dict__"), Mapping):  # pydantic's models, of both versions
         return {**record["__dict__"], **(record.get("__pydantic_extra__") or {})}

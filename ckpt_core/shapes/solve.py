@@ -169,31 +169,61 @@ def components(equations: Sequence[Equation]) -> list[list[Equation]]:
     return [members for _, members in groups]
 
 
+_State: TypeAlias = "tuple[list[_Part], dict[str, int], frozenset[str] | None]"
+"""Equations that are left, what is known, and the names that were settled last (None: all of these)."""
+
+
 def _search(parts: list[_Part], known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:
-    steps.take()
+    """Yield the solutions depth first: of the equation with the fewest unknown names every root, and so on."""
+    stack: list[Iterator[_State]] = [iter([(parts, known, None)])]
+    while stack:
+        state = next(stack[-1], None)
+        if state is None:
+            stack.pop()
+            continue
+        steps.take()
+        left, row, fresh = state
+        rest = _unsettled(left, row, fresh)
+        if rest is None:
+            continue
+        if not rest:
+            yield row
+            continue
+        for part in _in_order(rest, row, fresh):
+            try:
+                solved = _roots(part[0].expression, part[0].size, row, steps)
+                found = list(itertools.islice(solved, _MAX_ROWS))
+            except _Open:
+                continue
+            steps.is_complete &= len(found) < _MAX_ROWS
+            others = [other for other in rest if other is not part]
+            stack.append(iter([(others, root, part[1]) for root in found]))
+            break
+        else:
+            steps.is_open = True
+            yield row
+
+
+def _unsettled(parts: list[_Part], known: dict[str, int], fresh: frozenset[str] | None) -> list[_Part] | None:
+    """The equations with names that are not known yet; None where one does not hold. Only fresh names are looked at."""
     rest = []
     for part in parts:
-        if not part[1] <= known.keys():
+        if (fresh is not None and part[1].isdisjoint(fresh)) or not part[1] <= known.keys():
             rest.append(part)
         elif evaluate(part[0].expression, known) != part[0].size:
-            return
-    if not rest:
-        yield known
-        return
-    rest.sort(key=lambda part: len(part[1] - known.keys()))
-    for part in rest:
-        try:
-            solved = _roots(part[0].expression, part[0].size, known, steps)
-            found = list(itertools.islice(solved, _MAX_ROWS))
-        except _Open:
-            continue
-        steps.is_complete &= len(found) < _MAX_ROWS
-        others = [other for other in rest if other is not part]
-        for row in found:
-            yield from _search(others, row, steps)
-        return
-    steps.is_open = True
-    yield known
+            return None
+    return rest
+
+
+def _in_order(rest: list[_Part], known: dict[str, int], fresh: frozenset[str] | None) -> Iterator[_Part]:
+    """The equations with the fewest unknown names first; one with a single one is found without sorting them."""
+
+    def unknown(part: _Part) -> int:
+        return len(part[1] - known.keys())
+
+    near = (part for part in rest if fresh is not None and not part[1].isdisjoint(fresh))
+    yield from itertools.islice((part for part in itertools.chain(near, rest) if unknown(part) == 1), 1)
+    yield from sorted(rest, key=unknown)
 
 
 def _roots(node: Expression, size: int, known: dict[str, int], steps: _Steps) -> Iterator[dict[str, int]]:

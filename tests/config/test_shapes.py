@@ -306,6 +306,14 @@ def test_nothing_is_divided_by_zero():
         resolve_config({"w": np.zeros(12)}, rules={"w": "a // b"}, overrides={"b": 0})
 
 
+@pytest.mark.parametrize("rule", ["a{0}*a{1}", "a{0}"])
+def test_more_equations_than_calls_can_be_nested(rule):
+    rules = ShapeRules({f"w{i}": rule.format(i, i + 1) for i in range(1500)})
+    equations = rules.equations([(f"w{i}", (72,)) for i in range(1500)])
+    (row,) = solve(equations, {"a0": 72}).rows
+    assert row == {f"a{i}": 1 if i % 2 and "*" in rule else 72 for i in range(1501 if "*" in rule else 1500)}
+
+
 def test_long_chains_of_products_end():
     sizes = {f"w{i}": 6 * (i + 1) for i in range(60)}
     weights = {name: np.zeros(size) for name, size in sizes.items()}

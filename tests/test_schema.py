@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 
 import numpy as np
 import optax
@@ -581,3 +582,16 @@ def test_attributes_of_a_whole_module_that_are_no_weights_are_told():
         "2 arrays are attributes of modules, neither parameters nor buffers: _modules/inner/packed/[0], ...",
     )
     assert [name for name, _ in opened(outer).params.leaves()] == ["w", "inner/w"]
+
+
+@pytest.mark.parametrize("key", ["py_rng", "anything"])
+def test_states_of_random_generators_are_told_by_their_values(key, tmp_path):
+    states = {key: random.Random(1).getstate(), "np_state": np.random.RandomState(1).get_state()}
+    (tmp_path / "a.pkl").write_bytes(
+        pickle.dumps({"model": {"w": np.ones(2, np.float32)}, "lr": 0.1, **states})
+    )
+    with open_checkpoint(tmp_path / "a.pkl") as ckpt:
+        assert list(ckpt.rng) == [key, "np_state"]
+        assert ckpt.config == {"lr": 0.1}
+    numbers = {"model": state_dict(), "milestones": (3, (10, 20), None), "betas": (3, 0.9, 0.99)}
+    assert not opened(numbers).rng

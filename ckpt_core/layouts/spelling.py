@@ -13,6 +13,7 @@ from ckpt_core.layouts.values import (
     has_array,
     has_value,
     is_float_array,
+    is_generator_state,
     is_numeric,
     is_optimizer,
     is_plain,
@@ -260,6 +261,8 @@ def _role_of(key: str, value: Any) -> str | None:
         return spelled
     if is_optimizer(value):
         return "opt_states"
+    if is_generator_state(value):
+        return "rng"
     if not _AVERAGED.isdisjoint(re.split(r"[_\-. ]", key.lower())) and is_weights(value):
         return "ema"
     if (_METRIC.search(key) and is_numeric(value)) or _is_group_of_metrics(key, value):

@@ -18,6 +18,7 @@ __all__ = [
     "has_array",
     "has_value",
     "is_float_array",
+    "is_generator_state",
     "is_module",
     "is_numeric",
     "is_optimizer",
@@ -31,6 +32,9 @@ __all__ = [
     "number",
     "numbers",
 ]
+
+_TWISTER: int = 624
+"""Words of the state of a Mersenne twister."""
 
 _LOOK: int = 10_000
 """Nodes looked at before a value without arrays is taken to have none."""
@@ -127,6 +131,16 @@ def is_random_key(node: Any) -> bool:
         and isinstance(node["impl"], str)
         and isinstance(node["data"], LazyArray)
     )
+
+
+def is_generator_state(node: Any) -> bool:
+    """Say whether it is what Python's `random.getstate` or NumPy's `random.get_state` returns."""
+    if not isinstance(node, (tuple, list)) or not 3 <= len(node) <= 5:
+        return False
+    if len(node) == 3:
+        return node[0] == 3 and isinstance(node[1], (tuple, list)) and len(node[1]) == _TWISTER + 1
+    words = node[1]
+    return isinstance(node[0], str) and isinstance(words, LazyArray) and words.shape == (_TWISTER,)
 
 
 def is_streams(node: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -96,7 +97,8 @@ def label_of(ckpt: Checkpoint) -> str:
     format, attributes = ckpt.format, ckpt.stored.attributes
     if ckpt.members:  # a directory: what the file with the weights says
         paths = [path for place in ckpt.roles.params for path in paths_of(place)]
-        file = str(paths[0][0]) if paths and paths[0] else ""
+        starts = itertools.accumulate(map(str, paths[0] if paths else ()), "{}/{}".format)
+        file = next((start for start in starts if start in ckpt.members), "")
         format, attributes = ckpt.members.get(file, ""), attributes.get(file, {})
     for _, backend in registry().backends:
         if backend.name == format:

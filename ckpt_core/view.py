@@ -134,8 +134,8 @@ def named_weights(
 
 
 def _telling_depth(paths: list[KeyPath]) -> int:
-    """The last position in several paths at which no two have the same key."""
-    for depth in range(-1, -1 - min(map(len, paths), default=0), -1):
+    """The first position in several paths at which no two have the same key."""
+    for depth in range(min(map(len, paths), default=0)):
         if len({path[depth] for path in paths}) == len(paths):
             return depth
     return -1

@@ -4,9 +4,10 @@
     + trainer_state.json  optimizer.pt  scheduler.pt  scaler.pt  rng_state*.pth  training_args.bin   the Trainer's
     adapter_config.json  adapter_model.safetensors                                              an adapter of PEFT
     random_states_N.pkl  optimizer.bin  scheduler.bin  custom_checkpoint_N.pkl                  Accelerate's
+    model_index.json  unet/  vae/  ...                                                          a pipeline's
 
 Sources: `transformers/trainer.py`, `transformers/trainer_callback.py`, `peft/utils/save_and_load.py`,
-`accelerate/checkpointing.py`.
+`accelerate/checkpointing.py`, `diffusers/pipelines/pipeline_utils.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ckpt_core.layouts.base import Layout, Roles
-from ckpt_core.layouts.members import weights_rank
+from ckpt_core.layouts.base import Layout, Roles, below
+from ckpt_core.layouts.members import PIPELINE, is_weights_file, weights_rank
 from ckpt_core.layouts.values import is_optimizer, is_scalar, is_weights
 from ckpt_core.tree import Index, KeyPath
 
-__all__ = ["Accelerate", "HuggingFaceModel", "HuggingFaceTrainer", "Peft"]
+__all__ = ["Accelerate", "HuggingFaceModel", "HuggingFaceTrainer", "Peft", "Pipeline"]
 
 _TRAINER: Final = "trainer_state.json"
 _ADAPTER: Final = "adapter_config.json"
@@ -30,6 +31,7 @@ _OPTIMIZER: Final = re.compile(r"optimizer(_\d+)?\.(pt|bin)")
 _SCHEDULER: Final = re.compile(r"scheduler(_\d+)?\.(pt|bin)")
 _SCALER: Final = re.compile(r"scaler\.(pt|bin)")
 _RANDOM: Final = re.compile(r"(rng_state(_\d+)?\.pth|random_states_\d+\.pkl)")
+_AVERAGED: Final = re.compile(r"(.*[_-])?ema([_-].*)?", re.IGNORECASE)
 _VARIANT: Final = re.compile(r"\w+\.\w+\.(safetensors|bin)(\.index\.json)?")
 _CONFIGS: Final = {"config.json": "hf_model", "generation_config.json": "hf_model", _ADAPTER: "peft"}
 _NO_METRICS: Final = re.compile(
@@ -58,8 +60,13 @@ class HuggingFaceTrainer(Layout):
             step=(_TRAINER, "global_step"),
             epoch=(_TRAINER, "epoch") if is_scalar(state.get("epoch")) else None,
             metrics=_metrics(state),
+            best=_text(state.get("best_model_checkpoint")),
             config={**roles.config, **settings},
         )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 class HuggingFaceModel(Layout):
@@ -98,7 +105,53 @@ class Accelerate(Layout):
         if not isinstance(tree, Mapping) or not _has_random_states(tree) or _TRAINER in tree:
             return None
         roles = _claim_files(tree, self.name)
+        if not roles.params:
+            roles = _with_models(_with_other_names(roles, tree), tree)
         return roles if roles.params or roles.opt_states else None
+
+
+class Pipeline(Layout):
+    """A pipeline of diffusers: each model in a directory of its own."""
+
+    name = "diffusers_pipeline"
+    describes = "a pipeline of diffusers: model_index.json, and a directory for each model"
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if not _has(tree, PIPELINE):
+            return None
+        roles = _with_models(Roles(config={"model_index": (PIPELINE,)}, rows={(): self.name}), tree)
+        return roles if roles.params else None
+
+
+def _with_other_names(roles: Roles, tree: Mapping[Any, Any]) -> Roles:
+    """Add the files that a script gave names of its own, such as `pytorch_lora_weights.safetensors`."""
+    files = [name for name, node in tree.items() if is_weights_file(str(name)) and is_weights(node)]
+    return dataclasses.replace(roles, params=tuple((name,) for name in files))
+
+
+def _with_models(roles: Roles, tree: Mapping[Any, Any]) -> Roles:
+    """Add the models that have directories of their own; one that is named as an average is a copy of the weights."""
+    found: dict[str, Roles] = {}
+    for name, node in tree.items():
+        part = HuggingFaceModel().recognise(node) or Peft().recognise(node)
+        if part is not None and isinstance(name, str):
+            found[name] = below(part, (name,))
+    averaged = {name for name, part in found.items() if _AVERAGED.fullmatch(name) and len(part.params) == 1}
+    models = {name: part for name, part in found.items() if name not in averaged} or found
+    configs = {
+        ("" if len(models) == 1 and not roles.config else name): path
+        for name, part in models.items()
+        for inner, path in part.config.items()
+        if not inner
+    }
+    return dataclasses.replace(
+        roles,
+        params=(*roles.params, *(place for part in models.values() for place in part.params)),
+        ema={name: found[name].params[0] for name in found if name not in models},
+        config={**roles.config, **configs},
+        rows={**roles.rows, **{path: row for part in found.values() for path, row in part.rows.items()}},
+        notes=(*roles.notes, *(f"{name}: {note}" for name, part in found.items() for note in part.notes)),
+    )
 
 
 def _has(tree: Any, name: str) -> bool:

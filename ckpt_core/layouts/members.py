@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 __all__ = [
+    "PIPELINE",
+    "is_assembled",
     "is_beside",
     "is_deepspeed_optimizer",
     "is_deepspeed_states",
+    "is_model_directory",
     "is_of_training",
     "is_weights_file",
     "weights_rank",
@@ -24,6 +28,13 @@ _WEIGHTS: Final = re.compile(
 )
 _INDEX: Final = ".index.json"
 
+PIPELINE: Final = "model_index.json"
+"""What diffusers puts beside the directories of a pipeline's models."""
+
+_RANDOM_STATES: Final = re.compile(r"random_states_\d+\.pkl")
+_CONFIGS: Final = frozenset({"config.json", "adapter_config.json"})
+_STEP: Final = re.compile(r"(ckpt|checkpoint|step|epoch|iter|iteration|global_step)[-_]?\d+", re.IGNORECASE)
+
 _TRAINING: Final = re.compile(
     r"(optimizer|optim|scheduler|scaler|sampler|rng_state|random_states|trainer_state|training_args)([._-].*)?"
     r"\.(pt|pth|bin|pkl|safetensors|msgpack|json)|config\.json"
@@ -36,9 +47,24 @@ _DEEPSPEED: Final = re.compile(
 _RANKS: Final = (
     re.compile(r"(model|diffusion_pytorch_model)(_\d+)?(\.\w+)?\.safetensors(\.index\.json)?"),
     re.compile(r"(pytorch_model|diffusion_pytorch_model)(_\d+)?(\.\w+)?\.bin(\.index\.json)?"),
-    re.compile(r"flax_model\.msgpack(\.index\.json)?"),
+    re.compile(r"(diffusion_)?flax_model\.msgpack(\.index\.json)?"),
     re.compile(r"adapter_model\.(safetensors|bin)"),
 )
+
+
+def is_assembled(names: Collection[str]) -> bool:
+    """Say whether a directory's models are directories within it.
+
+    A pipeline of diffusers has them so, and so does Accelerate where the trainer writes its models itself.
+    """
+    is_saved_state = any(map(_RANDOM_STATES.fullmatch, names)) and not any(map(is_weights_file, names))
+    return PIPELINE in names or is_saved_state
+
+
+def is_model_directory(name: str, names: Collection[str]) -> bool:
+    """Say whether a member that is a directory holds a model: its weights and its config, and is no step of a run."""
+    has_weights = any(weights_rank(member) is not None for member in names)
+    return has_weights and not _CONFIGS.isdisjoint(names) and not _STEP.fullmatch(name)
 
 
 def is_beside(name: str) -> bool:

@@ -16,7 +16,13 @@ from ckpt_core.layouts.fairseq import Fairseq
 from ckpt_core.layouts.files import Files
 from ckpt_core.layouts.flax import Items, NnxState, TrainState, Variables
 from ckpt_core.layouts.haiku import Haiku
-from ckpt_core.layouts.huggingface import Accelerate, HuggingFaceModel, HuggingFaceTrainer, Peft
+from ckpt_core.layouts.huggingface import (
+    Accelerate,
+    HuggingFaceModel,
+    HuggingFaceTrainer,
+    Peft,
+    Pipeline,
+)
 from ckpt_core.layouts.lightning import Lightning
 from ckpt_core.layouts.mmengine import MMEngine
 from ckpt_core.layouts.timm import Timm
@@ -32,6 +38,7 @@ _OF_LIBRARIES: Final[tuple[Layout, ...]] = (
     HuggingFaceModel(),
     Peft(),
     Accelerate(),
+    Pipeline(),
     DeepSpeed(),
     Timm(),
     MMEngine(),

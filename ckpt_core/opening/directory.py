@@ -20,7 +20,14 @@ from ckpt_core.errors import (
     UnsafePathError,
     UsageError,
 )
-from ckpt_core.layouts.members import is_beside, is_deepspeed_states, is_of_training, is_weights_file
+from ckpt_core.layouts.members import (
+    is_assembled,
+    is_beside,
+    is_deepspeed_states,
+    is_model_directory,
+    is_of_training,
+    is_weights_file,
+)
 from ckpt_core.shards import SUFFIX, foreign_to, is_index, shard_files
 from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath, walk
@@ -53,7 +60,7 @@ class Opened:
         stored: what is stored.
         format: the name of the backend, or "directory".
         tied: groups of paths that were tied before a container separated them.
-        members: of a directory, the format of each member.
+        members: of a directory, the format of each file; one in a directory within it is named by its path.
         broken: of a directory, what is wrong with each part of the checkpoint that cannot be read.
         foreign: of a directory of shards, the entries that are no part of it.
     """
@@ -71,8 +78,9 @@ def open_members(
 ) -> Opened | None:
     """Open a directory as a tree of its members.
 
-    JSON files are read as plain values. What holds no weights by its name and cannot be opened is left out, with a
-    note; so are files of no known format.
+    JSON files are read as plain values. A directory is a member where a backend claims it, or where models are
+    directories of their own here. What holds no weights by its name and cannot be opened is left out, with a note; so
+    are files of no known format.
 
     Arguments:
         source: the directory.
@@ -90,7 +98,7 @@ def open_members(
         raise UnknownFormatError(f"is a directory of {len(names)} entries", path=source.path)
     indexes = _indexes(source, names)
     in_shards = {file.split("/")[0] for files in indexes.values() for file in files}
-    members = _Members()
+    members = _Members(is_assembled(names))
     for name in names:
         if name not in in_shards:
             members.add(source, name, open_one, is_claimed)
@@ -105,13 +113,15 @@ def open_members(
     if len(found) == 1 and found.keys() == indexes.keys():
         (alone,) = found.values()
         return replace(_with_notes(alone, notes), foreign=foreign_to(source, source.member(*indexes)))
-    return replace(_as_tree(found, notes), broken=members.broken)
+    inner = {f"{name}/{file}": why for name, opened in found.items() for file, why in opened.broken.items()}
+    return replace(_as_tree(found, notes), broken={**members.broken, **inner})
 
 
 class _Members:
     """What the members of a directory turn out to be, one after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_assembled: bool) -> None:
+        self.is_assembled = is_assembled
         self.found: dict[str, Opened] = {}
         self.notes: list[str] = []
         self.others: list[str] = []
@@ -129,7 +139,7 @@ class _Members:
         """Open one member, or keep why it is left out."""
         try:
             member = source.member(name)
-            is_other = member.is_directory and not is_claimed(member)
+            is_other = member.is_directory and not (is_claimed(member) or self._is_model(member))
             opened = None if is_other else _open_member(member, open_one)
         except CheckpointNotFoundError:
             self.notes.append(f"{name}: is a link to nothing")
@@ -155,6 +165,9 @@ class _Members:
                 self.steps += [name] if any(map(is_deepspeed_states, member.members())) else []
             else:
                 self._leave_out(name, DamagedFileError("is empty (0 bytes)"))
+
+    def _is_model(self, member: Source) -> bool:
+        return self.is_assembled and is_model_directory(member.name, member.members())
 
     def _leave_out(self, name: str, error: CheckpointError) -> None:
         """Keep what is wrong with a file of no known format, which need not be a part of the checkpoint."""
@@ -253,9 +266,15 @@ def _as_tree(found: Mapping[str, Opened], notes: tuple[str, ...]) -> Opened:
         name: opened.stored.tree if opened.format == JSON else moved_below(opened.stored.tree, (name,))
         for name, opened in found.items()
     }
-    attributes = {
-        name: dict(opened.stored.attributes) for name, opened in found.items() if opened.stored.attributes
-    }
+    attributes: dict[str, Any] = {}
+    members: dict[str, str] = {}
+    for name, opened in found.items():
+        if opened.format == DIRECTORY:
+            attributes |= {f"{name}/{file}": value for file, value in opened.stored.attributes.items()}
+            members |= {f"{name}/{file}": format for file, format in opened.members.items()}
+        else:
+            attributes |= {name: dict(opened.stored.attributes)} if opened.stored.attributes else {}
+            members[name] = opened.format
     inner = [f"{name}: {note}" for name, opened in found.items() for note in opened.stored.notes]
     tied = tuple(
         tuple((name, *path) for path in group) for name, opened in found.items() for group in opened.tied
@@ -264,5 +283,5 @@ def _as_tree(found: Mapping[str, Opened], notes: tuple[str, ...]) -> Opened:
         Stored(tree, attributes, (*inner, *notes)),
         DIRECTORY,
         tied,
-        {name: opened.format for name, opened in found.items()},
+        members,
     )

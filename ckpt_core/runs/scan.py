@@ -16,7 +16,13 @@ from typing import Final
 from ckpt_core.backend import Backend
 from ckpt_core.compression import compression_of
 from ckpt_core.errors import CheckpointError
-from ckpt_core.layouts.members import is_beside, is_deepspeed_states, weights_rank
+from ckpt_core.layouts.members import (
+    is_assembled,
+    is_beside,
+    is_deepspeed_states,
+    is_model_directory,
+    weights_rank,
+)
 from ckpt_core.registry import registry
 from ckpt_core.runs.names import facts_of_name
 from ckpt_core.source import Source
@@ -93,7 +99,8 @@ def scan(folder: str, limit: int = _MAX_ENTRIES, notes: list[str] | None = None)
         limit -= len(names)
         if is_one:
             # A trainer saves its final model beside its steps; what else lies in a checkpoint is a part of it.
-            names = [name for name in names if _is_step(here, name)] if _is_of_parts(names) else []
+            holds_steps = _is_of_parts(names) or _is_of_models(here, names)
+            names = [name for name in names if _is_step(here, name)] if holds_steps else []
         for name in names:
             if (not is_one and not os.path.isdir(os.path.join(here, name))) or unfinished_reason(name):
                 yield from _found(os.path.join(here, name), os.path.join(inside, name))
@@ -135,13 +142,26 @@ def is_one_checkpoint(path: str) -> bool:
     if not os.path.isdir(path):
         return os.path.isfile(path) and _is_candidate(path)
     names = _names(path)
-    return _is_of_parts(names) or (_is_claimed(path) and not any(_is_step(path, name) for name in names))
+    return (
+        _is_of_parts(names)
+        or _is_of_models(path, names)
+        or (_is_claimed(path) and not any(_is_step(path, name) for name in names))
+    )
 
 
 def _is_of_parts(names: Sequence[str]) -> bool:
     """Say whether a directory's files are the parts of one checkpoint: weights beside what belongs to them."""
     has_weights = any(weights_rank(name) is not None for name in names)
     return (has_weights and any(map(is_beside, names))) or any(map(is_deepspeed_states, names))
+
+
+def _is_of_models(path: str, names: Sequence[str]) -> bool:
+    """Say whether a directory is one checkpoint of models that have directories of their own within it."""
+    return is_assembled(names) and any(
+        is_model_directory(name, _names(os.path.join(path, name)))
+        for name in names
+        if os.path.isdir(os.path.join(path, name))
+    )
 
 
 def _is_step(folder: str, name: str) -> bool:

@@ -13,7 +13,7 @@ import torch
 from layouts.meaning import GOLDEN
 from safetensors.torch import load_file, save_file
 
-from ckpt_core import CheckpointError, convert, open_checkpoint
+from ckpt_core import CheckpointError, Run, convert, open_checkpoint
 from ckpt_core.errors import DamagedFileError, UnknownFormatError, UnsafePathError
 from ckpt_core.template import template_of
 
@@ -236,3 +236,45 @@ def test_random_states_beside_a_trainers_state_are_the_trainers(trainer):
     with open_checkpoint(trainer) as ckpt:
         assert ckpt.layout == "hf_trainer" and "random_states_0" in ckpt.rng
         assert not any("fits the layouts" in note for note in ckpt.metadata.notes)
+
+
+def test_models_in_directories_of_their_own_are_one_checkpoint(tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(GOLDEN / "diffusers/trainer", run / "checkpoint-500")
+    shutil.copytree(GOLDEN / "diffusers/pipeline", run, dirs_exist_ok=True)
+    with open_checkpoint(run / "checkpoint-500", weights="ema") as ckpt:
+        assert ckpt.weights == "unet_ema"
+        assert set(ckpt.ema) == {"raw"}
+        assert ckpt.opt_state.step == 3
+        assert template_of(ckpt).framework == "torch"
+    with open_checkpoint(run) as ckpt:
+        assert ckpt.layout == "diffusers_pipeline"
+        assert {name.split("/")[0] for name, _ in ckpt.params.leaves()} == {"unet", "vqvae"}
+        assert "checkpoint-500/" in "\n".join(ckpt.metadata.notes)
+    assert [entry.name for entry in Run(run)] == [".", "checkpoint-500"]
+
+
+def test_a_directory_of_steps_is_not_put_together_from_their_models(tmp_path):
+    for step in (10, 20):
+        shutil.copytree(GOLDEN / "diffusers/trainer/unet", tmp_path / f"checkpoint-{step}")
+    shutil.copy(GOLDEN / "diffusers/trainer/random_states_0.pkl", tmp_path)
+    shutil.copy(GOLDEN / "diffusers/trainer/optimizer.bin", tmp_path)
+    with open_checkpoint(tmp_path) as ckpt:
+        assert not ckpt.params.leaves()
+        assert "checkpoint-10/, checkpoint-20/" in "\n".join(ckpt.metadata.notes)
+
+
+def test_a_damaged_model_in_a_directory_of_its_own_is_an_error(tmp_path):
+    folder = Path(shutil.copytree(GOLDEN / "diffusers/trainer", tmp_path / "checkpoint-500"))
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(DamagedFileError, match="unet/diffusion_pytorch_model"):
+        open_checkpoint(folder)
+
+
+def test_weights_under_a_name_of_the_script_s_own_are_those_of_a_saved_state(tmp_path):
+    folder = Path(shutil.copytree(GOLDEN / "accelerate/safe", tmp_path / "state"))
+    (folder / "model.safetensors").rename(folder / "pytorch_lora_weights.safetensors")
+    with open_checkpoint(folder) as ckpt:
+        assert ckpt.layout == "accelerate"
+        assert len(ckpt.params.leaves()) == 6

@@ -29,6 +29,7 @@ FILES = (
     "ultralytics/8.4_training.pt",
     "huggingface/trainer",
     "accelerate/bin",
+    "diffusers/trainer",
     "haiku/0.0.17_state.pkl",
     "equinox/0.13_hyperparameters.eqx",
     "torch/zip_2.13_training.pt",

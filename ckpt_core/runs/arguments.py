@@ -32,7 +32,8 @@ def add_resume_arguments(
 ) -> ResumeArguments:
     """Add `--resume --fresh_start --auto_resume --list_checkpoints --model_path --comment` to a parser.
 
-    An option that the script has already keeps its own meaning. Each works with `-` in place of `_`, too.
+    An option that the script has already keeps its own meaning; one of the script's own `--resume PATH` names the
+    checkpoint, as `--model_path` does. Each works with `-` in place of `_`, too.
 
     Arguments:
         parser: the script's parser.
@@ -113,7 +114,7 @@ class ResumeArguments:
             CheckpointError: what is to be loaded is not there, damaged, or holds weights alone.
         """
         flags = {name: bool(getattr(args, name)) for name in ("resume", "fresh_start", "auto_resume")}
-        model_path = args.model_path or None
+        model_path = self._model_path(args)
         try:
             rule_for(**flags, model_path=model_path is not None)
         except UsageError as error:
@@ -135,6 +136,15 @@ class ResumeArguments:
             plan = replace(plan, notes=(*plan.notes, *siblings_of(args, self._folder)))
         say(str(plan))
         return plan
+
+    def _model_path(self, args: argparse.Namespace) -> str | os.PathLike[str] | None:
+        """The path that is named, also by a script's own `--resume PATH`."""
+        named: str | os.PathLike[str] | None = args.model_path or None
+        if not args.resume or not isinstance(args.resume, (str, os.PathLike)):
+            return named
+        if named is not None and named != args.resume:
+            self._parser.error("--resume and --model_path name two checkpoints: drop one of the two")
+        return args.resume
 
     def _folder(self, args: argparse.Namespace) -> str:
         return os.fspath(self._run_dir(copy.copy(args)) if callable(self._run_dir) else self._run_dir)

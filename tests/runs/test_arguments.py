@@ -140,3 +140,24 @@ def test_an_option_that_the_script_has_keeps_its_meaning(tmp_path) -> None:
     assert args.comment == "mine"
     plan = resuming.plan(args, say=lambda text: None)
     assert (plan.action, plan.target) == ("fresh", None)
+
+
+def test_a_script_whose_own_resume_takes_the_path(save, tmp_path, capsys) -> None:
+    """As torchvision's references and many others have it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--resume", default="", type=str, metavar="PATH")
+    resuming = add_resume_arguments(parser, run_dir=tmp_path)
+    path = str(save("checkpoint.pth", epoch=2, step=20))
+
+    def planned(*argv: str):
+        return resuming.plan(parser.parse_args(argv), say=lambda _: None)
+
+    assert planned().action == "fresh"
+    assert (planned("--resume", path).action, planned("--resume", path).path) == ("resume", path)
+    assert planned("--resume", path, "--model_path", path).action == "resume"
+    with pytest.raises(SystemExit):
+        planned("--resume", path, "--model_path", "other.pth")
+    assert "--resume and --model_path name two checkpoints" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        planned("--resume", path, "--fresh_start")
+    assert "contradict each other" in capsys.readouterr().err

@@ -113,7 +113,7 @@ class ResumeArguments:
         Raises:
             CheckpointError: what is to be loaded is not there, damaged, or holds weights alone.
         """
-        flags = {name: bool(getattr(args, name)) for name in ("resume", "fresh_start", "auto_resume")}
+        flags = {name: bool(getattr(args, name, False)) for name in ("resume", "fresh_start", "auto_resume")}
         model_path = self._model_path(args)
         try:
             rule_for(**flags, model_path=model_path is not None)

@@ -614,3 +614,57 @@ def test_devices_and_dtypes_are_told_apart():
     assert explain(text).error == "torch: another device"
     text = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
     assert explain(text).error == "torch: another device"
+
+
+# What a script takes a checkpoint for.
+
+
+class Changed:
+    def __init__(self, hidden_dim: int, dropout: float) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "use", [lambda it: it.eval(), lambda it: it(torch.zeros(1)), lambda it: it.to("cpu")]
+)
+def test_a_state_dict_that_is_taken_for_a_model(slots, use):
+    for loaded in (torch.load(slots), weights_of(slots)):
+        found = explain(raised(use, loaded), slots)
+        assert found.error == "no model" and f"restore({str(slots)!r}, model)" in found.remedies[0]
+    with pytest.raises(AttributeError, match="eval") as caught, explain_errors(slots):
+        torch.load(slots).eval()
+    assert "no model" in caught.value.__notes__[0]
+
+
+def test_a_class_that_lost_or_gained_a_field(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"model": Slots(3).state_dict(), "config": {"model": {"HIDDEN_DIM": 8, "width": 4}}}, path)
+    lost = explain(raised(Changed, width=4), path)
+    assert lost.cause == "the class does not take width, which was saved as model.width = 4"
+    assert "resolve_config(" in lost.remedies[0]
+    gained = explain(raised(Changed), path)
+    assert "hidden_dim, which was saved as model.HIDDEN_DIM = 8" in gained.cause
+    assert "dropout, which was not saved" in gained.cause
+    assert f"ckpt config {path} --rules" in gained.remedies[1]
+    assert not explain(raised(Changed, other=4), path).is_known
+    assert not explain(raised(Changed)).is_known
+    assert not explain(raised(lambda x: x), path).is_known, "no constructor"
+
+
+def test_an_optax_state_that_meets_another_chain():
+    weights = {"w": jnp.zeros(2)}
+    one, other = optax.sgd(0.1).init(weights), optax.adam(0.1).init(weights)
+    for error in (
+        raised(jax.tree.map, lambda a, b: a, other, one),
+        raised(jax.tree.map, lambda a, b: a, one, other),
+        raised(optax.adam(0.1).update, weights, one, weights),
+    ):
+        assert "another chain of transformations" in explain(error).cause
+
+
+def test_devices_that_are_not_there_or_too_small():
+    assert (
+        explain("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB").error
+        == "out of memory"
+    )
+    found = explain("AssertionError: Torch not compiled with CUDA enabled")
+    assert found.error == "torch: a device that is not here" and 'device="cpu"' in found.remedies[0]

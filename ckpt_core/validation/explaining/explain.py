@@ -22,17 +22,30 @@ from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import Global, Record, walk
 from ckpt_core.validation.asked import Asked
 from ckpt_core.validation.choosing import opened
-from ckpt_core.validation.explaining import file_errors, flax_errors, forward_errors, torch_errors
+from ckpt_core.validation.explaining import (
+    file_errors,
+    flax_errors,
+    forward_errors,
+    torch_errors,
+    usage_errors,
+)
 from ckpt_core.validation.explaining.explanation import Explanation
-from ckpt_core.validation.explaining.facts import FileFault, Mismatch, Sizes
+from ckpt_core.validation.explaining.facts import FileFault, Mismatch, Settings, Sizes
 from ckpt_core.validation.explaining.sizes import built_otherwise, explained_sizes, sided
+from ckpt_core.validation.explaining.usage_errors import explained_settings
 from ckpt_core.validation.leaves import compared, expected_by_key, found_by_key
 from ckpt_core.validation.reasons import explained
 from ckpt_core.validation.report import Problem, ValidationReport
 
 __all__ = ["ExplanationWarning", "explain", "explain_errors"]
 
-_READERS: Final = (torch_errors.parse, flax_errors.parse, file_errors.parse, forward_errors.parse)
+_READERS: Final = (
+    torch_errors.parse,
+    flax_errors.parse,
+    file_errors.parse,
+    forward_errors.parse,
+    usage_errors.parse,
+)
 _MAX_TEXT: Final = 1 << 20
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 _UNKNOWN: Final = ArraySpec((), "?")
@@ -82,6 +95,8 @@ def explain(
                 return explained_sizes(sizes, own, arrays, path, verdict, rules)
         if isinstance(facts, Mismatch):
             return _of_mismatch(facts, own, path, verdict, Asked(rules=rules))
+        if isinstance(facts, Settings):
+            return explained_settings(facts, own, path, verdict)
         if isinstance(facts, FileFault):
             return _of_fault(facts, own, given if os.path.isdir(given) else path, verdict)
         ways = _filled(_INSPECT if path else (), path)
@@ -143,6 +158,7 @@ def _is_about(error: Exception, found: Explanation) -> bool:
     return (
         not isinstance(error, (ImportError, AttributeError))
         or not found.path
+        or found.error != file_errors.CLASS_GONE
         or "names it" in "".join(found.notes)
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["FileFault", "Mismatch", "Shapes", "Sizes", "Weights"]
+__all__ = ["FileFault", "Mismatch", "Settings", "Shapes", "Sizes", "Weights"]
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 """The shape in the model, and the one in the checkpoint."""
@@ -81,3 +81,16 @@ class Sizes:
     wanted: int
     weights: tuple[Weights, ...] = ()
     is_sided: bool = True
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Arguments that a class does not take, or lacks.
+
+    Arguments:
+        unexpected: those that it does not take.
+        missing: those that it needs and was not given.
+    """
+
+    unexpected: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()

@@ -8,7 +8,9 @@ from typing import Final
 from ckpt_core.layouts.spelling import ENTRIES
 from ckpt_core.validation.explaining.facts import FileFault
 
-__all__ = ["parse"]
+__all__ = ["CLASS_GONE", "parse"]
+
+CLASS_GONE: Final = "pickle: a class that is gone"
 
 _LOAD_KEY: Final = re.compile(r"invalid load key, '(?P<key>.*?)'\.?")
 _KEYS: Final = {
@@ -154,4 +156,4 @@ def _class_gone(name: str) -> FileFault:
         "ckpt inspect {quoted} reads it as data, without the class",
         "ckpt convert {quoted} weights.safetensors --only weights",
     )
-    return FileFault("pickle: a class that is gone", cause, remedies, name)
+    return FileFault(CLASS_GONE, cause, remedies, name)

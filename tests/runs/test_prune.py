@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -10,6 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ckpt_core import Run, sink
 from ckpt_core.errors import TargetError, UsageError
@@ -247,6 +249,20 @@ def test_what_the_trainer_calls_its_best_stays(tmp_path) -> None:
     reasons = {entry.name: reason for entry, reason in plan.kept}
     assert reasons == {"epoch=2.ckpt": "the best, says epoch=4.ckpt", "epoch=4.ckpt": "the latest"}
     assert [entry.name for entry in plan.removed] == ["epoch=1.ckpt", "epoch=3.ckpt"]
+
+
+def test_what_the_hugging_face_trainer_calls_its_best_stays(tmp_path) -> None:
+    for step in (100, 200, 300):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"w": torch.full((3,), float(step))}, folder / "model.safetensors")
+        torch.save(trained(step)[1].state_dict(), folder / "optimizer.pt")
+        best = {"best_metric": 0.9, "best_model_checkpoint": "out/checkpoint-100", "best_global_step": 100}
+        trainer = {"global_step": step, "epoch": step / 100, "log_history": [], **best}
+        (folder / "trainer_state.json").write_text(json.dumps(trainer))
+    plan = Run(tmp_path).prune(keep_last=1)
+    reasons = {entry.name: reason for entry, reason in plan.kept}
+    assert reasons == {"checkpoint-100": "the best, says checkpoint-300", "checkpoint-300": "the latest"}
 
 
 def test_the_latest_that_can_be_resumed_from_stays(save, tmp_path) -> None:

@@ -126,7 +126,7 @@ def named_weights(
             found = _module_weights(tree, node, _trail(tree, place))
         else:
             found = _tree_weights(tree, node, _trail(tree, place), _names_below(place, without))
-        prefix = (str(place[depth]),) if len(subtrees) > 1 and place else ()
+        prefix = (_segment(place[depth]),) if len(subtrees) > 1 and place else ()
         for segments, array, buffer in found:
             weights.append(((*prefix, *segments), array, buffer if is_buffer is None else is_buffer))
     bare = _unwrapped(weights)

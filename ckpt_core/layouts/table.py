@@ -25,6 +25,7 @@ from ckpt_core.layouts.huggingface import (
 )
 from ckpt_core.layouts.lightning import Lightning
 from ckpt_core.layouts.mmengine import MMEngine
+from ckpt_core.layouts.sequence import Sequence
 from ckpt_core.layouts.timm import Timm
 from ckpt_core.layouts.training import StateMetadata, TrainingDict
 from ckpt_core.layouts.ultralytics import Ultralytics
@@ -66,6 +67,7 @@ BUILTIN: Final[tuple[Layout, ...]] = (
     *_GENERAL[:5],
     Items(_ONE_THING),
     Files(_ONE_THING),
+    Sequence(_ONE_THING),
     *_GENERAL[5:],
 )
 """Rows that know what wrote a file, and then the general ones, from the most telling to the least."""

@@ -1,0 +1,80 @@
+"""A tuple or list of parts, told by their values: `pickle.dump((params, opt_state), file)`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ckpt_core.aliases import resolved
+from ckpt_core.layouts.base import Layout, Roles, below, merged
+from ckpt_core.layouts.spelling import claim_with_descriptions
+from ckpt_core.layouts.values import is_optimizer, is_weights
+from ckpt_core.tree import Index, Record, children
+
+__all__ = ["Sequence"]
+
+_MOST: Final = 16
+_LOOK: Final = 1000
+_STATES: Final = re.compile(r"(optax|jax\.(experimental|example_libraries)\.optimizers)\..*")
+
+
+class Sequence(Layout):
+    """`(params, opt_state)`, `[state_dict, {'epoch': 3}]`: weights, and what is no weights beside them.
+
+    Arguments:
+        rows: the rows that may recognise the weights.
+    """
+
+    name = "sequence"
+    describes = "a tuple or list: weights, with an optimizer's state or settings beside them"
+    is_general = True
+
+    def __init__(self, rows: tuple[Layout, ...]) -> None:
+        self.rows = rows
+
+    def recognise(self, tree: Any) -> Roles | None:
+        if type(tree) not in (tuple, list) or not 2 <= len(tree) <= _MOST:
+            return None
+        parts = [(Index(i), self._of_part(resolved(tree, node))) for i, node in enumerate(tree)]
+        found = {index: roles for index, roles in parts if roles is not None}
+        weights = [roles for roles in found.values() if roles.params]
+        beside = [roles for roles in found.values() if not roles.params]
+        if not weights or not beside:
+            return None
+        states = {
+            ("optimizer" if len(roles.opt_states) == 1 == _count(found) else f"optimizer_{int(index)}"): place
+            for index, roles in found.items()
+            for place in below(roles, (index,)).opt_states.values()
+        }
+        placed = [below(roles, (index,)) for index, roles in found.items()]
+        params = tuple(place for roles in placed for place in roles.params)
+        return dataclasses.replace(merged(*placed), params=params, opt_states=states)
+
+    def _of_part(self, node: Any) -> Roles | None:
+        if is_optimizer(node) or _is_optax(node):
+            return Roles(opt_states={"optimizer": ()}, rows={(): self.name})
+        if not is_weights(node):
+            return claim_with_descriptions(node) if type(node) is dict and node else None
+        for row in self.rows:
+            roles = row.recognise(node)
+            if roles is not None:
+                return dataclasses.replace(roles, rows={(): row.name, **roles.rows})
+        return None
+
+
+def _count(found: Mapping[Any, Roles]) -> int:
+    return sum(len(roles.opt_states) for roles in found.values())
+
+
+def _is_optax(node: Any) -> bool:
+    """Say whether there is a state of an optimizer's transform in it, looking at the first thousand nodes."""
+    stack, looked = [node], 0
+    while stack and looked < _LOOK:
+        item = stack.pop()
+        looked += 1
+        if isinstance(item, Record) and _STATES.fullmatch(item.type_name):
+            return True
+        stack += [child for _, child in reversed(children(item) or [])]
+    return False

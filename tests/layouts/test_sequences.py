@@ -1,0 +1,64 @@
+"""A tuple or list of parts, as `pickle.dump((params, opt_state), file)` and `torch.save` leave it."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+from ckpt_core import convert, open_checkpoint
+
+PARAMS = {"linear": {"w": jnp.arange(12.0).reshape(3, 4), "b": jnp.ones(4)}}
+
+
+def dumped(value: object, folder: Path) -> Path:
+    path = folder / "state.pkl"
+    path.write_bytes(pickle.dumps(value))
+    return path
+
+
+def names(view) -> list[str]:
+    return [name for name, _ in view.leaves()]
+
+
+def test_weights_an_optax_state_and_settings(tmp_path):
+    state = optax.adamw(1e-3).init(PARAMS)
+    path = dumped((PARAMS, state, {"epoch": 3, "config": {"lr": 1e-3}}), tmp_path)
+    convert(path, tmp_path / "copy.safetensors")
+    for name in ("state.pkl", "copy.safetensors"):
+        with open_checkpoint(tmp_path / name) as ckpt:
+            assert ckpt.layout == "sequence"
+            assert names(ckpt.params) == ["linear/w", "linear/b"]
+            assert sorted(ckpt.opt_state.slots) == ["mu", "nu"]
+            assert (ckpt.epoch, ckpt.config) == (3, {"lr": 1e-3})
+
+
+def test_a_torch_state_dict_beside_its_optimizer_in_either_order(tmp_path):
+    net = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    for pair in ((net.state_dict(), optimizer.state_dict()), [optimizer.state_dict(), net.state_dict()]):
+        torch.save(pair, tmp_path / "pair.pth")
+        with open_checkpoint(tmp_path / "pair.pth") as ckpt:
+            assert (ckpt.layout, ckpt.opt_state.step) == ("sequence", 1)
+            assert names(ckpt.params) == ["weight", "bias"]
+
+
+def test_several_weights_and_states_are_named_by_their_places(tmp_path):
+    state = optax.sgd(0.1, momentum=0.9).init(PARAMS)
+    with open_checkpoint(dumped([PARAMS, PARAMS, state, state, 7], tmp_path)) as ckpt:
+        assert names(ckpt.params) == ["0/linear/w", "0/linear/b", "1/linear/w", "1/linear/b"]
+        assert sorted(ckpt.opt_states) == ["optimizer_2", "optimizer_3"]
+        assert ckpt.metadata.extra == {"[4]": 7}
+
+
+def test_the_layers_of_a_model_are_no_parts_of_a_checkpoint(tmp_path):
+    layers = [{"w": np.ones((3, 4), np.float32), "b": np.zeros(4, np.float32)} for _ in range(3)]
+    with open_checkpoint(dumped(layers, tmp_path)) as ckpt:
+        assert ckpt.layout is None
+        assert len(ckpt.params.leaves()) == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ckpt_core.transfer.matching.levels import Levels
+from ckpt_core.transfer.matching.levels import Levels, torn
 from ckpt_core.transfer.matching.state import Match, Search
 
 __all__ = ["drop_contradictions"]
@@ -41,8 +41,12 @@ def _is_majority(counts: Counter[tuple[int, ...]], value: tuple[int, ...]) -> bo
 def _said(
     match: Match, levels: Levels
 ) -> Iterator[tuple[tuple[str, str, bool, tuple[int, ...]], tuple[int, ...]]]:
-    """What a match says about blocks, in both directions."""
+    """What a match says about blocks, in both directions; nothing of lists between which it goes to and fro itself."""
+    found: dict[tuple[str, str], set[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
     for source, target in () if match.pairing.form or match.pairing.across else match.pairing.pairs:
         for (ours, number), (other, there) in levels.facing(source.path, target.path):
+            found.setdefault((ours, other), set()).add((number, there))
+    for (ours, other), pairs in found.items():
+        for number, there in () if torn(pairs) else pairs:
             yield (ours, other, True, number), there
             yield (ours, other, False, there), number

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -109,7 +110,7 @@ def families_of(units: Iterable[Unit], fine: int = 0, *, listed: bool = False) -
                 _said(kind[0]),
                 ordinal(kind, -1, last),
                 tuple(block for block in blocks if block),
-                _address(kind[0], len(next(iter(members))), (*kept, *(() if last is None else (last,)))),
+                _address(kind[0], members, (*kept, *(() if last is None else (last,)))),
             )
         )
     return _with_conventions(families)
@@ -186,9 +187,11 @@ def _parsed(path: tuple[str, ...]) -> tuple[tuple[str, ...], Index, int | None]:
     return tuple(segment.shape for segment in segments), tuple(numbers), last
 
 
-def _address(pattern: tuple[str, ...], free: int, numbers: Index) -> tuple[str, ...]:
-    """The pattern, its numbers beyond the first `free` ones put in."""
-    places = iter([*("#" * free), *map(str, numbers)])
+def _address(pattern: tuple[str, ...], units: dict[Index, Unit], numbers: Index) -> tuple[str, ...]:
+    """The pattern, with the numbers put in that all units have."""
+    first = next(iter(units))
+    free = map(str, first) if len(units) == 1 else iter("#" * len(first))
+    places = itertools.chain(free, map(str, numbers))
     return tuple(re.sub("#", lambda _: next(places, "#"), text) for text in pattern)
 
 

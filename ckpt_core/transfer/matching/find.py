@@ -25,6 +25,13 @@ from ckpt_core.transfer.plan import TransferPlan
 __all__ = ["anchors_of", "find_plan", "plan_transfer"]
 
 _FINEST = 3
+_FINENESSES = [
+    pair
+    for fine in range(_FINEST + 1)
+    for pair in ((fine, fine - 1), (fine - 1, fine), (fine, fine))
+    if min(pair) >= 0
+]
+"""How many of the innermost numbers tell families apart, on each side."""
 
 
 def plan_transfer(source: Any, like: Any, rules: TransferPlan | None = None) -> TransferPlan:
@@ -145,14 +152,13 @@ def _second_names(search: Search, source: Template) -> None:
 
 
 def _settle_all(search: Search) -> None:
-    """Settle blocks as wholes first, then with their numbers told apart from within.
+    """Settle blocks as wholes first, then with their numbers told apart from within, on one side before on both.
 
-    At last, what one side has in numbered blocks and the other under numbered names of its own: `blocks/0/norm` and
-    `norm_0`.
+    One side may number what the other has names for: `block/1/conv/0` and `block1/expand`. At last, what one side has
+    in numbered blocks and the other under numbered names of its own: `blocks/0/norm` and `norm_0`.
     """
-    for fine in range(_FINEST + 1):
-        if fine:
-            search.sources, search.targets = split(search.sources, fine), split(search.targets, fine)
+    for fine in _FINENESSES:
+        search.sources, search.targets = split(search.sources, fine[0]), split(search.targets, fine[1])
         while settle(search):
             pass
     for listed in ((True, False), (False, True)):

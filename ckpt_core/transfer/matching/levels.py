@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ckpt_core.transfer.matching.state import Search
 from ckpt_core.transfer.matching.words import read_segment
 
-__all__ = ["Level", "Levels", "levels_of"]
+__all__ = ["Level", "Levels", "levels_of", "torn"]
 
 Path = tuple[str, ...]
 Numbers = tuple[int, ...]
@@ -109,13 +109,13 @@ def _possible(ours: int, theirs: int) -> list[_Places]:
 
 def _chosen(lists: _Lists, votes: dict[_Places, set[tuple[Numbers, Numbers]]]) -> list[_Places]:
     """Those levels of the possible ones that stand for each other."""
-    torn = {places: _torn(pairs) for places, pairs in votes.items()}
-    if not torn:
+    if not votes:
         return []
-    innermost = list(torn)[-1]
+    apart = {places: torn(pairs) for places, pairs in votes.items()}
+    innermost = list(apart)[-1]
     if len(lists[0]) == len(lists[1]):
-        return [places for places in torn if torn[innermost] or not torn[places]]
-    return [min(reversed(torn), key=lambda places: torn[places])]
+        return [places for places in apart if apart[innermost] or not apart[places]]
+    return [min(reversed(apart), key=lambda places: apart[places])]
 
 
 def _varying(paths: Iterable[Path]) -> set[str]:
@@ -127,6 +127,6 @@ def _varying(paths: Iterable[Path]) -> set[str]:
     return {name for name, numbers in members.items() if len(numbers) > 1}
 
 
-def _torn(pairs: set[tuple[Numbers, Numbers]]) -> int:
-    """How far pairs are from one to one."""
+def torn(pairs: set[tuple[Numbers, Numbers]]) -> int:
+    """Return how far pairs are from one to one; 0 if they are."""
     return 2 * len(pairs) - sum(len(set(column)) for column in zip(*pairs, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -28,8 +29,10 @@ def closeness(sources: Sequence[Family], targets: Sequence[Family], ends: Sequen
     """
     if not ends:
         return np.zeros((len(sources), len(targets)))
-    forth = _votes([f.address for f in sources], [f.address for f in targets], list(ends))
-    back = _votes([f.address for f in targets], [f.address for f in sources], [(b, a) for a, b in ends])
+    ours, from_here = _grouped([f.address for f in sources], [one for one, _ in ends])
+    theirs, to_there = _grouped([f.address for f in targets], [other for _, other in ends])
+    forth = _votes(ours, theirs, list(zip(from_here, to_there, strict=True)))
+    back = _votes(theirs, ours, list(zip(to_there, from_here, strict=True)))
     return WEIGHT * (forth + back.T)
 
 
@@ -43,6 +46,24 @@ def _votes(ours: list[Address], theirs: list[Address], ends: list[tuple[Address,
             if depths.size and depths.max() > depths.min():
                 votes[row] += (depths == depths.max()) / len(neighbours)
     return votes
+
+
+def _grouped(left: list[Address], settled: list[Address]) -> tuple[list[Address], list[Address]]:
+    """The addresses with what siblings' names begin with as a group of its own: `stem_conv` and `stem_norm`."""
+    groups = Counter((a[:-1], _beginning(a[-1])) for a in {*left, *settled} if a)
+
+    def nested(address: Address) -> Address:
+        word = _beginning(address[-1]) if address else ""
+        return (*address[:-1], word, address[-1]) if word and groups[address[:-1], word] > 1 else address
+
+    return [nested(address) for address in left], [nested(address) for address in settled]
+
+
+@functools.lru_cache(65536)
+def _beginning(name: str) -> str:
+    """The first word of a name of several words; a number is no word."""
+    word, _, rest = name.partition("_")
+    return word if any(letter.isalpha() for letter in rest) else ""
 
 
 class _Nearest:

@@ -160,3 +160,47 @@ def test_the_second_of_three_matrices_says_which_the_others_are_by_its_shape_alo
             for i in range(2)
             for name, word in expected.items()
         }
+
+
+def test_numbers_on_one_side_alone_are_told_apart_while_blocks_stay_whole() -> None:
+    torch: Shapes = {}
+    flax: Shapes = {}
+    for i, width in enumerate((8, 8, 12)):
+        for place, (name, shape) in enumerate(
+            (("expand", (width, 4, 1, 1)), ("depthwise", (width, 1, 3, 3)))
+        ):
+            torch[f"features/{i + 1}/conv/{place}/0/weight"] = shape
+            flax[f"block{i}/{name}_conv/kernel"] = (*shape[2:], shape[1], shape[0])
+            for part, other in (("weight", "scale"), ("bias", "bias")):
+                torch[f"features/{i + 1}/conv/{place}/1/{part}"] = (width,)
+                flax[f"block{i}/{name}_bn/{other}"] = (width,)
+    for names in found(both(torch, flax)):
+        assert names["block1/depthwise_conv/kernel"] == "features/2/conv/1/0/weight"
+        assert names["block1/depthwise_bn/scale"] == "features/2/conv/1/1/weight"
+        assert len(names) == len(flax)
+
+
+def test_names_that_begin_alike_are_neighbours() -> None:
+    torch: Shapes = {"down/0/0/weight": (4, 3, 4, 4), "down/1/1/weight": (8, 4, 2, 2)}
+    flax: Shapes = {"stem_conv/kernel": (4, 4, 3, 4), "down_conv/kernel": (2, 2, 4, 8)}
+    for name, place in (("stem", "down/0/1"), ("down", "down/1/0")):
+        torch |= {f"{place}/weight": (4,), f"{place}/bias": (4,)}
+        flax |= {f"{name}_norm/scale": (4,), f"{name}_norm/bias": (4,)}
+    for names in found(both(torch, flax)):
+        assert names["stem_norm/scale"] == "down/0/1/weight"
+        assert names["down_norm/bias"] == "down/1/0/bias"
+
+
+def test_vectors_that_a_numbered_block_holds_itself_go_to_a_counter() -> None:
+    torch: Shapes = {}
+    flax: Shapes = {}
+    for i in range(4):
+        width = 8 if i < 2 else 16
+        torch[f"stages/{i // 2}/{i % 2}/gamma"] = (width,)
+        flax[f"Block_{i}/layer_scale"] = (width,)
+        torch |= torch_layer(f"stages/{i // 2}/{i % 2}/pw", width, 4 * width)
+        flax |= flax_layer(f"Block_{i}/Dense_0", width, 4 * width)
+    for names in found(both(torch, flax)):
+        assert names["Block_1/layer_scale"] == "stages/0/1/gamma"
+        assert names["Block_2/Dense_0/kernel"] == "stages/1/0/pw/weight"
+        assert len(names) == len(flax)

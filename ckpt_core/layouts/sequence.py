@@ -39,18 +39,16 @@ class Sequence(Layout):
             return None
         parts = [(Index(i), self._of_part(resolved(tree, node))) for i, node in enumerate(tree)]
         found = {index: roles for index, roles in parts if roles is not None}
-        weights = [roles for roles in found.values() if roles.params]
-        beside = [roles for roles in found.values() if not roles.params]
-        if not weights or not beside:
+        if all(roles.params for roles in found.values()) or not any(roles.params for roles in found.values()):
             return None
-        states = {
-            ("optimizer" if len(roles.opt_states) == 1 == _count(found) else f"optimizer_{int(index)}"): place
-            for index, roles in found.items()
-            for place in below(roles, (index,)).opt_states.values()
-        }
         placed = [below(roles, (index,)) for index, roles in found.items()]
-        params = tuple(place for roles in placed for place in roles.params)
-        return dataclasses.replace(merged(*placed), params=params, opt_states=states)
+        states = [place for roles in placed for place in roles.opt_states.values()]
+        names = ["optimizer"] if len(states) == 1 else [f"optimizer_{i}" for i in range(len(states))]
+        return dataclasses.replace(
+            merged(*placed),
+            params=tuple(place for roles in placed for place in roles.params),
+            opt_states=dict(zip(names, states, strict=True)),
+        )
 
     def _of_part(self, node: Any) -> Roles | None:
         if is_optimizer(node) or _is_optax(node):
@@ -62,10 +60,6 @@ class Sequence(Layout):
             if roles is not None:
                 return dataclasses.replace(roles, rows={(): row.name, **roles.rows})
         return None
-
-
-def _count(found: Mapping[Any, Roles]) -> int:
-    return sum(len(roles.opt_states) for roles in found.values())
 
 
 def _is_optax(node: Any) -> bool:

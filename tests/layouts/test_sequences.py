@@ -53,7 +53,7 @@ def test_several_weights_and_states_are_named_by_their_places(tmp_path):
     state = optax.sgd(0.1, momentum=0.9).init(PARAMS)
     with open_checkpoint(dumped([PARAMS, PARAMS, state, state, 7], tmp_path)) as ckpt:
         assert names(ckpt.params) == ["0/linear/w", "0/linear/b", "1/linear/w", "1/linear/b"]
-        assert sorted(ckpt.opt_states) == ["optimizer_2", "optimizer_3"]
+        assert sorted(ckpt.opt_states) == ["optimizer_0", "optimizer_1"]
         assert ckpt.metadata.extra == {"[4]": 7}
 
 

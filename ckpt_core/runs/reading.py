@@ -16,7 +16,7 @@ from ckpt_core.opening import open_checkpoint
 from ckpt_core.runs.entry import DAMAGED, UNFINISHED, UNREADABLE, Entry
 from ckpt_core.runs.metrics import is_running_best
 from ckpt_core.runs.names import NameFacts, facts_of_name
-from ckpt_core.runs.scan import Found, has_checkpoint_name
+from ckpt_core.runs.scan import Found, has_checkpoint_name, sounds_like_checkpoint
 from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import flatten, get
 
@@ -52,6 +52,12 @@ def read_entry(found: Found) -> Entry | None:
         is_damaged = isinstance(error, (DamagedFileError, UnknownFormatError))
         if isinstance(error, UnknownFormatError) and not has_checkpoint_name(os.path.basename(found.path)):
             return None
+        if (
+            is_damaged
+            and not os.path.isdir(found.path)
+            and not sounds_like_checkpoint(os.path.basename(found.path))
+        ):
+            return None  # something else, whose first bytes are those of a checkpoint
         return replace(basis, state=DAMAGED if is_damaged else UNREADABLE, reason=error.reason)
     if broken:
         return replace(entry, state=DAMAGED, reason=broken)

@@ -27,7 +27,14 @@ from ckpt_core.registry import registry
 from ckpt_core.runs.names import facts_of_name
 from ckpt_core.source import Source
 
-__all__ = ["Found", "has_checkpoint_name", "is_one_checkpoint", "scan", "unfinished_reason"]
+__all__ = [
+    "Found",
+    "has_checkpoint_name",
+    "is_one_checkpoint",
+    "scan",
+    "sounds_like_checkpoint",
+    "unfinished_reason",
+]
 
 _DEPTH: Final = 6
 _MAX_ENTRIES: Final = 100_000
@@ -44,15 +51,27 @@ _SKIPPED: Final = frozenset(
     {"__pycache__", "node_modules", "wandb", "tensorboard", "mlruns", "site-packages"}
 )
 
+_WORDS: Final = re.compile(
+    r"(?<![A-Za-z])(checkpoints?|ckpts?|chkpt|models?|weights|snapshots?|states?|epochs?|ep|(global[_-]?)?steps?|"
+    r"iter(ation)?s?)(?![A-Za-z])",
+    re.IGNORECASE,
+)
+"""Words in the names of checkpoints."""
+
 _UNFINISHED: Final = (
     (re.compile(r"\.orbax-checkpoint-tmp(-\d+)?(\.|$)"), "an Orbax save that did not finish"),
     (
         re.compile(r"^\..*\.[0-9a-f]{12}\.ckpt-tmp$"),
         "left by a writer that was stopped; the next write removes it",
     ),
+)
+"""What the writers of checkpoints leave behind."""
+
+_PASSING: Final = (
     (re.compile(r"\.(part|crdownload|incomplete|aria2|download)$"), "a download that is not finished"),
     (re.compile(r"\.(tmp|temp|partial)$|^(tmp|temp)[_\-.]"), "a temporary file of a writer"),
 )
+"""What any program may leave behind; the rest of the name says whether it was to be a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +152,14 @@ def _is_gone_through(path: str) -> bool:
 
 
 def unfinished_reason(name: str) -> str:
-    """Say why a name is that of something unfinished; "" for any other name."""
-    return next((reason for pattern, reason in _UNFINISHED if pattern.search(name)), "")
+    """Say why a name is that of a checkpoint that is unfinished; "" for any other name."""
+    own = next((reason for pattern, reason in _UNFINISHED if pattern.search(name)), "")
+    passing = (
+        reason
+        for pattern, reason in _PASSING
+        if pattern.search(name) and sounds_like_checkpoint(pattern.sub("", name))
+    )
+    return own or next(passing, "")
 
 
 def is_one_checkpoint(path: str) -> bool:
@@ -183,6 +208,12 @@ def has_checkpoint_name(name: str) -> bool:
     if bare.endswith(_OWN):
         return True
     return bare.endswith(_SHARED) and _is_numbered(name)
+
+
+def sounds_like_checkpoint(name: str) -> bool:
+    """Say whether a name may be a checkpoint's: by its suffix, or by a word."""
+    bare = _COMPRESSED.sub("", name.lower())
+    return bare.endswith((*_OWN, *_SHARED)) or _WORDS.search(name) is not None
 
 
 def _is_candidate(path: str) -> bool:

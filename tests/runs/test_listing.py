@@ -21,7 +21,7 @@ from ckpt_core import Run
 from ckpt_core.errors import CheckpointNotFoundError, UsageError
 from ckpt_core.runs import duplicates
 from ckpt_core.runs.listing_text import listing_text
-from ckpt_core.runs.scan import scan
+from ckpt_core.runs.scan import is_one_checkpoint, scan
 
 from .conftest import trained
 
@@ -319,6 +319,27 @@ def test_runs_are_found_in_the_usual_places(save, tmp_path, monkeypatch) -> None
     monkeypatch.chdir(tmp_path / "cwd")
     monkeypatch.setenv("CKPT_ROOT", str(tmp_path / "root"))
     assert Run("exp").latest().path == str(tmp_path / "root" / "exp" / "epoch_1.pth")
+
+
+def test_files_of_other_programs_are_not_listed_as_damaged(save, tmp_path) -> None:
+    """Notes whose first letters are opcodes of pickles, a truncated map, and what others left behind."""
+    save("tmp_runs/exp/epoch_1.pth", epoch=1)
+    (tmp_path / "2.39.1.txt").write_text("Git v2.39.1 Release Notes\n=========================\n")
+    cut = flax.serialization.to_bytes({"params": {"w": np.zeros(100)}})[:60]
+    (tmp_path / "vim.mo").write_bytes(cut)
+    assert all(is_one_checkpoint(str(tmp_path / name)) for name in ("2.39.1.txt", "vim.mo"))
+    (tmp_path / "tmp.conf").write_text("d /tmp 1777 root root 10d\n")
+    (tmp_path / "movie.mp4.part").write_bytes(b"x")
+    (tmp_path / "tmp_images").mkdir()
+    assert names(Run(tmp_path)) == ["tmp_runs/exp/epoch_1.pth"]
+    (tmp_path / "checkpoint_7").write_bytes(cut)
+    (tmp_path / "tmp-checkpoint-8").mkdir()
+    (tmp_path / "tmp_model.pth").write_bytes(b"x")
+    states = {entry.name: entry.state for entry in Run(tmp_path)}
+    assert states == {
+        "tmp_runs/exp/epoch_1.pth": "complete", "checkpoint_7": "damaged", "tmp-checkpoint-8": "unfinished",
+        "tmp_model.pth": "unfinished",
+    }  # fmt: skip
 
 
 def test_what_has_no_weights_is_passed_over_for_that(save, tmp_path) -> None:

@@ -30,6 +30,8 @@ def as_plain(node: Any, tree: Any = None) -> Any:
         node: what was saved.
         tree: the tree that it stands in, where shared containers are written out in each of their places.
     """
+    if type(node) is list and all([type(item) in (int, float) for item in node]):
+        return list(node)  # the losses of every step can be very many
 
     def leaf(_: KeyPath, value: Any) -> Any:
         if isinstance(value, Alias) and tree is not None:

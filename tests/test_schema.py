@@ -595,3 +595,11 @@ def test_states_of_random_generators_are_told_by_their_values(key, tmp_path):
         assert ckpt.config == {"lr": 0.1}
     numbers = {"model": state_dict(), "milestones": (3, (10, 20), None), "betas": (3, 0.9, 0.99)}
     assert not opened(numbers).rng
+
+
+def test_an_entry_of_any_name_that_holds_the_epoch_describes_the_others():
+    info = {"epoch": 9, "val": {"acc": 0.9}, "author": "jane"}
+    ckpt = opened({"weights": state_dict(), "info": info, "args": {"epoch": 100, "lr": 0.1}})
+    assert ckpt.epoch == 9
+    assert ckpt.metrics == {"val": {"acc": 0.9}}
+    assert ckpt.config == {"author": "jane", "epoch": 100, "lr": 0.1}

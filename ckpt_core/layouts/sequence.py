@@ -10,7 +10,7 @@ from ckpt_core.aliases import resolved
 from ckpt_core.layouts.base import Layout, Roles, below, merged
 from ckpt_core.layouts.spelling import claim_with_descriptions
 from ckpt_core.layouts.values import is_optimizer, is_weights
-from ckpt_core.tree import Index, Record, children
+from ckpt_core.tree import Index, KeyPath, Part, Record, children
 
 __all__ = ["Sequence"]
 
@@ -21,6 +21,8 @@ _STATES: Final = re.compile(r"(optax|jax\.(experimental|example_libraries)\.opti
 
 class Sequence(Layout):
     """`(params, opt_state)`, `[state_dict, {'epoch': 3}]`: weights, and what is no weights beside them.
+
+    A NamedTuple of a script's own is one, too: the file has the values of its fields in order, and not their names.
 
     Arguments:
         rows: the rows that may recognise the weights.
@@ -34,13 +36,17 @@ class Sequence(Layout):
         self.rows = rows
 
     def recognise(self, tree: Any) -> Roles | None:
-        if type(tree) not in (tuple, list) or not 2 <= len(tree) <= _MOST:
+        base: KeyPath = ()
+        nodes = tree
+        if isinstance(tree, Record) and not tree and tree.state is None and tree.appended is None:
+            base, nodes = (Part("args"),), tree.args
+        if type(nodes) not in (tuple, list) or not 2 <= len(nodes) <= _MOST:
             return None
-        parts = [(Index(i), self._of_part(resolved(tree, node))) for i, node in enumerate(tree)]
-        found = {index: roles for index, roles in parts if roles is not None}
+        parts = [((*base, Index(i)), self._of_part(resolved(tree, node))) for i, node in enumerate(nodes)]
+        found = {path: roles for path, roles in parts if roles is not None}
         if all(roles.params for roles in found.values()) or not any(roles.params for roles in found.values()):
             return None
-        placed = [below(roles, (index,)) for index, roles in found.items()]
+        placed = [below(roles, path) for path, roles in found.items()]
         states = [place for roles in placed for place in roles.opt_states.values()]
         names = ["optimizer"] if len(states) == 1 else [f"optimizer_{i}" for i in range(len(states))]
         return dataclasses.replace(

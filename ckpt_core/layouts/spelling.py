@@ -234,9 +234,16 @@ def claim_by_spelling(tree: Mapping[Any, Any], base: KeyPath = ()) -> Roles:
 
 def claim_with_descriptions(tree: Mapping[Any, Any]) -> Roles:
     """Do as `claim_by_spelling`, and look into the entries that describe the others: `metadata` with epoch, config."""
-    described = {key: tree[key] for key in _DESCRIBING if _is_settings(tree.get(key))}
+    described = {key: value for key, value in tree.items() if _is_describing(key, value)}
     roles = claim_by_spelling({key: value for key, value in tree.items() if key not in described})
     return merged(roles, *(claim_by_spelling(value, (key,)) for key, value in described.items()))
+
+
+def _is_describing(key: Any, value: Any) -> bool:
+    """Say whether an entry describes the others: by its key, or because it holds the epoch and has no role itself."""
+    if not isinstance(value, Mapping) or not _is_settings(value):
+        return False
+    return key in _DESCRIBING or (is_scalar(value.get("epoch")) and spelled_role(key, value) is None)
 
 
 def claim_by_value(tree: Mapping[Any, Any], roles: Roles) -> tuple[KeyPath, ...]:

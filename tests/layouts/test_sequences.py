@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +56,24 @@ def test_several_weights_and_states_are_named_by_their_places(tmp_path):
         assert names(ckpt.params) == ["0/linear/w", "0/linear/b", "1/linear/w", "1/linear/b"]
         assert sorted(ckpt.opt_states) == ["optimizer_0", "optimizer_1"]
         assert ckpt.metadata.extra == {"[4]": 7}
+
+
+class OwnState(NamedTuple):
+    """What a script keeps a run in; the file holds its fields by position."""
+
+    params: Any
+    opt_state: Any
+    step: int
+    rng: Any
+
+
+def test_the_fields_of_a_named_tuple_that_is_not_there(tmp_path):
+    state = OwnState(PARAMS, optax.adam(1e-3).init(PARAMS), 5, np.zeros(2, np.uint32))
+    with open_checkpoint(dumped(state, tmp_path)) as ckpt:
+        assert ckpt.layout == "sequence"
+        assert names(ckpt.params) == ["linear/w", "linear/b"]
+        assert sorted(ckpt.opt_state.slots) == ["mu", "nu"]
+        assert sorted(ckpt.metadata.extra) == ["<args>/[2]", "<args>/[3]"]
 
 
 def test_the_layers_of_a_model_are_no_parts_of_a_checkpoint(tmp_path):

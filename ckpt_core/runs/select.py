@@ -88,9 +88,12 @@ def select(
         raise CheckpointNotFoundError(
             "holds no whole checkpoint", path=folder or None, remedy="; ".join(passed) or None
         )
-    latest = latest_of(whole)
+    known = [entry for entry in whole if entry.layout is not None] or whole  # before a file of any arrays
+    latest = latest_of(known)
+    used = {entry.name for entry in known}
+    unused = [entry for entry in entries if entry.name not in used]
     return Selection(
-        latest, "latest", _latest_reason(whole, latest), (*passed, *newer_and_broken(entries, latest))
+        latest, "latest", _latest_reason(known, latest), (*passed, *_newer_and_unused(unused, latest))
     )
 
 
@@ -170,20 +173,19 @@ def metric_named(entries: Sequence[Entry], metric: str) -> str:
     )
 
 
-def newer_and_broken(entries: Sequence[Entry], chosen: Entry) -> list[str]:
-    """Say which checkpoints would have been newer and cannot be used."""
-    broken = [entry for entry in entries if not entry.is_whole]
-    measure = measure_of([*broken, chosen]) if broken else "time"
+def _newer_and_unused(unused: Sequence[Entry], chosen: Entry) -> list[str]:
+    """Say which checkpoints would have been newer and are not used."""
+    measure = measure_of([*unused, chosen])
     return [
         f"{entry.name}: {_why_not(entry)}"
-        for entry in broken
+        for entry in unused
         if progress(entry, measure) > progress(chosen, measure)
     ]
 
 
 def _why_not(entry: Entry) -> str:
     if entry.state == COMPLETE:
-        return "holds no weights"
+        return "not recognised" if entry.has_weights else "holds no weights"
     return f"{entry.state}{f', {entry.reason}' if entry.reason else ''}"
 
 

@@ -321,6 +321,16 @@ def test_runs_are_found_in_the_usual_places(save, tmp_path, monkeypatch) -> None
     assert Run("exp").latest().path == str(tmp_path / "root" / "exp" / "epoch_1.pth")
 
 
+def test_a_file_of_any_arrays_is_the_latest_only_where_there_is_nothing_else(save, tmp_path) -> None:
+    torch.save([torch.zeros(2)], tmp_path / "samples.pt")
+    assert Run(tmp_path).latest().name == "samples.pt"
+    path = save("model.pth", optimizer=False)
+    os.utime(path, (1e9, 1e9))
+    chosen = Run(tmp_path).select()
+    assert chosen.entry.name == "model.pth"
+    assert chosen.passed_over == ("samples.pt: not recognised",)
+
+
 def test_files_of_other_programs_are_not_listed_as_damaged(save, tmp_path) -> None:
     """Notes whose first letters are opcodes of pickles, a truncated map, and what others left behind."""
     save("tmp_runs/exp/epoch_1.pth", epoch=1)

@@ -16,7 +16,7 @@ from ckpt_core.transfer.matching.sublayers import GATED, is_gated, order_of_norm
 from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.matching.words import Token, read_segment
 
-__all__ = ["Family", "Index", "Ordinal", "families_of", "letters", "lists_of", "split"]
+__all__ = ["Family", "Index", "Ordinal", "families_of", "letters", "lists_of", "numbers_in", "split"]
 
 Index = tuple[int, ...]
 
@@ -114,6 +114,11 @@ def families_of(units: Iterable[Unit], fine: int = 0, *, listed: bool = False) -
             )
         )
     return _with_conventions(families)
+
+
+def numbers_in(families: Iterable[Family]) -> int:
+    """Return how many numbers of blocks are an index at most."""
+    return max((len(index) for family in families for index in family.units), default=0)
 
 
 def _with_conventions(families: list[Family]) -> list[Family]:

@@ -13,7 +13,7 @@ from ckpt_core.template import template_of
 from ckpt_core.transfer.binding import Step, bind
 from ckpt_core.transfer.matching.compounds import ROLES, layers_in, packs_in
 from ckpt_core.transfer.matching.contradictions import drop_contradictions
-from ckpt_core.transfer.matching.families import Family, families_of, split
+from ckpt_core.transfer.matching.families import Family, families_of, numbers_in, split
 from ckpt_core.transfer.matching.lines import plan_of
 from ckpt_core.transfer.matching.names import usage_of
 from ckpt_core.transfer.matching.numbering import drop_misnumbered
@@ -25,13 +25,6 @@ from ckpt_core.transfer.plan import TransferPlan
 __all__ = ["anchors_of", "find_plan", "plan_transfer"]
 
 _FINEST = 3
-_FINENESSES = [
-    pair
-    for fine in range(_FINEST + 1)
-    for pair in ((fine, fine - 1), (fine - 1, fine), (fine, fine))
-    if min(pair) >= 0
-]
-"""How many of the innermost numbers tell families apart, on each side."""
 
 
 def plan_transfer(source: Any, like: Any, rules: TransferPlan | None = None) -> TransferPlan:
@@ -157,7 +150,7 @@ def _settle_all(search: Search) -> None:
     One side may number what the other has names for: `block/1/conv/0` and `block1/expand`. At last, what one side has
     in numbered blocks and the other under numbered names of its own: `blocks/0/norm` and `norm_0`.
     """
-    for fine in _FINENESSES:
+    for fine in _finenesses(search):
         search.sources, search.targets = split(search.sources, fine[0]), split(search.targets, fine[1])
         while settle(search):
             pass
@@ -169,6 +162,17 @@ def _settle_all(search: Search) -> None:
         while settle(search):
             pass
     search.sources, search.targets = split(search.sources), split(search.targets)
+
+
+def _finenesses(search: Search) -> list[tuple[int, int]]:
+    """How many of the innermost numbers tell families apart, on each side; no more than there are."""
+    most = [min(_FINEST, numbers_in(side)) for side in (search.sources, search.targets)]
+    found = [
+        (min(max(fine - 1, 0) if one else fine, most[0]), min(max(fine - 1, 0) if other else fine, most[1]))
+        for fine in range(_FINEST + 1)
+        for one, other in ((False, True), (True, False), (False, False))
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _cut_layers(

@@ -10,7 +10,7 @@ from typing import Final
 
 from ckpt_core.framework import Slot, Template
 from ckpt_core.transfer.matching.decisions import Decision, decide
-from ckpt_core.transfer.matching.families import Family, split
+from ckpt_core.transfer.matching.families import Family, numbers_in, split
 from ckpt_core.transfer.matching.folding import Names, folded
 from ckpt_core.transfer.matching.pairing import Pairing, steps_of
 from ckpt_core.transfer.matching.rounds import Component, components
@@ -94,7 +94,9 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
             ]
     unsettled += _misnumbered(search, lines)
     left = search.targets
-    for sources, targets in _groupings(search.sources):
+    for sources, targets in _groupings(search.sources, search.targets):
+        if not left:
+            break
         search.sources, search.targets = sources, targets(left)
         found = components(search)
         unsettled += [line for component in found for line in _open(component, lines)]
@@ -115,7 +117,7 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
 
 
 def _groupings(
-    sources: list[Family],
+    sources: list[Family], targets: list[Family]
 ) -> Iterator[tuple[list[Family], Callable[[list[Family]], list[Family]]]]:
     """The ways to look for what may go into a slot: with the numbers of names as those of blocks, then block by block.
 
@@ -123,8 +125,8 @@ def _groupings(
     """
     for listed in ((False, False), (True, False), (False, True)):
         yield split(sources, listed=listed[0]), functools.partial(split, listed=listed[1])
-    finer = sorted(product(range(_FINEST + 1), repeat=2), key=sum)[1:]
-    for fine in finer:
+    most = [range(min(_FINEST, numbers_in(side)) + 1) for side in (sources, targets)]
+    for fine in sorted(product(*most), key=sum)[1:]:
         yield split(sources, fine[0]), functools.partial(split, fine=fine[1])
 
 

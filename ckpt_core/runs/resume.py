@@ -193,7 +193,8 @@ def _newest(run: Run) -> tuple[Entry | None, tuple[str, ...]]:
         notes = [f"{entry.name}: {_why_not(entry)}" for entry in run.entries]
         return None, tuple(notes[-5:])
     newest = latest_of(usable)
-    rest = [entry for entry in run.entries if entry not in usable and entry.name not in newest.same_as]
+    names = {*newest.same_as, *(entry.name for entry in usable)}
+    rest = [entry for entry in run.entries if entry.name not in names]
     measure = measure_of([*rest, newest])
     newer = [entry for entry in rest if progress(entry, measure) > progress(newest, measure)]
     return newest, tuple(f"skipped {entry.name}: {_why_not(entry)}" for entry in newer)

@@ -1,8 +1,8 @@
 """Sublayers: what the members of a block are by convention, where their names say it only together.
 
 A block of two norms has one for its attention and one for its dense layers, in this order whether they stand before or
-behind: `ln_1, ln_2` and `attention_norm, ffn_norm` and `input_layernorm, post_attention_layernorm`. Dense layers called
-`w1, w2, w3` of which the second is the way back are gate, down and up.
+behind: `ln_1, ln_2` and `attention_norm, ffn_norm`, `input_layernorm, post_attention_layernorm`, `layernorm_before,
+layernorm_after`. Dense layers called `w1, w2, w3` of which the second is the way back are gate, down and up.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _SECOND: Final = frozenset({"feedforward", "pre-feedforward", "final"})
 _PAIRS: Final = (
     *((first, second) for first in _FIRST for second in _SECOND),
     ("in", "post-attention"),
+    ("before", "after"),
     ("post-attention", "post-feedforward"),
 )
 

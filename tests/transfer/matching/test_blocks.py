@@ -101,6 +101,7 @@ NORMS = [
     (("ln_1", "ln_2"), ("attn_norm", "mlp_norm")),
     (("ln_1", "ln_2"), ("LayerNorm_0", "LayerNorm_1")),
     (("attention_norm", "ffn_norm"), ("input_layernorm", "post_attention_layernorm")),
+    (("norm1", "norm2"), ("layernorm_before", "layernorm_after")),
     (("norm1", "norm2"), ("pre_attention_norm", "pre_mlp_norm")),
     (("self_attn_layer_norm", "final_layer_norm"), ("LayerNorm_0", "LayerNorm_1")),
 ]

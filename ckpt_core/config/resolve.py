@@ -95,6 +95,9 @@ def resolve_config(
             for one in sets:
                 names.add_new(one.names)
             name_fields(target, names, weak)
+        else:
+            others = (entry for entry in (*given, *(one for layer in saved for one in layer.entries)))
+            names.add_new(entry.name for entry in others if not entry.is_group and target.takes(entry.name))
         strong = override_layer(given, names, target.is_open, target.title)
         if target.is_open:
             name_fields(target, names, [strong])

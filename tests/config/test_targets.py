@@ -535,6 +535,40 @@ def test_a_config_that_holds_itself_is_no_config(kind):
         fill(into)
 
 
+class Loose(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    width: int = 4
+
+
+class Around(pydantic.BaseModel):
+    inner: Loose = Loose()
+
+
+SPARE = {"width": 8, "seed": 3, "data": {"root": "/d", "sizes": [1, 2]}}
+
+
+@pytest.mark.parametrize("into", [Loose, Loose(), Loose(kept=1)])
+def test_a_model_that_allows_more_takes_what_it_does_not_declare(into, tmp_path):
+    save_checkpoint(tmp_path / "a.pth", torch.nn.Linear(2, 2), epoch=1, config=SPARE)
+    resolved = resolve_config(tmp_path / "a.pth", into, overrides={"extra.deep": 5})
+    kept = {} if isinstance(into, type) else into.model_extra
+    assert resolved.config.width == 8
+    assert resolved.config.model_extra == {**kept, "seed": 3, "data": SPARE["data"], "extra": {"deep": 5}}
+    assert resolved.lost == {}
+    sources = {name: resolved.provenance[name].source for name in ("data.root", "extra.deep")}
+    assert sources == {"data.root": "saved", "extra.deep": "override"}
+    assert isinstance(into, type) or into.width == 4
+
+
+def test_only_the_part_that_allows_more_takes_it(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", torch.nn.Linear(2, 2), epoch=1, config={"inner": SPARE, "other": 1})
+    resolved = resolve_config(tmp_path / "a.pth", Around)
+    assert resolved.config.inner.model_extra == {"seed": 3, "data": SPARE["data"]}
+    assert resolved.lost == {"other": 1}
+    with pytest.raises(UsageError, match="has no field 'nothing'"):
+        resolve_config({}, Around, overrides={"nothing": 1}, beside=False)
+
+
 # What save_checkpoint writes of a config comes home.
 
 

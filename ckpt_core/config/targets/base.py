@@ -104,6 +104,10 @@ class Kind(abc.ABC):
             UsageError: it does not take the values.
         """
 
+    def takes_others(self, kind: type) -> bool:
+        """Say whether an object takes entries that its class does not declare, and keeps them."""
+        return False
+
     def title(self, kind: type) -> str:
         """Return what messages call it."""
         return kind.__name__

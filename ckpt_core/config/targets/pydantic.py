@@ -33,6 +33,9 @@ class PydanticKind(Kind):
         own = {key: getattr(instance, key) for key in type(instance).model_fields}
         return {**own, **(instance.model_extra or {})}
 
+    def takes_others(self, kind: Any) -> bool:
+        return bool(kind.model_config.get("extra") == "allow")
+
     def made(self, kind: Any, origin: Any, values: Mapping[Any, Any]) -> Any:
         """Return a new model, validated; of an origin a `model_copy`, with what validation changed beside it."""
         if origin is not None and not values:
@@ -50,6 +53,7 @@ class PydanticKind(Kind):
             return made
         found = {key: getattr(made, key) for key in kind.model_fields}
         changed = {key: v for key, v in found.items() if key in values or not same(v, getattr(origin, key))}
+        changed |= {key: v for key, v in (made.model_extra or {}).items() if key in values}
         return origin.model_copy(update=changed)
 
 

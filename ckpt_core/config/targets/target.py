@@ -83,6 +83,11 @@ class Target:
         """Return the target with more of its groups decided."""
         return Target(self._into, self._kind, self._explicit, {**self._decided, **groups})
 
+    def takes(self, name: str) -> bool:
+        """Say whether an object that is not open has a place for an entry that is no field of it."""
+        node, _ = self._place(tuple(name.split(".")))
+        return node.kind.takes_others(node.type)
+
     def make(self, changes: Mapping[str, Any]) -> Any:
         """Return a new object with some fields set, the others at their default or as in the instance."""
         values: dict[int, dict[Any, Any]] = {}

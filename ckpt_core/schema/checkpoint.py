@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any
 
 from ckpt_core.aliases import spelled_out
-from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Stored
 from ckpt_core.errors import UsageError
 from ckpt_core.layouts.base import Roles, node_at
@@ -21,8 +20,9 @@ from ckpt_core.schema.config_attribute import written_config
 from ckpt_core.schema.copies import copy_named, in_place_of
 from ckpt_core.schema.metadata import Metadata, common_prefixes, remarks
 from ckpt_core.schema.plainly import as_plain, counter, spread, written_counter
+from ckpt_core.schema.ties import ties_of
 from ckpt_core.source import Source
-from ckpt_core.tree import KeyPath, flatten, get, render_path
+from ckpt_core.tree import KeyPath, get, render_path
 from ckpt_core.view import Nested, Weights, named_weights, nest
 
 __all__ = ["Checkpoint", "Metadata", "OptimizerState"]
@@ -262,12 +262,7 @@ class Checkpoint:
     @functools.cached_property
     def ties(self) -> tuple[tuple[str, ...], ...]:
         """Groups of rendered paths whose arrays share all their bytes."""
-        same: dict[Any, list[KeyPath]] = {}
-        for path, leaf in flatten(self.tree):
-            if isinstance(leaf, LazyArray) and leaf.nbytes and leaf.identity is not None:
-                same.setdefault(leaf.identity, []).append(path)
-        groups = [tuple(map(render_path, paths)) for paths in same.values() if len(paths) > 1]
-        return (*groups, *(tuple(map(render_path, group)) for group in self.declared_ties))
+        return tuple(tuple(map(render_path, group)) for group in (*ties_of(self.tree), *self.declared_ties))
 
     def unreplicated(self) -> Checkpoint:
         """Return the checkpoint with one copy of leaves that pmap replicated, once they are proven equal.

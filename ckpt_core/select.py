@@ -10,9 +10,9 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.casting import cast, dtype_named
 from ckpt_core.errors import UsageError
 from ckpt_core.fitting.ledger import Remark
-from ckpt_core.layouts.base import RAW, Leaves, Parts, node_at
+from ckpt_core.layouts.base import RAW, Layout, Leaves, Parts, node_at
 from ckpt_core.layouts.values import is_module
-from ckpt_core.opening import layout_named
+from ckpt_core.opening import layout_named, layouts
 from ckpt_core.patterns import compiled
 from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import (
@@ -63,7 +63,7 @@ def selected(ckpt: Checkpoint, asked: Selection) -> tuple[Any, tuple[Remark, ...
     if asked.layout:
         if asked.only:
             raise UsageError("only= and layout= exclude each other")
-        tree, missing = layout_named(asked.layout).build(parts_of(ckpt))
+        tree, missing = _written_layout(asked.layout).build(parts_of(ckpt))
         left += [Remark(name, f"the layout {asked.layout} has no place for it") for name in missing]
     elif asked.only:
         tree = _only(ckpt, asked.only)
@@ -74,6 +74,15 @@ def selected(ckpt: Checkpoint, asked: Selection) -> tuple[Any, tuple[Remark, ...
 
 
 # Parts.
+
+
+def _written_layout(name: str) -> Layout:
+    """Return the layout of that name; raises UsageError with the list of those that are written."""
+    row = layout_named(name)
+    if type(row).build is not Layout.build:
+        return row
+    written = [other.name for other in layouts() if type(other).build is not Layout.build]
+    raise UsageError(f"the layout {name} is only read", remedy=f"To write: {', '.join(written)}.")
 
 
 def _only(ckpt: Checkpoint, names: tuple[str, ...]) -> Any:

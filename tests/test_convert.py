@@ -311,3 +311,9 @@ def test_numbers_beyond_the_dtype_of_a_cast_are_named(tmp_path, format, dtype):
     receipt = convert(source, target, to=format, cast=dtype)
     assert [remark.path for remark in receipt.losses] == ["beyond"]
     assert convert(source, tmp_path / "wide", to=format, cast="fp64", strict=True).losses == ()
+
+
+def test_a_layout_that_is_only_read_names_those_that_are_written(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", {"model": {"w": np.ones(2)}})
+    with pytest.raises(UsageError, match=r"the layout lightning is only read\n  To write: .*training_dict"):
+        convert(tmp_path / "a.pth", tmp_path / "b.pth", layout="lightning")

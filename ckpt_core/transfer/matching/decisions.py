@@ -71,6 +71,7 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
     for match in matches:
         if len(match.pairing.ways) == 1:
             votes.setdefault(_category(match), []).append(match)
+    is_translated = search.styles[0] != search.styles[1]
     crossing = set(search.styles) == {"torch", "flax"}
     widths = widths_of(search.torch_units) if crossing else None
     sides = [_sides(match, search.styles) for match in matches]
@@ -90,8 +91,10 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
             )
         else:
             plain = is_plain(match, torch, convolutions)
-            said = _said_by_names(match, torch, flax)
-            found.append(_decided(match, votes.get(_category(match), []), said, plain=plain))
+            said = _said_by_names(match, torch, flax) if is_translated else "same"
+            is_kept = not is_translated and _is_table(match)
+            voices = [] if is_kept else votes.get(_category(match), [])
+            found.append(_decided(match, voices, said, plain=plain))
     return found
 
 

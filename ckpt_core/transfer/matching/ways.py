@@ -63,7 +63,7 @@ def ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
     if math.prod(a.shape) != math.prod(b.shape):
         return []
     if styles[0] == styles[1]:
-        return [Way("same", True)] if a.shape == b.shape else _reshaped(a.shape, b.shape)
+        return _alike(source, target)
     if "" in styles:
         return _unknown(a.shape, b.shape)
     if styles == ("torch", "flax"):
@@ -141,6 +141,28 @@ def _rows_of(layer_type: str) -> set[str]:
 def _reshaped(a: Shape, b: Shape) -> list[Way]:
     squeezed = [tuple(size for size in shape if size != 1) for shape in (a, b)]
     return [Way("reshape", False, (Reshape(b),))] if squeezed[0] == squeezed[1] else []
+
+
+def _alike(source: Unit, target: Unit) -> list[Way]:
+    """The ways between layers of one framework: as it is, or turned round, since some keep a matrix inputs first.
+
+    A bias that is as long as the inputs would be tells such a layer; a square matrix may always be one, and only
+    its siblings tell.
+    """
+    a, b = source.main.spec.shape, target.main.spec.shape
+    found = [Way("same", True)] if a == b else []
+    if a[::-1] == b and len(a) == 2 and _may_be_turned(source, target):
+        found.append(Way("transpose", False, (Transpose((1, 0)),)))
+    return found or _reshaped(a, b)
+
+
+def _may_be_turned(source: Unit, target: Unit) -> bool:
+    """Say whether one of two layers of one framework may keep its matrix inputs first, and the other outputs first."""
+    types = (source.layer_type, target.layer_type)
+    if source.bare or target.bare or "weight" not in source.parts or not _EMBEDDINGS.isdisjoint(types):
+        return False
+    is_square = source.main.spec.shape[0] == source.main.spec.shape[1]
+    return (is_square or "bias" in source.parts) and (types[0] != types[1] or not types[0])
 
 
 def _unknown(a: Shape, b: Shape) -> list[Way]:

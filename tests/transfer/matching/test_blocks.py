@@ -205,3 +205,40 @@ def test_vectors_that_a_numbered_block_holds_itself_go_to_a_counter() -> None:
         assert names["Block_1/layer_scale"] == "stages/0/1/gamma"
         assert names["Block_2/Dense_0/kernel"] == "stages/1/0/pw/weight"
         assert len(names) == len(flax)
+
+
+def two_layouts(inputs_first: bool, width: int = 8) -> Shapes:
+    """A GPT-2 as `transformers` has it, whose matrices take their inputs first, or as everybody else does."""
+    found: Shapes = {"wte/weight": (30, width), "wpe/weight": (width, width), "ln_f/weight": (width,)}
+    for i in range(2):
+        for name, into, out in (
+            ("attn/c_attn", width, 3 * width),
+            ("attn/c_proj", width, width),
+            ("mlp/c_fc", width, 4 * width),
+            ("mlp/c_proj", 4 * width, width),
+        ):
+            shape = (into, out) if inputs_first else (out, into)
+            found |= {f"h/{i}/{name}/weight": shape, f"h/{i}/{name}/bias": (out,)}
+    return found
+
+
+@pytest.mark.parametrize("inputs_first", [True, False])
+def test_matrices_of_one_framework_that_take_their_inputs_first_on_one_side(inputs_first: bool) -> None:
+    source, target = (template("torch", two_layouts(first)) for first in (inputs_first, not inputs_first))
+    plan = plan_transfer(source, target)
+    assert not plan.unsettled
+    turned = {rule.target[0] for rule in plan.rules if rule.ops}
+    assert turned == {
+        f"h.{{i}}.{name}.weight" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    }
+
+
+def test_square_matrices_of_one_framework_are_kept() -> None:
+    names = ("q", "k", "v")
+    source, target = (
+        template("torch", {f"{block}/{name}/weight": (8, 8) for name in names})
+        for block in ("attn", "attention")
+    )
+    plan = plan_transfer(source, target)
+    assert len(plan.rules) == 3
+    assert not any(rule.ops for rule in plan.rules)

@@ -156,6 +156,8 @@ def _protected(entries: Sequence[Entry]) -> dict[str, str]:
             reason = "a link leads to it"
         if not reason and entry.name in folders:
             reason = "other checkpoints lie in it"
+        if not reason and _is_outside(entry):
+            reason = "a link leads out of the run to it"
         if reason:
             reasons[entry.name] = reason
     return reasons
@@ -169,6 +171,11 @@ def _said_to_be_best(entries: Sequence[Entry]) -> dict[str, str]:
             saying.setdefault(PurePath(entry.name).parent, []).append(entry)
     latest = {folder: latest_of(members) for folder, members in saying.items()}
     return {str(folder / entry.best_said): f"the best, says {entry.name}" for folder, entry in latest.items()}
+
+
+def _is_outside(entry: Entry) -> bool:
+    root = os.path.realpath(entry.path if entry.name == "." else entry.path.removesuffix(entry.name))
+    return os.path.commonpath([root, os.path.realpath(entry.path)]) != root
 
 
 def _protection(entry: Entry) -> str:

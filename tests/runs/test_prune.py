@@ -153,6 +153,19 @@ def test_links_keep_the_directories_that_they_point_to(tmp_path) -> None:
     assert (tmp_path / "run" / "best" / "_CHECKPOINT_METADATA").exists()
 
 
+def test_what_lies_outside_of_the_run_stays(save, tmp_path) -> None:
+    for epoch in (1, 2, 3):
+        save(f"run/epoch_{epoch}.pth", seed=epoch, epoch=epoch)
+        save(f"other/epoch_{epoch}.pth", seed=epoch + 10, epoch=epoch)
+    (tmp_path / "run" / "linked").symlink_to(tmp_path / "other", target_is_directory=True)
+    (tmp_path / "entrance").symlink_to(tmp_path / "run", target_is_directory=True)
+    done = Run(tmp_path / "entrance").prune(keep_last=1, yes=True)
+    reasons = {entry.name: reason for entry, reason in done.kept}
+    assert reasons["linked/epoch_1.pth"] == "a link leads out of the run to it"
+    assert [entry.name for entry in done.removed] == ["epoch_1.pth", "epoch_2.pth"]
+    assert len(os.listdir(tmp_path / "other")) == 3
+
+
 def test_what_changed_meanwhile_is_not_removed(save, tmp_path) -> None:
     for epoch in (1, 2):
         save(f"epoch_{epoch}.pth", seed=epoch, epoch=epoch)

@@ -28,6 +28,7 @@ from ckpt_core.tree import (
     Part,
     Record,
     children,
+    flatten,
     get,
     render_key,
     render_path,
@@ -78,9 +79,12 @@ class _Nesting:
                     continue
             pairs = children(node)
             if pairs is None:
-                if self.holds.unique_names and isinstance(node, LazyArray):
-                    key, target = self._free_name(path, into, key, target)
-                value = self._leaf(path, target, node, is_copy)
+                place = self._free_name(path, node, into, key, target)
+                if place is None:
+                    value = self._left_out(path, node)
+                else:
+                    key, target = place
+                    value = self._leaf(path, target, node, is_copy)
                 if value is not OMITTED:
                     into[key] = value
                 elif isinstance(into, list):
@@ -207,26 +211,46 @@ class _Nesting:
         self._carry(path, describe(value))
         return self._nearest(value)
 
-    def _free_name(self, path: KeyPath, into: Any, key: Any, target: KeyPath) -> tuple[Any, KeyPath]:
-        """Return the key of an array, another one where its name is taken once keys are joined by dots."""
-        above = "".join(f"{step}." for step in target[:-1])
-        if above + str(target[-1]) not in self.joined or not isinstance(into, dict):
+    def _left_out(self, path: KeyPath, leaf: Any) -> Any:
+        """Note a leaf without a place; the document has what is no array."""
+        note = self.ledger.lose if isinstance(leaf, LazyArray) else self._carry
+        note(path, "a name that is taken once names are joined by dots, left out")
+        return OMITTED
+
+    def _free_name(
+        self, path: KeyPath, leaf: Any, into: Any, key: Any, target: KeyPath
+    ) -> tuple[Any, KeyPath] | None:
+        """Return the key of a leaf, another one where its name is taken once keys are joined by dots.
+
+        Positions in lists are what they are: entries of dicts give way to them, and of two that are one, the second
+        has no place.
+        """
+        if leaf is None or not self.holds.unique_names:
             return key, target
-        name = f"{key}'"
-        while name in into or above + name in self.joined:
-            name += "'"
-        into[name] = into.pop(key)
-        self._carry(path, f"a name that is taken once names are joined by dots, written as {name!r}")
-        return name, (*target[:-1], name)
+        name = _joined(target)
+        if name not in self.joined and (isinstance(into, list) or name not in self._names_in_lists):
+            self.joined.add(name)
+            return key, target
+        if isinstance(into, list):
+            return None
+        free = f"{key}'"
+        while free in into or _joined((*target[:-1], free)) in self.joined | self._names_in_lists:
+            free += "'"
+        into[free] = into.pop(key)
+        self.joined.add(_joined((*target[:-1], free)))
+        self._carry(path, f"a name that is taken once names are joined by dots, written as {free!r}")
+        return free, (*target[:-1], free)
+
+    @functools.cached_property
+    def _names_in_lists(self) -> frozenset[str]:
+        """The names of the leaves that are elements of lists, where names are to be unique."""
+        if not self.holds.unique_names:
+            return frozenset()
+        return frozenset(
+            _joined(path) for path, _ in flatten(self.tree) if path and isinstance(path[-1], Index)
+        )
 
     def _array(self, path: KeyPath, target: KeyPath, array: LazyArray, is_copy: bool) -> Any:
-        if self.holds.unique_names:
-            text = ".".join(map(str, target))
-            if text in self.joined:
-                reason = "a name that is taken once names are joined by dots; the array is left out"
-                self.ledger.lose(path, reason)
-                return OMITTED
-            self.joined.add(text)
         if is_copy:
             self.ledger.copies.append(render_path(target))
             return self.ledger.stored(path, array)
@@ -245,3 +269,8 @@ class _Nesting:
         elif type(value) is int or not isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
             value = value.name if isinstance(value, Global) else str(value)
         return value if kind_of(value) in self.holds.values and not self._is_too_wide(value) else OMITTED
+
+
+def _joined(path: KeyPath) -> str:
+    """The name of a leaf: its keys joined by dots; a slash at the end is the same as none."""
+    return ".".join([str(int(key)) if isinstance(key, Index) else str(key) for key in path]).removesuffix("/")

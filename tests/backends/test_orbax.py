@@ -881,6 +881,43 @@ def test_names_that_are_one_for_orbax_are_kept_apart(loader: str, tmp_path: Path
     same(restored, {"a.b": one, "a": {"b''": two, "b'": three}, "w": {"0": one}, "w.0'": two})
 
 
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"a.b": 1, "a": {"b": 2}},
+        {"a.b": "x", "a": {"b": "y"}},
+        {"a.b": 3, "a": {"b": np.ones(2)}},
+        {"a.b": np.ones(2), "a": {"b": True}},
+        {"w.0": np.ones(1), "w": [np.zeros(1), 2.5], "w.1": 1.5},
+        {"w": [np.zeros(1)], "w.0": np.ones(1)},
+        {"a": np.ones(1), "a/": np.zeros(1), "/": np.full(1, 2.0)},
+    ],
+    ids=str,
+)
+def test_values_whose_names_are_one_for_orbax_come_back(tree: Any, tmp_path: Path) -> None:
+    receipt = save_checkpoint(tmp_path / "a_orbax", tree, strict=True)
+    assert not receipt.losses
+    with open_checkpoint(tmp_path / "a_orbax") as ckpt:
+        assert list(ckpt.tree) == list(tree)
+        same(ckpt.tree, tree)
+    for load_it in LOADERS.values():
+        restored = jax.tree.leaves(load_it(tmp_path / "a_orbax"))
+        assert sorted(map(str, restored)) == sorted(map(str, jax.tree.leaves(tree)))
+
+
+def test_elements_of_two_lists_that_are_one_for_orbax_are_named(tmp_path: Path) -> None:
+    tree = {"a.0": [np.ones(1)], "a": {"0": [np.zeros(1)]}}
+    receipt = save_checkpoint(tmp_path / "a_orbax", tree)
+    assert [(loss.path, "left out" in loss.text) for loss in receipt.losses] == [("a/0/[0]", True)]
+
+
+@pytest.mark.parametrize("key", ["/", "a/", "a//b", "k."])
+def test_slashes_in_the_names_of_a_database(key: str, tmp_path: Path) -> None:
+    tree = {key: np.ones(2), "k": {key: np.zeros(2)}}
+    ocp.PyTreeCheckpointer().save(tmp_path / "theirs", tree)
+    same(load(tmp_path / "theirs").tree, tree)
+
+
 def test_arrays_are_adopted() -> None:
     adopted = BACKEND.adopt(jnp.ones((2,), jnp.bfloat16))
     assert isinstance(adopted, LazyArray)

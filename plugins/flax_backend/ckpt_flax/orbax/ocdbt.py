@@ -21,6 +21,7 @@ from ckpt_core.errors import TargetError
 from ckpt_core.sink import Sink
 from ckpt_core.storage import forget_decoded
 from ckpt_flax.orbax.codec import import_tensorstore
+from ckpt_flax.orbax.store import prefix_of
 from ckpt_flax.orbax.writing import Entry, array_document
 
 __all__ = ["write_database"]
@@ -100,7 +101,7 @@ def _libc() -> Any:
 def _values(entry: Entry) -> Iterator[tuple[bytes, bytes]]:
     """Yield the keys and values of one array: its document, then its chunks."""
     name, array = entry.name, entry.array
-    prefix = f"{name}/" if name else ""
+    prefix = prefix_of(name)
     array.verify()
     chunks = _chunks(array)
     yield f"{prefix}.zarray".encode(), array_document(array.shape, array.dtype, chunks)

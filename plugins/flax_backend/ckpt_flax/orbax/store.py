@@ -14,7 +14,7 @@ from ckpt_core.source import Source
 from ckpt_core.storage import FileStorage, MemoryStorage, Storage
 from ckpt_flax.orbax.database import Database
 
-__all__ = ["OcdbtStore", "PlainStore", "Store"]
+__all__ = ["OcdbtStore", "PlainStore", "Store", "prefix_of"]
 
 DOCUMENTS: Final = (".zarray", "zarr.json")
 _MAX_DOCUMENT: Final = 1 << 20
@@ -91,9 +91,13 @@ def _entry(source: Source, name: str) -> Source | None:
         return None
 
 
-def _key(name: str, part: str) -> str:
-    """Return a key of the database; an array without a name stands at its root."""
-    return f"{name}/{part}" if name else part
+def prefix_of(name: str) -> str:
+    """Return what the keys of an array begin with in a database.
+
+    tensorstore ends the name with a slash where it has none; an array without a name stands at the root.
+    """
+    name = name.removesuffix("/")
+    return f"{name}/" if name else ""
 
 
 class OcdbtStore(Store):
@@ -110,7 +114,7 @@ class OcdbtStore(Store):
 
     def document(self, name: str) -> bytes | None:
         for document in DOCUMENTS:
-            data = self.file(_key(name, document))
+            data = self.file(prefix_of(name) + document)
             if data is not None:
                 return data
         return None
@@ -124,7 +128,7 @@ class OcdbtStore(Store):
         return self._database.read(value)
 
     def chunk(self, name: str, key: str) -> Storage | None:
-        value = self._values.get(_key(name, key))
+        value = self._values.get(prefix_of(name) + key)
         if value is None:
             return None
         return MemoryStorage(value) if isinstance(value, bytes) else self._database.window(value)

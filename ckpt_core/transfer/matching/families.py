@@ -123,20 +123,38 @@ def numbers_in(families: Iterable[Family]) -> int:
 
 def _with_conventions(families: list[Family]) -> list[Family]:
     """The families with what the members of a block are by convention; see `sublayers`."""
-    blocks: dict[object, list[int]] = {}
+    beside: dict[object, list[int]] = {}
+    within: dict[object, list[int]] = {}
     for place, family in enumerate(families):
-        blocks.setdefault((family.address[:-1], len(family.first.main.spec.shape)), []).append(place)
-    for places in blocks.values():
+        axes = len(family.first.main.spec.shape)
+        beside.setdefault((family.address[:-1], axes), []).append(place)
+        depth = _depth_of_block(family.pattern)
+        if depth and axes == 1:
+            within.setdefault(family.address[:depth], []).append(place)
+    ranks: dict[int, int] = {}
+    for places in (*within.values(), *beside.values()):
+        order = order_of_norms([_said_in_block(families[place]) for place in places])
+        ranks.update(zip(places, order or (), strict=False))
+    for place, rank in ranks.items():
+        families[place] = replace(families[place], ordinal=Ordinal(rank, 2, rank))
+    for places in beside.values():
         members = [families[place] for place in places]
-        said = [read_segment(member.pattern[-1]).tokens for member in members]
-        order = order_of_norms([frozenset(token.concept for token in tokens) for tokens in said])
-        for place, rank in zip(places, order or (), strict=False):
-            families[place] = replace(families[place], ordinal=Ordinal(rank, 2, rank))
         if is_gated({member.address[-1]: member.first.main.spec.shape for member in members}):
             for place, member in zip(places, members, strict=True):
                 known = (len(member.pattern) - 1, GATED[member.address[-1]])
                 families[place] = replace(member, tokens=(*member.tokens, known))
     return families
+
+
+def _depth_of_block(pattern: tuple[str, ...]) -> int:
+    """How many segments lead to the innermost block that a pattern is in; 0 where it is in none."""
+    return max((depth for depth, text in enumerate(pattern[:-1], 1) if "#" in text), default=0)
+
+
+def _said_in_block(family: Family) -> frozenset[str]:
+    """The concepts of the name of a family within its block."""
+    inner = family.pattern[_depth_of_block(family.pattern) :]
+    return frozenset(token.concept for text in inner for token in read_segment(text).tokens)
 
 
 def _in_one_order(units: dict[Index, Unit]) -> dict[Index, Unit]:

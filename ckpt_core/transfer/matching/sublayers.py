@@ -34,7 +34,7 @@ def order_of_norms(names: Sequence[frozenset[str]]) -> tuple[int, int] | None:
     """Return the places of the two norms of a block; None where their names do not say it.
 
     Arguments:
-        names: of each norm of a block, the concepts of its own name.
+        names: of each norm of a block, the concepts of its name within the block.
 
     Example:
         >>> order_of_norms([frozenset({"feedforward", "norm"}), frozenset({"attention", "norm"})])
@@ -45,7 +45,16 @@ def order_of_norms(names: Sequence[frozenset[str]]) -> tuple[int, int] | None:
     one, other = names
     if any(first in one and second in other for first, second in _PAIRS):
         return (0, 1)
-    return (1, 0) if any(first in other and second in one for first, second in _PAIRS) else None
+    if any(first in other and second in one for first, second in _PAIRS):
+        return (1, 0)
+    of_attention = [
+        "attention" in name for name in names
+    ]  # `attention/output/LayerNorm` beside `output/LayerNorm`
+    if sum(any(concept.endswith("attention") for concept in name) for name in names) != 1 or not any(
+        of_attention
+    ):
+        return None
+    return (0, 1) if of_attention[0] else (1, 0)
 
 
 def is_gated(shapes: dict[str, tuple[int, ...]]) -> bool:

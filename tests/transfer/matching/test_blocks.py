@@ -104,6 +104,7 @@ NORMS = [
     (("norm1", "norm2"), ("layernorm_before", "layernorm_after")),
     (("norm1", "norm2"), ("pre_attention_norm", "pre_mlp_norm")),
     (("self_attn_layer_norm", "final_layer_norm"), ("LayerNorm_0", "LayerNorm_1")),
+    (("norm1", "norm2"), ("attention/output/LayerNorm", "output/LayerNorm")),
 ]
 
 

@@ -431,6 +431,14 @@ def test_an_item_that_describes_a_state(key):
     assert (ckpt.step, ckpt.epoch, ckpt.config, ckpt.metrics) == (40, 5, {"h": 16}, {"val_loss": 0.5})
 
 
+@pytest.mark.parametrize("key", ["metadata", "extra"])
+def test_an_item_that_describes_the_parts_of_a_state(key):
+    """Items of a CheckpointManager: a part of the state each, and JSON beside them."""
+    tree = {"params": {"w": array(2)}, "opt_state": {"mu": array(2)}, key: {"epoch": 5, "lr": 0.5}}
+    ckpt = opened(tree)
+    assert (ckpt.layout, ckpt.epoch, ckpt.config) == ("train_state", 5, {"lr": 0.5})
+
+
 def test_optimizers_in_one_dict_are_told_apart():
     ckpt = opened({"model": state_dict(), "optimizer": {"adam": adamw(), "muon": adamw()}})
     assert list(ckpt.opt_states) == ["optimizer[adam]", "optimizer[muon]"]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Layout, Parts, Roles, below, merged
 from ckpt_core.layouts.parts import only, present, without
-from ckpt_core.layouts.spelling import COLLECTIONS, claim_by_spelling, claim_with_descriptions, spelled_role
+from ckpt_core.layouts.spelling import COLLECTIONS, claim_with_descriptions, spelled_role
 from ckpt_core.layouts.values import is_module, is_random_key, is_state_dict, is_weights
 from ckpt_core.tree import children
 
@@ -28,7 +28,7 @@ class TrainState(Layout):
             return None
         if not any(key in tree for key in ("opt_state", "step", "tx")):
             return None
-        return claim_by_spelling(tree)
+        return claim_with_descriptions(tree)
 
     def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
         tree = present(

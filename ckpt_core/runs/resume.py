@@ -197,7 +197,22 @@ def _newest(run: Run) -> tuple[Entry | None, tuple[str, ...]]:
     rest = [entry for entry in run.entries if entry.name not in names]
     measure = measure_of([*rest, newest])
     newer = [entry for entry in rest if progress(entry, measure) > progress(newest, measure)]
-    return newest, tuple(f"skipped {entry.name}: {_why_not(entry)}" for entry in newer)
+    skipped = tuple(f"skipped {entry.name}: {_why_not(entry)}" for entry in newer)
+    return newest, (*skipped, *_saved_later(usable, newest))
+
+
+def _saved_later(usable: Sequence[Entry], newest: Entry) -> tuple[str, ...]:
+    """Say where a checkpoint that is less far was saved later: what a run left behind that was started anew."""
+    series = [entry for entry in usable if entry.named.series == newest.named.series]
+    if not all(entry.sources.get("time") in ("inside", "name") for entry in series):
+        return ()
+    measure = measure_of(series)
+    behind = [entry for entry in series if progress(entry, measure)[0] < progress(newest, measure)[0]]
+    later = [entry for entry in behind if entry.time > newest.time]
+    if not later:
+        return ()
+    last = max(later, key=lambda entry: entry.time)
+    return (f"{last.name} was saved later than {newest.name}, which may be of a run before that",)
 
 
 def _why_not(entry: Entry) -> str:

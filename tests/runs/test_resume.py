@@ -190,6 +190,16 @@ def test_a_relative_path_is_looked_for_in_the_usual_places(runs, tmp_path, monke
     assert str(runs["path"]) in str(plan)
 
 
+def test_what_a_run_left_that_was_started_anew_is_told(save, tmp_path) -> None:
+    for epoch in (1, 2, 3):
+        save(f"epoch_{epoch}.pth", seed=epoch, epoch=epoch, timestamp=1.7e9 + epoch)
+    assert plan_resume(tmp_path, auto_resume=True).notes == ()
+    save("epoch_1.pth", seed=9, epoch=1, timestamp=1.8e9)
+    plan = plan_resume(tmp_path, auto_resume=True)
+    assert plan.path == str(tmp_path / "epoch_3.pth")
+    assert plan.notes == ("epoch_1.pth was saved later than epoch_3.pth, which may be of a run before that",)
+
+
 # Counting epochs.
 
 

@@ -48,6 +48,8 @@ class Holds:
         overlapping: arrays that share a part of their bytes can, too.
         order: the order of keys survives.
         unique_names: no two leaves may have the same path when it is joined by ".".
+        pointed_texts: texts are found by their joined paths as JSON pointers, so that no such path may have a "~" or
+            be the beginning of another at a "/".
         attributes: "json" (any JSON value), "text" (strings only) or "none".
         reserved: top-level names that the container keeps for itself.
         loader_gaps: for dtypes that the container holds and not all of its official loaders read, which do not,
@@ -63,6 +65,7 @@ class Holds:
     overlapping: bool = False
     order: bool = True
     unique_names: bool = False
+    pointed_texts: bool = False
     attributes: str = "json"
     reserved: frozenset[str] = frozenset()
     loader_gaps: Mapping[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from ckpt_core.fitting.kinds import (
     word_of,
 )
 from ckpt_core.fitting.ledger import BARE, Ledger
+from ckpt_core.fitting.pointers import TextNames
 from ckpt_core.tree import (
     Alias,
     Global,
@@ -63,6 +64,7 @@ class _Nesting:
         self.budget = _COPIES
         self.in_copy = False
         self.joined: set[str] = set()
+        self.texts = TextNames()
         self.built: dict[KeyPath, Any] = {}
 
     def fill(self, stack: list[Any]) -> None:
@@ -207,9 +209,13 @@ class _Nesting:
         if isinstance(value, LazyArray):
             return self._array(path, target, value, is_copy)
         if kind_of(value) in self.holds.values and not self._is_too_wide(value):
-            return value
+            if self._is_told(target, value):
+                return value
+            self._carry(path, "a text under a name that a JSON pointer does not tell, written as None")
+            return self._nothing()
         self._carry(path, describe(value))
-        return self._nearest(value)
+        nearest = self._nearest(value)
+        return nearest if self._is_told(target, nearest) else self._nothing()
 
     def _left_out(self, path: KeyPath, leaf: Any) -> Any:
         """Note a leaf without a place; the document has what is no array."""
@@ -256,6 +262,15 @@ class _Nesting:
             return self.ledger.stored(path, array)
         return self.ledger.place(path, target, array)
 
+    def _is_told(self, target: KeyPath, value: Any) -> bool:
+        """Say whether a text is found under its name, where a container looks for texts by pointers."""
+        if type(value) is not str or not self.holds.pointed_texts:
+            return True
+        return self.texts.add(".".join(_words(target)))
+
+    def _nothing(self) -> Any:
+        return None if "None" in self.holds.values else OMITTED
+
     def _is_too_wide(self, value: Any) -> bool:
         bits = self.holds.int_bits
         return type(value) is int and bits is not None and not -(1 << (bits - 1)) <= value < 1 << (bits - 1)
@@ -273,4 +288,8 @@ class _Nesting:
 
 def _joined(path: KeyPath) -> str:
     """The name of a leaf: its keys joined by dots; a slash at the end is the same as none."""
-    return ".".join([str(int(key)) if isinstance(key, Index) else str(key) for key in path]).removesuffix("/")
+    return ".".join(_words(path)).removesuffix("/")
+
+
+def _words(path: KeyPath) -> list[str]:
+    return [str(int(key)) if isinstance(key, Index) else str(key) for key in path]

@@ -918,6 +918,50 @@ def test_slashes_in_the_names_of_a_database(key: str, tmp_path: Path) -> None:
     same(load(tmp_path / "theirs").tree, tree)
 
 
+SLASHED_TEXTS = [
+    {"a/b": "text", "w": np.ones(2)},
+    {"x": {"a/b": "1", "a/c": "2"}, "y": "3"},
+    {"/p": "v", "q/": "w", "a//b": ""},
+    {"a.b/c": "q", "a": {"b/d": "r"}},
+    {"a/b": "t", "a": np.ones(1)},
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("tree", [*SLASHED_TEXTS, {"a~0b": "tilde", "a~1b": "slash"}], ids=str)
+def test_texts_that_orbax_saved_under_names_with_slashes(tree: Any, tmp_path: Path) -> None:
+    ocp.PyTreeCheckpointer().save(tmp_path / "theirs", tree)
+    same(load(tmp_path / "theirs").tree, tree)
+
+
+@pytest.mark.parametrize("tree", SLASHED_TEXTS, ids=str)
+def test_orbax_restores_texts_under_names_with_slashes(tree: Any, tmp_path: Path) -> None:
+    assert not save_checkpoint(tmp_path / "a_orbax", tree).carried
+    for load_it in LOADERS.values():
+        same(load_it(tmp_path / "a_orbax"), tree)
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ({"~": "v", "k": "x"}, {"~": None, "k": "x"}),
+        ({"a": "1", "a/b": "2"}, {"a": "1", "a/b": None}),
+        ({"a/b": "2", "a": "1"}, {"a/b": "2", "a": None}),
+        ({"a/b": {3}, "a": "q"}, {"a/b": "{3}", "a": None}),
+        ({"/" * 2000: "deep", "k": "x"}, {"/" * 2000: None, "k": "x"}),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_texts_that_no_pointer_tells_come_back_all_the_same(tree: Any, told: Any, tmp_path: Path) -> None:
+    receipt = save_checkpoint(tmp_path / "a_orbax", tree, strict=True)
+    assert receipt.carried
+    with open_checkpoint(tmp_path / "a_orbax") as ckpt:
+        assert ckpt.tree == tree
+        assert list(ckpt.tree) == list(tree)
+    for load_it in LOADERS.values():
+        assert load_it(tmp_path / "a_orbax") == told
+
+
 def test_arrays_are_adopted() -> None:
     adopted = BACKEND.adopt(jnp.ones((2,), jnp.bfloat16))
     assert isinstance(adopted, LazyArray)

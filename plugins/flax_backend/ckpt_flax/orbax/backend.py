@@ -49,6 +49,7 @@ class OrbaxBackend(Backend):
         values=frozenset({"None", "bool", "int", "float", "str"}),
         containers=frozenset({"dict", "list"}),
         unique_names=True,
+        pointed_texts=True,
     )
 
     def sniff(self, source: Source) -> bool:

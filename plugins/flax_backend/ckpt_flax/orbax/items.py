@@ -16,6 +16,7 @@ from ckpt_flax.orbax.jsontext import parse_object, read_json, read_object
 from ckpt_flax.orbax.layout import has_aggregate, is_array_directory, is_json_item
 from ckpt_flax.orbax.metadata import EMPTY, ItemMetadata, Leaf, build_tree, read_metadata
 from ckpt_flax.orbax.store import OcdbtStore, PlainStore, Store
+from ckpt_flax.orbax.strings import text_at
 
 __all__ = ["RANDOM_KEY", "STRINGS", "open_item"]
 
@@ -85,8 +86,8 @@ class _Values:
             return empty()
         name = leaf.name
         if value_type == "string":
-            text = self.strings.get(name)
-            if type(text) is not str:
+            text = text_at(self.strings, name)
+            if text is None:
                 raise DamagedFileError(
                     f"a text is missing in {STRINGS}", path=self.source.path, place=name[:200]
                 )

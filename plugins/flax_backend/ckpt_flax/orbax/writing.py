@@ -22,6 +22,7 @@ from ckpt_core.storage import BLOCK
 from ckpt_core.tree import Index, KeyPath, flatten, render_path
 from ckpt_flax.orbax.codec import has_tensorstore
 from ckpt_flax.orbax.metadata import DICT_KEY, SEQUENCE_KEY
+from ckpt_flax.orbax.strings import nested
 
 __all__ = ["DTYPES", "Entry", "array_document", "write_checkpoint"]
 
@@ -116,7 +117,7 @@ def write_checkpoint(stored: Stored, sink: Sink) -> None:
         _write_files(entries, sink)
     _write_tree(stored, in_database, sink)
     if strings:
-        _write_json(sink, "_strings.json", strings)
+        _write_json(sink, "_strings.json", nested(strings))
     _write_json(sink, "_CHECKPOINT_METADATA", _root_document(started))
 
 

@@ -67,11 +67,11 @@ def decide(search: Search) -> list[Decision]:
 
 
 def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
+    is_translated = search.styles[0] != search.styles[1]
     votes: dict[Category, list[Match]] = {}
     for match in matches:
-        if len(match.pairing.ways) == 1:
+        if len(match.pairing.ways) == 1 and (is_translated or not _is_table(match)):
             votes.setdefault(_category(match), []).append(match)
-    is_translated = search.styles[0] != search.styles[1]
     crossing = set(search.styles) == {"torch", "flax"}
     widths = widths_of(search.torch_units) if crossing else None
     sides = [_sides(match, search.styles) for match in matches]
@@ -91,9 +91,8 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
             )
         else:
             plain = is_plain(match, torch, convolutions)
-            said = _said_by_names(match, torch, flax) if is_translated else "same"
-            is_kept = not is_translated and _is_table(match)
-            voices = [] if is_kept else votes.get(_category(match), [])
+            said = (_said_by_names if is_translated else _said_by_kind)(match, torch, flax)
+            voices = votes.get(_category(match), []) if is_translated or not _is_table(match) else []
             found.append(_decided(match, voices, said, plain=plain))
     return found
 
@@ -212,6 +211,11 @@ def _said_by_names(match: Match, torch: Unit, flax: Unit) -> str | None:
     if _is_known(torch) and flax.main.path[-1] in FLAX_WORDS:
         return usual[0] if len(usual) == 1 else None
     return "same" if _is_table(match) and set(match.pairing.ways) == {"same", "transpose"} else None
+
+
+def _said_by_kind(match: Match, one: Unit, other: Unit) -> str | None:
+    """The way between two arrays of one framework: kept, unless only one of them is the weight of a layer."""
+    return "same" if one.bare == other.bare or _is_table(match) else None
 
 
 def _is_table(match: Match) -> bool:

@@ -146,8 +146,8 @@ def _reshaped(a: Shape, b: Shape) -> list[Way]:
 def _alike(source: Unit, target: Unit) -> list[Way]:
     """The ways between layers of one framework: as it is, or turned round, since some keep a matrix inputs first.
 
-    A bias that is as long as the inputs would be tells such a layer; a square matrix may always be one, and only
-    its siblings tell.
+    A bias that is as long as the inputs would be tells a layer with its inputs first; a square matrix may always be
+    one, and only its siblings tell.
     """
     a, b = source.main.spec.shape, target.main.spec.shape
     found = [Way("same", True)] if a == b else []
@@ -157,10 +157,15 @@ def _alike(source: Unit, target: Unit) -> list[Way]:
 
 
 def _may_be_turned(source: Unit, target: Unit) -> bool:
-    """Say whether one of two layers of one framework may keep its matrix inputs first, and the other outputs first."""
+    """Say whether one of two matrices of one framework may have its inputs first, and the other its outputs.
+
+    An array that a model multiplies with by itself may have either, beside the weight of a layer.
+    """
     types = (source.layer_type, target.layer_type)
-    if source.bare or target.bare or "weight" not in source.parts or not _EMBEDDINGS.isdisjoint(types):
+    if "weight" not in source.parts or not _EMBEDDINGS.isdisjoint(types):
         return False
+    if source.bare or target.bare:
+        return source.bare != target.bare
     is_square = source.main.spec.shape[0] == source.main.spec.shape[1]
     return (is_square or "bias" in source.parts) and (types[0] != types[1] or not types[0])
 

@@ -243,3 +243,33 @@ def test_square_matrices_of_one_framework_are_kept() -> None:
     plan = plan_transfer(source, target)
     assert len(plan.rules) == 3
     assert not any(rule.ops for rule in plan.rules)
+
+
+def test_numbers_count_among_what_is_left() -> None:
+    torch = torch_layer("mlp/0", 12, 12) | torch_layer("mlp/2", 12, 12) | torch_layer("mlp/4", 12, 1)
+    flax = flax_layer("hidden_0", 12, 12) | flax_layer("hidden_1", 12, 12) | flax_layer("out", 12, 1)
+    for names in found(both(torch, flax)):
+        assert names["hidden_1/kernel"] == "mlp/2/weight"
+        assert len(names) == 6
+
+
+def test_a_matrix_that_a_model_multiplies_with_by_itself_has_its_inputs_first() -> None:
+    own: Shapes = {"text_projection": (8, 8), "visual/proj": (12, 8), "positional_embedding": (8, 8)}
+    layers: Shapes = {
+        "text_projection/weight": (8, 8),
+        "visual_projection/weight": (8, 12),
+        "position_embedding/weight": (8, 8),
+    }
+    for source, target in ((own, layers), (layers, own)):
+        plan = plan_transfer(template("torch", source), template("torch", target))
+        assert not plan.unsettled
+        turned = {rule.source[0].split(".")[0] for rule in plan.rules if rule.ops}
+        assert turned == {"text_projection", "visual" if source is own else "visual_projection"}
+        plan = plan_transfer(
+            *(
+                template("torch", {k: v for k, v in side.items() if "visual" not in k})
+                for side in (source, target)
+            )
+        )
+        (line,) = plan.unsettled  # nothing tells
+        assert "text_projection" in line.source[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,9 @@ from ckpt_core.transfer.plan import TransferPlan
 __all__ = ["anchors_of", "find_plan", "plan_transfer"]
 
 _FINEST = 3
+
+Grouping = Callable[[list[Family]], list[Family]]
+"""What makes families anew of families."""
 
 
 def plan_transfer(source: Any, like: Any, rules: TransferPlan | None = None) -> TransferPlan:
@@ -151,17 +155,18 @@ def _settle_all(search: Search) -> None:
     in numbered blocks and the other under numbered names of its own: `blocks/0/norm` and `norm_0`.
     """
     for fine in _finenesses(search):
-        search.sources, search.targets = split(search.sources, fine[0]), split(search.targets, fine[1])
-        while settle(search):
-            pass
+        _settle_in(search, functools.partial(split, fine=fine[0]), functools.partial(split, fine=fine[1]))
     for listed in ((True, False), (False, True)):
-        search.sources, search.targets = (
-            split(side, listed=numbered)
-            for side, numbered in zip((search.sources, search.targets), listed, strict=True)
-        )
-        while settle(search):
-            pass
+        _settle_in(search, *(functools.partial(split, listed=numbered) for numbered in listed))
     search.sources, search.targets = split(search.sources), split(search.targets)
+
+
+def _settle_in(search: Search, sources: Grouping, targets: Grouping) -> None:
+    """Settle what can be in families of one kind; numbers count among what is left after each round."""
+    more = True
+    while more:
+        search.sources, search.targets = sources(search.sources), targets(search.targets)
+        more = settle(search)
 
 
 def _finenesses(search: Search) -> list[tuple[int, int]]:

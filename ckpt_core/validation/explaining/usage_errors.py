@@ -85,7 +85,9 @@ def explained_settings(
         f"resolve_config({path!r}, CONFIG) fills what the class of the config has, and lists what it lost and gained",
     )
     if not all(found.values()):
-        ways += (f"ckpt config {shlex.quote(path)} --rules RULES.toml infers sizes from the shapes of the weights",)
+        ways += (
+            f"ckpt config {shlex.quote(path)} --rules RULES.toml infers sizes from the shapes of the weights",
+        )
     return Explanation(
         "a class that changed", f"the class {does} {'; and '.join(said)}", path, None, ways, verdict
     )

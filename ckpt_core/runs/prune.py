@@ -6,8 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Final
 
 from ckpt_core.errors import TargetError, UsageError
+from ckpt_core.registry import registry
 from ckpt_core.rendering.html import note_html, section_html, table_html
 from ckpt_core.runs.entry import Entry
 from ckpt_core.runs.metrics import direction
@@ -15,8 +17,11 @@ from ckpt_core.runs.order import measure_of, sorted_entries
 from ckpt_core.runs.reading import disk_size
 from ckpt_core.runs.select import latest_of, metric_named, ranked
 from ckpt_core.sink import remove_target
+from ckpt_core.source import Source
 
 __all__ = ["Pruning", "plan_pruning", "remove"]
+
+_SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def plan_pruning(
 
     Of each series the latest whole checkpoint, the latest that can be resumed from, and the best one by each metric
     whose direction is known (or by `metric` alone, when it is named) stay; and so do the one that a trainer calls its
-    best, and everything but whole, numbered, periodic checkpoints.
+    best, directories with somebody else's files in them, and everything but whole, numbered, periodic checkpoints.
 
     Arguments:
         entries: those of a run.
@@ -85,6 +90,10 @@ def plan_pruning(
         for entry in periodic[max(len(periodic) - (keep_last or 0), 0) :]:
             reasons.setdefault(entry.name, f"one of the last {keep_last}")
         _keep_every(periodic, every, reasons)
+    for entry in entries:
+        strangers = _strangers(entry) if entry.name not in reasons else ()
+        if strangers:
+            reasons[entry.name] = f"holds what is no part of it: {', '.join(strangers[:_SHOWN])}"
     ordered = sorted_entries(entries)
     removed = tuple(entry for entry in ordered if entry.name not in reasons)
     kept = tuple((entry, reasons[entry.name]) for entry in ordered if entry.name in reasons)
@@ -171,6 +180,14 @@ def _said_to_be_best(entries: Sequence[Entry]) -> dict[str, str]:
             saying.setdefault(PurePath(entry.name).parent, []).append(entry)
     latest = {folder: latest_of(members) for folder, members in saying.items()}
     return {str(folder / entry.best_said): f"the best, says {entry.name}" for folder, entry in latest.items()}
+
+
+def _strangers(entry: Entry) -> tuple[str, ...]:
+    """What lies in the directory of a checkpoint and is nothing of its format."""
+    if not os.path.isdir(entry.path):
+        return ()
+    with Source(entry.path) as source:
+        return next((b.foreign(source) for _, b in registry().backends if b.name == entry.format), ())
 
 
 def _is_outside(entry: Entry) -> bool:

@@ -311,3 +311,18 @@ def test_a_directory_that_holds_others_stays(tmp_path) -> None:
     Run(tmp_path / "more").prune(keep_last=1, yes=True)
     left = set(os.listdir(tmp_path / "more" / "checkpoint-0"))
     assert left == {"checkpoint-3", "config.json", "trainer_state.json", "pytorch_model.bin"}
+
+
+def test_a_step_with_somebody_elses_files_in_it_stays(tmp_path):
+    with ocp.CheckpointManager(tmp_path) as manager:
+        for step in (1, 2, 3):
+            manager.save(step, args=ocp.args.StandardSave({"params": {"w": np.full(3, step, np.float32)}}))
+        manager.wait_until_finished()
+    (tmp_path / "1" / "notes.txt").write_text("kept")
+    pruning = Run(tmp_path).prune(keep_last=1, yes=True)
+    assert [entry.name for entry in pruning.removed] == ["2"]
+    assert (
+        dict((entry.name, why) for entry, why in pruning.kept)["1"]
+        == "holds what is no part of it: notes.txt"
+    )
+    assert (tmp_path / "1" / "notes.txt").read_text() == "kept"

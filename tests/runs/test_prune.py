@@ -321,8 +321,6 @@ def test_a_step_with_somebody_elses_files_in_it_stays(tmp_path):
     (tmp_path / "1" / "notes.txt").write_text("kept")
     pruning = Run(tmp_path).prune(keep_last=1, yes=True)
     assert [entry.name for entry in pruning.removed] == ["2"]
-    assert (
-        dict((entry.name, why) for entry, why in pruning.kept)["1"]
-        == "holds what is no part of it: notes.txt"
-    )
+    reasons = {entry.name: why for entry, why in pruning.kept}
+    assert reasons["1"] == "holds what is no part of it: notes.txt"
     assert (tmp_path / "1" / "notes.txt").read_text() == "kept"

@@ -73,6 +73,10 @@ class Registry:
     tables: list[tuple[Plugin, Table]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
+    def foreign(self, format: str, source: Source) -> tuple[str, ...]:
+        """Return what lies in a directory of a format and is no part of the checkpoint; see `Backend.foreign`."""
+        return next((backend.foreign(source) for _, backend in self.backends if backend.name == format), ())
+
     def backend(self, name: str) -> Backend:
         """Return the backend of that name, or of `plugin:name`.
 

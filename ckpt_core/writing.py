@@ -165,7 +165,7 @@ def _check_replaceable(target: str | os.PathLike[str]) -> None:
     try:
         with Source(target) as source:
             opened = open_source(source, registry())
-            foreign = opened.foreign or _foreign(opened.format, source)
+            foreign = opened.foreign or registry().foreign(opened.format, source)
             if opened.format != "directory" and not foreign:
                 return
     except CheckpointError:
@@ -182,10 +182,6 @@ def _check_replaceable(target: str | os.PathLike[str]) -> None:
         path=target,
         remedy="Remove it yourself, or write to another name.",
     )
-
-
-def _foreign(format: str, source: Source) -> tuple[str, ...]:
-    return next((b.foreign(source) for _, b in registry().backends if b.name == format), ())
 
 
 def _retied(tree: Any, ties: tuple[tuple[KeyPath, ...], ...]) -> Any:

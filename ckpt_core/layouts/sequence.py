@@ -38,7 +38,7 @@ class Sequence(Layout):
     def recognise(self, tree: Any) -> Roles | None:
         base: KeyPath = ()
         nodes = tree
-        if isinstance(tree, Record) and not tree and tree.state is None and tree.appended is None:
+        if isinstance(tree, Record) and not tree:
             base, nodes = (Part("args"),), tree.args
         if type(nodes) not in (tuple, list) or not 2 <= len(nodes) <= _MOST:
             return None

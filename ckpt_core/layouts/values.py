@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -33,7 +33,7 @@ __all__ = [
     "numbers",
 ]
 
-_TWISTER: int = 624
+_TWISTER: Final = 624
 """Words of the state of a Mersenne twister."""
 
 _LOOK: int = 10_000

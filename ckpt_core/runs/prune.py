@@ -184,10 +184,10 @@ def _said_to_be_best(entries: Sequence[Entry]) -> dict[str, str]:
 
 def _strangers(entry: Entry) -> tuple[str, ...]:
     """What lies in the directory of a checkpoint and is nothing of its format."""
-    if not os.path.isdir(entry.path):
+    if entry.format is None or not os.path.isdir(entry.path):
         return ()
     with Source(entry.path) as source:
-        return next((b.foreign(source) for _, b in registry().backends if b.name == entry.format), ())
+        return registry().foreign(entry.format, source)
 
 
 def _is_outside(entry: Entry) -> bool:

@@ -278,3 +278,11 @@ def test_weights_under_a_name_of_the_script_s_own_are_those_of_a_saved_state(tmp
     with open_checkpoint(folder) as ckpt:
         assert ckpt.layout == "accelerate"
         assert len(ckpt.params.leaves()) == 6
+
+
+def test_a_model_beside_the_weights_of_a_saved_state_is_no_part_of_it(tmp_path):
+    folder = Path(shutil.copytree(GOLDEN / "accelerate/safe", tmp_path / "state"))
+    shutil.copytree(GOLDEN / "diffusers/trainer/unet", folder / "unet")
+    with open_checkpoint(folder) as ckpt:
+        assert len(ckpt.params.leaves()) == 6
+        assert "unet/" in "\n".join(ckpt.metadata.notes)

@@ -254,11 +254,17 @@ def test_numbers_count_among_what_is_left() -> None:
 
 
 def test_a_matrix_that_a_model_multiplies_with_by_itself_has_its_inputs_first() -> None:
-    own: Shapes = {"text_projection": (8, 8), "visual/proj": (12, 8), "positional_embedding": (8, 8)}
+    own: Shapes = {
+        "text_projection": (8, 8),
+        "visual/proj": (12, 8),
+        "positional_embedding": (8, 8),
+        "type_embedding": (3, 8),
+    }
     layers: Shapes = {
         "text_projection/weight": (8, 8),
         "visual_projection/weight": (8, 12),
         "position_embedding/weight": (8, 8),
+        "type_embedding/weight": (3, 8),
     }
     for source, target in ((own, layers), (layers, own)):
         plan = plan_transfer(template("torch", source), template("torch", target))

@@ -46,7 +46,9 @@ class DeepSpeed(Layout):
         if not isinstance(tree, Mapping):
             return None
         models = [
-            name for name, node in tree.items() if _is_model_states(node) and is_deepspeed_states(str(name))
+            name
+            for name, node in tree.items()
+            if isinstance(node, dict) and _is_model_states(node) and is_deepspeed_states(str(name))
         ]
         if not models:
             return None

@@ -110,6 +110,8 @@ def is_state_dict(node: Any) -> bool:
     """Say whether it is a flat mapping from names to arrays, torch's `_extra_state` entries apart."""
     if not isinstance(node, Mapping) or not node:
         return False
+    if set(map(type, node.values())) == {LazyArray} and set(map(type, node)) == {str}:
+        return True  # as nearly always, and told without a look at each
     return all(
         isinstance(key, str) and (array_of(value) is not None or key.endswith("_extra_state"))
         for key, value in node.items()

@@ -47,6 +47,11 @@ _i32 = struct.Struct("<i").unpack_from
 _u16 = struct.Struct("<H").unpack_from
 
 
+Phrase = Callable[[bytes, int, list[Any], list[Any]], int]
+"""Takes the bytes, a position in them after two MARKs, the stack and the memo. Returns the position after the call
+that begins there, having done what its opcodes do; 0 where it does not know it, having done nothing."""
+
+
 class Unpickled(NamedTuple):
     """A value, and the offset in the source after its STOP opcode."""
 
@@ -61,6 +66,7 @@ def unpickle(
     start: int = 0,
     end: int | None = None,
     persistent_load: Callable[[Any], Any] | None = None,
+    phrase: Phrase | None = None,
 ) -> Unpickled:
     """Read one pickle as data.
 
@@ -70,6 +76,7 @@ def unpickle(
         start: where the pickle begins, in bytes.
         end: where the bytes that it may use end; None for the end of the source.
         persistent_load: turns a persistent id (of torch: a description of a storage) into a value.
+        phrase: reads a call at once that a pickle makes over and over.
 
     Returns:
         The tree, in which a container met again is an Alias, and the offset after the pickle.
@@ -77,7 +84,7 @@ def unpickle(
     Raises:
         DamagedFileError: the bytes are no pickle, contradict themselves, or go beyond the documented caps.
     """
-    machine = Machine(source, constructors, start, source.size if end is None else end, persistent_load)
+    machine = Machine(source, constructors, start, source.size if end is None else end, persistent_load, phrase)
     try:
         value = machine.run()
         return Unpickled(settle(value, machine.replaced), machine.position)
@@ -102,10 +109,12 @@ class Machine:
         start: int,
         end: int,
         persistent_load: Callable[[Any], Any] | None = None,
+        phrase: Phrase | None = None,
     ) -> None:
         self.source = source
         self.constructors = constructors
         self.persistent_load = persistent_load or (lambda pid: Record("pickle.persistent_id", args=(pid,)))
+        self.phrase = phrase
         self.end = min(end, source.size)
         self.base = start
         self.buffer = b""
@@ -261,10 +270,12 @@ class Machine:
         return Record("<call>", args=(target, args))
 
     def charge(self, values: Any) -> None:
-        """Account for the copying of containers; raises LimitError when it outgrows the file."""
-        self._work -= sum(
-            len(value) for value in values if isinstance(value, (dict, list, tuple, set, frozenset))
-        )
+        """Account for the copying of containers and of long text; raises LimitError when it outgrows the file."""
+        for value in values:
+            if isinstance(value, (dict, list, tuple, set, frozenset)):
+                self._work -= len(value)
+            elif type(value) is Blob:
+                self._work -= value.length
         if self._work < 0:
             raise LimitError("the pickle copies its containers over and over")
 
@@ -287,7 +298,7 @@ class Machine:
         """
         buffer, pos, safe = self.buffer, self.pos, self.safe
         stack, memo, simple = self.stack, self.memo, self._simple
-        persistent_load = self.persistent_load
+        persistent_load, phrase = self.persistent_load, self.phrase
         try:
             while True:
                 if pos >= safe:
@@ -315,6 +326,11 @@ class Machine:
                     stack.append(buffer[pos])
                     pos += 1
                 elif op == 0x28:  # MARK
+                    if phrase is not None and buffer[pos] == 0x28:
+                        after = phrase(buffer, pos + 1, stack, memo)
+                        if after:
+                            pos = after
+                            continue
                     self.outer.append(stack)
                     self.stack = stack = []
                     if len(self.outer) > MAX_MARKS:

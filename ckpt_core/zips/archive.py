@@ -54,11 +54,10 @@ class Zip:
             DamagedFileError: there is no such member.
             LimitError: it would inflate beyond the cap.
         """
-        entry = self._entry(name)
+        entry = self.entries.get(name) or self._entry(name)
         if entry.method == STORED:
-            return FileStorage(
-                self.source, entry.start, entry.size, entry.crc32 if self.has_checksums else None
-            )
+            crc32 = entry.crc32 if self.has_checksums else None
+            return FileStorage(self.source, entry.start, entry.size, crc32)
         if entry.size > FREE_INFLATION and entry.size > MAX_INFLATION * entry.compressed:
             raise _bomb(self.source, entry)
         source, checked = self.source, self.has_checksums

@@ -21,8 +21,8 @@ DEFLATED: Final = 8
 MAX_DIRECTORY: Final = 1 << 28
 """Bytes of a central directory that are read at most (some two million entries)."""
 
-_LOCAL: Final = struct.Struct("<4s5H3L2H")
-_CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
+_LOCAL: Final = struct.Struct("<4s2xHH4x3L2H")
+_CENTRAL: Final = struct.Struct("<4s4xHH4x3L4H6xL")
 _END: Final = struct.Struct("<4s4H2LH")
 _LOCATOR: Final = struct.Struct("<4sLQL")
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
@@ -33,6 +33,7 @@ _NEAR: Final = 1 << 12
 _FULL32: Final = 0xFFFFFFFF
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _HAS_DESCRIPTOR: Final = 0x8
+_NO_SIZES: Final = bytes(12)
 
 
 class Entry(NamedTuple):
@@ -46,8 +47,9 @@ class Entry(NamedTuple):
     start: int
 
 
-_Header = tuple[int, bytes, int, int, int, int, int]
-"""Of a directory entry: where its local header is, raw name, flags, method, CRC-32, compressed size, size."""
+_Header = tuple[int, bytes, bytes, int, int, int, int, int]
+"""Of a directory entry: where its local header is, raw name, the fixed part of a local header that says the same
+(up to the length of the extra field), flags, method, CRC-32, compressed size, size."""
 
 
 def read_directory(source: Source) -> dict[str, Entry]:
@@ -75,25 +77,18 @@ def _parse(data: bytes, count: int) -> list[_Header]:
     for index in range(count):
         if position + width > end:
             raise DamagedFileError(f"the directory ends after {index} of {count} entries")
-        (
-            magic,
-            _,
-            _,
-            flags,
-            method,
-            _,
-            _,
-            crc,
-            compressed,
-            size,
-            n_name,
-            n_extra,
-            n_comment,
-            disk,
-            _,
-            _,
-            offset,
-        ) = unpack(data, position)
+        (magic, flags, method, crc, compressed, size, n_name, n_extra, n_comment, disk, offset) = unpack(
+            data, position
+        )
+        if flags & _HAS_DESCRIPTOR:  # the CRC-32 and the sizes stand behind the member
+            local = (
+                b"PK\x03\x04"
+                + data[position + 6 : position + 16]
+                + _NO_SIZES
+                + data[position + 28 : position + 30]
+            )
+        else:
+            local = b"PK\x03\x04" + data[position + 6 : position + 30]
         extra_at = position + width + n_name
         position = extra_at + n_extra + n_comment
         if magic != b"PK\x01\x02" or position > end:
@@ -102,11 +97,12 @@ def _parse(data: bytes, count: int) -> list[_Header]:
         if _FULL32 in (compressed, size, offset) or disk == 0xFFFF:
             extra = data[extra_at : extra_at + n_extra]
             size, compressed, offset, disk = _zip64(extra, size, compressed, offset, disk)
+            local = b""
         if flags & _ENCRYPTED:
             raise UnsupportedError("is encrypted", place=repr(raw[:200]), remedy="Decrypt it first.")
         if disk:
             raise UnsupportedError("is one part of an archive in several files")
-        headers.append((offset, raw, flags, method, crc, compressed, size))
+        headers.append((offset, raw, local, flags, method, crc, compressed, size))
     if position != end:
         raise DamagedFileError(f"the directory holds more than the {count} entries that are declared")
     return headers
@@ -136,43 +132,18 @@ def _ahead(read: Callable[[int, int], bytes], limit: int) -> Callable[[int, int]
 def _match_headers(headers: list[_Header], limit: int, read: Callable[[int, int], bytes]) -> dict[str, Entry]:
     """Read the local headers in the order of the file; each must agree with the directory and overlap nothing."""
     entries: dict[str, Entry] = {}
-    unpack, width = _LOCAL.unpack_from, _LOCAL.size
+    width = _LOCAL.size
     end = 0
-    for offset, raw, flags, method, crc, compressed, size in sorted(headers):
+    for header in sorted(headers):
+        offset, raw, local, flags, method, crc, compressed, size = header
         name = _name(raw, flags)
-        if offset < end or offset + width + len(raw) > limit:
+        body = offset + width + len(raw)
+        if offset < end or body > limit:
             raise DamagedFileError(f"member {name[:200]!r} overlaps another one or the directory")
-        data = read(offset, width + len(raw))
-        (
-            magic,
-            _,
-            local_flags,
-            local_method,
-            _,
-            _,
-            local_crc,
-            local_compressed,
-            local_size,
-            n_name,
-            n_extra,
-        ) = unpack(data)
-        if _FULL32 in (local_size, local_compressed) and not flags & _HAS_DESCRIPTOR:
-            extra = read(offset + width + n_name, n_extra)
-            local_size, local_compressed, _, _ = _zip64(extra, local_size, local_compressed, 0, 0)
-        agrees = (
-            magic == b"PK\x03\x04" and data[width:] == raw and n_name == len(raw) and local_method == method
-        )
-        if flags & _HAS_DESCRIPTOR:
-            agrees = agrees and bool(local_flags & _HAS_DESCRIPTOR)
-        elif (
-            local_crc != crc
-            or local_flags & _HAS_DESCRIPTOR
-            or (local_size, local_compressed) != (size, compressed)
-        ):
-            agrees = False
-        if not agrees or local_flags & _ENCRYPTED:
+        data = read(offset, body - offset)
+        if data[width:] != raw or (data[: width - 2] != local and not _agrees(data, header, read)):
             raise DamagedFileError(f"the header of member {name[:200]!r} disagrees with the directory")
-        start = offset + width + n_name + n_extra
+        start = body + data[width - 2] + (data[width - 1] << 8)
         end = start + compressed
         if end > limit:
             raise DamagedFileError(f"member {name[:200]!r} overlaps the directory")
@@ -185,6 +156,23 @@ def _match_headers(headers: list[_Header], limit: int, read: Callable[[int, int]
             raise DamagedFileError(f"has two members {name[:200]!r}")
         entries[name] = Entry(name, method, crc, compressed, size, start)
     return entries
+
+
+def _agrees(data: bytes, header: _Header, read: Callable[[int, int], bytes]) -> bool:
+    """Say whether a local header that is not the same, byte for byte, means the same as the directory's entry."""
+    offset, raw, _, flags, method, crc, compressed, size = header
+    magic, local_flags, local_method, local_crc, local_compressed, local_size, n_name, n_extra = (
+        _LOCAL.unpack_from(data)
+    )
+    if magic != b"PK\x03\x04" or n_name != len(raw) or local_method != method or local_flags & _ENCRYPTED:
+        return False
+    if flags & _HAS_DESCRIPTOR:
+        return bool(local_flags & _HAS_DESCRIPTOR)
+    if _FULL32 in (local_size, local_compressed):
+        extra = read(offset + len(data), n_extra)
+        local_size, local_compressed, _, _ = _zip64(extra, local_size, local_compressed, 0, 0)
+    sizes_agree = (local_size, local_compressed) == (size, compressed)
+    return sizes_agree and local_crc == crc and not local_flags & _HAS_DESCRIPTOR
 
 
 def _find_directory(source: Source) -> tuple[int, int, int]:

@@ -17,6 +17,7 @@ from ckpt_core.source import Source
 from ckpt_core.storage import Storage
 from ckpt_core.tree import Record, flatten
 from ckpt_core.zips import STORED, Zip
+from ckpt_torch.phrase import TensorPhrase
 from ckpt_torch.script import old_script_root, open_old_script
 from ckpt_torch.tensors import OpenBytes, Tensors, text_of
 
@@ -93,7 +94,9 @@ def _unpickled(archive: Zip, place: str, tensors: Tensors) -> Any:
     """Return what the member `PLACE.pkl` holds, with its storages in `PLACE/`."""
     loader = _Storages(archive, f"{place}/", tensors)
     constructors = {**PLAIN, **tensors.constructors()}
-    return unpickle(archive.open(f"{place}.pkl"), constructors, persistent_load=loader.load).value
+    phrase = TensorPhrase(tensors, loader.load)
+    source = archive.open(f"{place}.pkl")
+    return unpickle(source, constructors, persistent_load=loader.load, phrase=phrase).value
 
 
 def _has_array(tree: Any) -> bool:
@@ -157,11 +160,14 @@ class _Storages:
 
         Where a call that was not made stands for one of these, the id is a Record.
         """
-        if type(pid) is not tuple or len(pid) != 5 or (pid[0] != "storage" and text_of(pid[0]) != "storage"):
+        if type(pid) is not tuple or len(pid) != 5:
             raise DamagedFileError("a persistent id is not that of a storage")
-        if type(pid[1]) is Record:
+        word, kind, key, _, numel = pid
+        if word != "storage" and text_of(word) != "storage":
+            raise DamagedFileError("a persistent id is not that of a storage")
+        if type(kind) is Record:
             return Record("pickle.persistent_id", args=(pid,))
-        kind, key, numel = self._tensors.kind(pid[1]), pid[2], pid[4]
+        found = self._tensors.kind(kind)
         if type(key) is bytes:
             key = text_of(key)
         if type(key) is not str or type(numel) is not int:
@@ -171,10 +177,10 @@ class _Storages:
         raw = self._raw.get(key)
         if raw is None:
             raw = self._raw[key] = self._archive.storage(self._prefix + key)
-        if raw.nbytes != numel * kind.width:
+        if raw.nbytes != numel * found.width:
             raise DamagedFileError(
-                f"{numel} elements of {kind.width} bytes are declared, the member has {raw.nbytes} bytes",
+                f"{numel} elements of {found.width} bytes are declared, the member has {raw.nbytes} bytes",
                 path=self._archive.source.path,
                 place=self._prefix + key,
             )
-        return self._tensors.storage(kind, raw, numel)
+        return self._tensors.storage(found, raw, numel)

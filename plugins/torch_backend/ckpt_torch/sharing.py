@@ -76,10 +76,11 @@ def _arrays(tree: Any) -> list[LazyArray]:
         if isinstance(node, LazyArray):
             found.setdefault(id(node), node)
             continue
-        pairs = children(node)
-        if pairs and id(node) not in seen:
-            seen.add(id(node))
-            stack.extend([child for _, child in reversed(pairs)])
+        if id(node) not in seen:  # asked first: a container may stand in itself very many times
+            pairs = children(node)
+            if pairs:
+                seen.add(id(node))
+                stack.extend([child for _, child in reversed(pairs)])
     return list(found.values())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ckpt_core.arrays import MAX_DIMENSIONS, LazyArray, Piece
+from ckpt_core.arrays import MAX_DIMENSIONS, LazyArray, Piece, contiguous_strides
 from ckpt_core.dtypes import ITEMSIZE
 from ckpt_core.errors import DamagedFileError
 from ckpt_core.pickles import Constructor
@@ -155,13 +155,23 @@ class Tensors:
             return Record("torch.Tensor", {"dtype": Global(torch_dtype), "bits": array})
         return array
 
+    def whole(self, storage: Any, shape: tuple[int, ...]) -> Any:
+        """Return all of a storage as one tensor in C order, of a shape with as many elements."""
+        if type(storage) is not StorageArray:
+            return NotImplemented
+        if self._swapped or DTYPES.get(storage.torch_dtype) != storage.dtype:
+            return self.window(storage, 0, shape, contiguous_strides(shape, 1))
+        array: LazyArray = object.__new__(LazyArray)
+        array.shape, array.dtype, array.pieces = shape, storage.dtype, storage.pieces
+        return array
+
     # The table.
 
     def constructors(self) -> dict[str, Constructor]:
         """Return what the pickles of this file may construct, by the dotted name they give it."""
         calls: dict[str, Callable[[Args], Any]] = {
-            "torch._utils._rebuild_tensor": self._rebuild_tensor,
-            "torch._utils._rebuild_tensor_v2": self._rebuild_tensor,
+            "torch._utils._rebuild_tensor": self.rebuild,
+            "torch._utils._rebuild_tensor_v2": self.rebuild,
             "torch._utils._rebuild_tensor_v3": self._rebuild_tensor_v3,
             "torch._utils._rebuild_qtensor": self._rebuild_qtensor,
             "torch._utils._rebuild_sparse_tensor": _rebuild_sparse_tensor,
@@ -190,7 +200,7 @@ class Tensors:
         self._calls = calls
         return {name: Constructor(call, _keep if name in _STATEFUL else None) for name, call in calls.items()}
 
-    def _rebuild_tensor(self, args: Args) -> Any:
+    def rebuild(self, args: Args) -> Any:
         if len(args) < 4 or type(args[0]) is not StorageArray:
             return malformed("a tensor", args)
         flags = args[6] if len(args) > 6 else None

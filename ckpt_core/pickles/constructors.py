@@ -17,7 +17,7 @@ from ckpt_core.tree import Global, Record
 
 __all__ = ["Constructor", "Pending", "Redirect", "Unfinished", "holds_inert", "malformed", "resolve"]
 
-_LOOKED_AT: Final = 1000
+_LOOKED_AT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,11 @@ def holds_inert(value: Any) -> bool:
         looked += 1
         if type(item) is Record:
             return True
+        room = _LOOKED_AT - looked - len(stack)
         if type(item) is dict:
-            stack.extend(islice(item.values(), _LOOKED_AT))
+            stack.extend(islice(item.values(), room))
         elif type(item) in (tuple, list):
-            stack.extend(islice(item, _LOOKED_AT))
+            stack.extend(islice(item, room))
     return False
 
 

@@ -103,11 +103,16 @@ def line(m: Machine) -> bytes:
     return data[:length]
 
 
-def _long_line(m: Machine, encoding: str, kind: str) -> Blob:
-    """Leave the bytes up to the next newline in the file."""
-    at = m.position
+def _text_line(m: Machine, encoding: str, kind: str) -> bytes | Blob:
+    """Return the bytes up to the next newline, which is stepped over; many bytes stay in the file."""
+    stop = m.buffer.find(b"\n", m.pos)
+    if m.pos <= stop < m.pos + LAZY:
+        data = m.buffer[m.pos : stop]
+        m.pos = stop + 1
+        return data
+    at, block = m.position, MAX_LINE
     while True:
-        data = m.source.read(at, min(_OPEN_LINE, max(m.end - at, 0)))
+        data = m.source.read(at, min(block, max(m.end - at, 0)))
         if not data:
             m.pos = at - m.base
             m.fail("a line has no end: the file is truncated or damaged")
@@ -115,25 +120,33 @@ def _long_line(m: Machine, encoding: str, kind: str) -> Blob:
         if stop >= 0:
             blob = m.blob(at + stop - m.position, encoding, kind)
             m.pos += 1
-            return blob
+            return blob if blob.length >= LAZY else m.source.read(blob.start, blob.length)
         at += len(data)
+        block = min(2 * block, _OPEN_LINE)
 
 
 def unicode_line(m: Machine) -> None:
-    blob = _long_line(m, "raw-unicode-escape", TEXT)
-    m.stack.append(blob.value() if blob.length < LAZY else blob)
+    text = _text_line(m, "raw-unicode-escape", TEXT)
+    m.stack.append(text.decode("raw-unicode-escape") if type(text) is bytes else text)
 
 
 def string_line(m: Machine) -> None:
-    blob = _long_line(m, "string-escape", STRING)
-    quotes = (
-        m.source.read(blob.start, 1) + m.source.read(blob.start + blob.length - 1, 1)
-        if blob.length > 1
-        else b""
-    )
+    text = _text_line(m, "string-escape", STRING)
+    if type(text) is bytes:
+        _check_quotes(m, text[:1] + text[1:][-1:])
+        plain = unescape(text[1:-1])
+        if plain.isascii():
+            m.stack.append(plain.decode("ascii"))
+            return
+        text = Blob(m.source, m.position - 1 - len(text), len(text), "string-escape", STRING)
+    else:
+        _check_quotes(m, m.source.read(text.start, 1) + m.source.read(text.start + text.length - 1, 1))
+    m.stack.append(Blob(m.source, text.start + 1, text.length - 2, text.encoding, STRING))
+
+
+def _check_quotes(m: Machine, quotes: bytes) -> None:
     if quotes not in (b"''", b'""'):
         m.fail("a string has no quotes around it")
-    m.stack.append(_python2(Blob(m.source, blob.start + 1, blob.length - 2, blob.encoding, STRING)))
 
 
 def binstring(m: Machine) -> None:
@@ -149,8 +162,6 @@ def _python2(blob: Blob) -> Any:
     if blob.length >= LAZY:
         return blob
     data = blob.source.read(blob.start, blob.length)
-    if blob.encoding:
-        data = unescape(data)
     return data.decode("ascii") if data.isascii() else blob
 
 

@@ -217,7 +217,7 @@ def _everywhere(name: str, constructor: Constructor) -> dict[str, Constructor]:
 NUMPY: Final[Mapping[str, Constructor]] = {
     "numpy.dtype": DTYPE,
     **_everywhere("multiarray._reconstruct", Constructor(_reconstruct, _array_state)),
-    **_everywhere("multiarray.scalar", Constructor(_scalar)),
+    **_everywhere("multiarray.scalar", Constructor(_scalar, copies=True)),
     **_everywhere("numeric._frombuffer", Constructor(_frombuffer)),
     "dill._dill._create_array": Constructor(_dill_array),
     "dill.dill._create_array": Constructor(_dill_array),

@@ -166,5 +166,5 @@ def _unit(state: Any) -> str:
     return f"[{'' if state[1] == 1 else state[1]}{unit}]"
 
 
-DTYPE: Final = Constructor(_dtype, _dtype_state)
+DTYPE: Final = Constructor(_dtype, _dtype_state, copies=True)
 """How a call of `numpy.dtype` is read."""

@@ -218,18 +218,20 @@ def build(m: Machine) -> None:
     target = m.stack[-1]
     if type(target) is Pending:
         if target.constructor.copies:
-            m.charge(state.values() if type(state) is dict else ())
+            m.charge(state.values() if type(state) is dict else state if type(state) is tuple else ())
         m.stack[-1] = restore(m, target, state)
     elif type(target) is Record:
         m.charge(state if type(state) is tuple else (state,))
         merge(target, state)
     elif type(target) is dict:
         if state:  # an OrderedDict with attributes of its own
-            record = Record("collections.OrderedDict", _target(m))
-            m.charge((target,))
-            m.replaced[id(target)] = target, record
-            merge(record, state)
-            m.stack[-1] = record
+            found = _target(m)
+            m.charge((found, state))
+            if type(found) is not Record:
+                found = Record("collections.OrderedDict", target)
+                m.replaced[id(target)] = target, found
+            merge(found, state)
+            m.stack[-1] = found
     elif type(target) is Global:
         m.stack[-1] = Record(target.name, state=state)
     else:

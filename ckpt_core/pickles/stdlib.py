@@ -17,7 +17,7 @@ from ckpt_core.tree import Global, Record
 
 __all__ = ["STDLIB"]
 
-_MAX_PARTS: Final = 1000
+_MAX_PARTS: Final = 100
 
 
 def _ordered_dict(args: tuple[Any, ...]) -> Any:
@@ -211,10 +211,10 @@ STDLIB: Final[Mapping[str, Constructor]] = {
     "collections.Counter": Constructor(_counter, copies=True),
     "builtins.set": Constructor(_set(set), copies=True),
     "builtins.frozenset": Constructor(_set(frozenset), copies=True),
-    "builtins.bytes": Constructor(_checked(_bytes)),
-    "builtins.bytearray": Constructor(_checked(_bytes)),
+    "builtins.bytes": Constructor(_checked(_bytes), copies=True),
+    "builtins.bytearray": Constructor(_checked(_bytes), copies=True),
     "builtins.complex": Constructor(_checked(_complex)),
-    "_codecs.encode": Constructor(_checked(_encode)),
+    "_codecs.encode": Constructor(_checked(_encode), copies=True),
     "datetime.date": Constructor(_checked(_date)),
     "datetime.datetime": Constructor(_checked(_datetime)),
     "datetime.time": Constructor(_checked(_time)),

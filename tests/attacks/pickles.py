@@ -18,6 +18,7 @@ from tests.attacks.containers import FLOATS
 DEEP = 500_000
 MANY = 200_000
 HUGE = 1 << 62
+LONG_TEXT = struct.pack("<I", 1_000_000) + b"a" * 1_000_000
 
 
 def cases() -> Iterator[Case]:
@@ -122,6 +123,18 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "copy-bomb-reconstructor", EITHER, _reconstructor_bomb()
     yield "copy-bomb-newobj-ex", EITHER, _newobj_ex_bomb()
     yield "copy-bomb-build", EITHER, _build_bomb()
+    yield "copy-bomb-build-again", EITHER, _again_bomb()
+    yield "copy-bomb-names-of-a-dtype", EITHER, _names_bomb()
+    yield "copy-bomb-state-of-an-array", EITHER, _state_bomb()
+    yield "copy-bomb-look-for-calls", EITHER, _looking_bomb()
+    for module, name, args in (
+        ("_codecs", "encode", b"X" + LONG_TEXT + op.text("latin1") + b"\x86"),
+        ("builtins", "bytearray", b"B" + LONG_TEXT + b"\x85"),
+        ("numpy.core.multiarray", "scalar", op.call("numpy", "dtype", op.text("V1000000")) + b"B" + LONG_TEXT + b"\x86"),
+        ("numpy.core.multiarray", "scalar", op.call("numpy", "dtype", op.text("U250000")) + b"B" + LONG_TEXT + b"\x86"),
+        ("pathlib", "PurePosixPath", op.tuple_(*(op.text(f"a{n}") for n in range(1000)))),
+    ):  # fmt: skip
+        yield f"copy-bomb-{name}-{len(args)}", EITHER, _over_and_over(module, name, args)
     yield (
         "appends-to-shared",
         EITHER,
@@ -316,6 +329,49 @@ def _newobj_ex_bomb() -> bytes:
 def _build_bomb() -> bytes:
     entries = b"}(" + b"".join(op.text(f"k{n}") + b"N" for n in range(3000)) + b"uq\x000"
     return entries + b"(" + b"cm\nX\n)Rh\x00b" * 3000 + b"l"
+
+
+def _again_bomb() -> bytes:
+    """A state restored again and again into one dictionary of many entries."""
+    entries = b"h\x00(" + b"".join(op.integer(n) + b"N" for n in range(100_000)) + b"u0"
+    return b"}q\x00}K\x01NsbN" + b"00" + entries + b"}K\x01Nsq\x010" + b"h\x00h\x01b0" * 100_000 + b"N"
+
+
+def _names_bomb() -> bytes:
+    """Many dtypes of structures that share one table of many fields."""
+    fields = range(20_000)
+    names = op.tuple_(*(op.text(f"k{n}") for n in fields)) + b"q\x000"
+    parts = b"cnumpy\ndtype\n" + op.text("f4") + b"\x85RK\x00\x86q\x010"
+    table = b"}(" + b"".join(op.text(f"k{n}") + b"h\x01" for n in fields) + b"uq\x020"
+    state = b"(K\x03" + op.text("|") + b"Nh\x00h\x02K\x08K\x01K\x00tq\x030"
+    dtype = b"cnumpy\ndtype\nq\x040" + op.text("V8") + b"\x85q\x050"
+    return names + parts + table + state + dtype + b"(" + b"h\x04h\x05Rh\x03b" * 20_000 + b"l"
+
+
+def _state_bomb() -> bytes:
+    """Many arrays with one table as their state, in which a call stands that was not made."""
+    state = (
+        b"}("
+        + b"".join(op.text(f"k{n}") + b"N" for n in range(20_000))
+        + op.text("x")
+        + b"cos\nsystem\n)Ruq\x000"
+    )
+    made = op.tuple_(op.global_("numpy", "ndarray"), b"K\x00\x85", op.value(b"b")) + b"q\x010"
+    return (
+        state + made + b"cnumpy.core.multiarray\n_reconstruct\nq\x020(" + b"h\x02h\x01Rh\x00b" * 20_000 + b"l"
+    )
+
+
+def _looking_bomb() -> bytes:
+    """Many calls whose arguments are a thousand lists of a thousand, with a call that was not made behind them."""
+    lists = b"](" + b"N" * 1000 + b"eq\x000](cos\nsystem\n)R" + b"h\x00" * 1000 + b"eq\x010"
+    args = b"cnumpy\nndarray\nh\x01N\x87q\x020"
+    return lists + args + b"cnumpy.core.multiarray\n_reconstruct\nq\x030(" + b"h\x03h\x02R" * 20_000 + b"l"
+
+
+def _over_and_over(module: str, name: str, args: bytes) -> bytes:
+    """The same call on the same arguments, all results kept."""
+    return args + b"q\x000" + op.global_(module, name) + b"q\x010(" + b"h\x01h\x00R" * 20_000 + b"l"
 
 
 def _collisions() -> bytes:

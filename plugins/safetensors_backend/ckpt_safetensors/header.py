@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ckpt_core.arrays import ArraySpec, LazyArray
+from ckpt_core.arrays import MAX_DIMENSIONS, ArraySpec, LazyArray
 from ckpt_core.dtypes import itemsize
 from ckpt_core.errors import DamagedFileError, LimitError, UnsupportedError
 from ckpt_core.source import Source
@@ -59,6 +59,7 @@ CODES: Final = {
 """The format's code of every neutral dtype that it can hold."""
 
 _NAMES: Final = {code: (name, itemsize(name)) for name, code in CODES.items()}
+_TOO_MANY: Final = 1 << 63  # elements along a dimension that no file can hold
 _PACKED_BITS: Final = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -200,8 +201,10 @@ def _fields(name: str, info: Any) -> tuple[str, tuple[int, ...], int, int]:
         good = False
     if not good:
         raise DamagedFileError("is not described by a dtype, a shape and two data_offsets", place=name[:200])
+    if len(shape) > MAX_DIMENSIONS:
+        raise DamagedFileError(f"impossible shape of {len(shape)} dimensions", place=name[:200])
     for size in shape:
-        if type(size) is not int or size < 0:
+        if type(size) is not int or not 0 <= size < _TOO_MANY:
             raise DamagedFileError(f"impossible shape {shape[:16]}", place=name[:200])
     return code, tuple(shape), begin, end
 

@@ -264,6 +264,8 @@ def _same_value(a: Any, b: Any) -> bool:
         return type(a) is type(b) or (children(a) == [] and children(b) == [])
     if isinstance(a, LazyArray) or isinstance(b, LazyArray):
         return False
+    if isinstance(a, complex) and isinstance(b, complex):
+        return _same_value(a.real, b.real) and _same_value(a.imag, b.imag)
     if isinstance(a, float) and isinstance(b, float):
         return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
     kinds = [(isinstance(value, bool), isinstance(value, float)) for value in (a, b)]

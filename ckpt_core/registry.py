@@ -91,7 +91,7 @@ class Registry:
         if not found:
             known = ", ".join(sorted({b.name for _, b in self.backends})) or "none"
             raise UnknownFormatError(
-                f"unknown format {name!r}", remedy=f"Known formats: {known}.{self._broken_text()}"
+                f"unknown format {name!r}", remedy=f"Known formats: {known}.{self.broken_text()}"
             )
         if len(found) > 1:
             options = " or ".join(f"{p.name}:{short}" for p, _ in found)
@@ -108,7 +108,8 @@ class Registry:
         longest = max((length for length, _ in fits), default=0)
         return [backend for length, backend in fits if length == longest]
 
-    def _broken_text(self) -> str:
+    def broken_text(self) -> str:
+        """Return a line for each plugin that failed, to stand below what cannot be done."""
         return "".join(f"\n  The plugin {b.plugin} is broken: {b.reason}" for b in self.broken)
 
     def add(self, plugin: Plugin, module: Any) -> None:

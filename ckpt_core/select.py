@@ -53,6 +53,9 @@ def selected(ckpt: Checkpoint, asked: Selection) -> tuple[Any, tuple[Remark, ...
         UsageError: a part or pattern matches nothing, or a request contradicts another.
     """
     left: list[Remark] = []
+    for name in ("strip_prefix", "cast", "layout"):
+        if getattr(asked, name) == "":
+            raise UsageError(f"{name}= is empty", remedy="Leave it out, or is a variable not set?")
     if asked.unreplicate:
         ckpt = ckpt.unreplicated()
     if asked.cast:

@@ -219,7 +219,7 @@ def _check_existing(target: str, force: bool) -> None:
 def clear_leftovers(target: str) -> None:
     """Remove what killed writers of this target left beside it."""
     parent, name = os.path.split(os.path.abspath(target))
-    short = name.encode()[:200].decode(errors="ignore")
+    short = _short(name)
     try:
         entries = os.listdir(parent)
     except OSError:
@@ -275,7 +275,12 @@ def link_target(path: str, target: str) -> bool:
 
 
 def _temporary_name(name: str) -> str:
-    return f".{name.encode()[:200].decode(errors='ignore')}.{secrets.token_hex(6)}{_SUFFIX}"
+    return f".{_short(name)}.{secrets.token_hex(6)}{_SUFFIX}"
+
+
+def _short(name: str) -> str:
+    """What fits of a name into a longer one; names of files need not be UTF-8."""
+    return os.fsencode(name)[:200].decode(errors="ignore")
 
 
 def _remove_unless_held(path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -112,13 +113,10 @@ def target_backend(target: str | os.PathLike[str], to: str | None) -> Backend:
         AmbiguousFormatError: two backends write that suffix.
     """
     writable = sorted({b.name for _, b in registry().backends if b.holds is not None})
+    if not os.fspath(target):
+        raise UsageError("an empty path names no target", remedy="Is a variable not set?")
     if to is not None:
-        backend = registry().backend(to)
-        if backend.holds is None:
-            raise UnknownFormatError(
-                f"the format {to!r} can only be read", remedy=f"To write: {', '.join(writable)}."
-            )
-        return backend
+        return _named(to, writable)
     fits = registry().for_suffix(os.fspath(target).rstrip("/"))
     if len(fits) == 1:
         return fits[0]
@@ -136,8 +134,23 @@ def target_backend(target: str | os.PathLike[str], to: str | None) -> Backend:
         if readers
         else "the name does not tell the target format",
         path=target,
-        remedy=f"Name {'another' if readers else 'it'} with to= (--to): {', '.join(writable)}.",
+        remedy=f"Name {'another' if readers else 'it'} with to= (--to): {', '.join(writable)}.{registry().broken_text()}",
     )
+
+
+def _named(to: str, writable: list[str]) -> Backend:
+    try:
+        backend = registry().backend(to)
+    except UnknownFormatError as error:
+        near = difflib.get_close_matches(to, writable, 1)
+        meant = f"Did you mean {near[0]}? " if near else ""
+        error.remedy = f"{meant}To write: {', '.join(writable)}.{registry().broken_text()}"
+        raise
+    if backend.holds is None:
+        raise UnknownFormatError(
+            f"the format {to!r} can only be read", remedy=f"To write: {', '.join(writable)}."
+        )
+    return backend
 
 
 def arrays_of(tree: Any) -> list[LazyArray]:
@@ -150,10 +163,11 @@ def arrays_of(tree: Any) -> list[LazyArray]:
         if isinstance(node, LazyArray):
             found.append(node)
             continue
-        pairs = children(node)
-        if pairs and id(node) not in seen:
-            seen.add(id(node))
-            stack.extend([child for _, child in reversed(pairs)])
+        if id(node) not in seen:  # asked first: a container may stand in itself very many times
+            pairs = children(node)
+            if pairs:
+                seen.add(id(node))
+                stack.extend([child for _, child in reversed(pairs)])
     return found
 
 

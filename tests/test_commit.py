@@ -48,6 +48,17 @@ def test_what_is_no_file_is_never_replaced(tmp_path):
     assert os.listdir(tmp_path) == ["pipe.pth"] and stat.S_ISFIFO(pipe.lstat().st_mode)
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="names of files are UTF-8 there")
+@pytest.mark.parametrize("to", sorted(TARGETS))
+def test_a_name_need_not_be_text(source, tmp_path, to):
+    target = os.path.join(os.fsencode(tmp_path), b"\xff\xfe" + TARGETS[to].encode())
+    convert(source, os.fsdecode(target), to=to)
+    assert os.listdir(os.fsencode(tmp_path)) == [os.path.basename(target)]
+    with open_checkpoint(os.fsdecode(target)) as ckpt:
+        assert ckpt.tree["epoch"] == 3
+        assert np.array_equal(ckpt.tree["model"]["w"].read(), TREE["model"]["w"])
+
+
 @pytest.mark.parametrize("has_old", [False, True], ids=["new", "replaced"])
 @pytest.mark.parametrize("mode", ["before", "after", "ENOSPC", "EIO"])
 @pytest.mark.parametrize("to", sorted(TARGETS))

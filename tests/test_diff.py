@@ -25,6 +25,7 @@ def compared(folder: Any, a: Any, b: Any) -> Diff:
         (1, 1.0),
         (1, True),
         (0.0, -0.0),
+        (complex(0, 1), complex(-0.0, 1)),
         ("1", 1),
         ("a", b"a"),
         (None, 0),
@@ -39,7 +40,10 @@ def test_values_that_are_not_the_same(tmp_path, a, b):
     assert not compared(tmp_path, {"x": a}, {"x": b}).is_equal
 
 
-@pytest.mark.parametrize("value", [float("nan"), 1.5, -0.0, np.float32(2), [1, (2, None)], {1: 2}, "é"])
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), complex(-0.0, float("nan")), 1.5, -0.0, np.float32(2), [1, (2, None)], {1: 2}, "é"],
+)
 def test_values_that_are(tmp_path, value):
     assert compared(tmp_path, {"x": value}, {"x": value}).is_equal
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from contextlib import ExitStack
 from typing import Any, Final
@@ -14,8 +15,10 @@ from ckpt_core.cli.progress import progress_bar
 from ckpt_core.cli.render import clean, emit, emit_json, number_text, table, value_text
 from ckpt_core.comparison import Diff, Difference
 from ckpt_core.comparison import diff as compare
+from ckpt_core.errors import CheckpointError
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.rendering.folding import fold_names
+from ckpt_core.schema import Checkpoint
 
 __all__ = ["diff"]
 
@@ -54,8 +57,8 @@ def diff(
 
         check_plot(plot)
     with ExitStack() as stack:
-        first = stack.enter_context(open_checkpoint(a, **opening_a))
-        second = stack.enter_context(open_checkpoint(b, **opening_b))
+        first = stack.enter_context(_opened(a, "a", opening_a))
+        second = stack.enter_context(_opened(b, "b", opening_b))
         report = stack.enter_context(progress_bar("comparing"))
         found = compare(
             first, second, stats=stats or plot is not None, weights_only=weights_only, progress=report
@@ -69,6 +72,16 @@ def diff(
     else:
         emit("\n".join(_lines(found, stats, plot)))
     click.get_current_context().exit(0 if found.is_equal else 1)
+
+
+def _opened(path: str, side: str, opening: dict[str, Any]) -> Checkpoint:
+    """Open one of the two; what an error says of an option is said of the one of this side."""
+    try:
+        return open_checkpoint(path, **opening)
+    except CheckpointError as error:
+        if error.remedy is not None:
+            error.remedy = re.sub(r"--(format|layout|step|weights)\b", rf"--\1-{side}", error.remedy)
+        raise
 
 
 def _object(found: Diff) -> dict[str, Any]:

@@ -159,12 +159,11 @@ def _refuse_distributed(source: Source) -> None:
 def _unknown(source: Source, registry: Registry, refusals: list[str]) -> CheckpointError:
     known = lookalike(source)
     if known is not None:
-        return UnknownFormatError(known[0], path=source.path, remedy=known[1])
+        return UnknownFormatError(known[0], path=source.path, remedy=f"{known[1]}{registry.broken_text()}")
     tried = "".join(f"\n    {line}" for line in refusals)
-    broken = "".join(f"\n    the plugin {b.plugin} is broken: {b.reason}" for b in registry.broken)
     begins = "" if source.is_directory else f"It begins with {source.head[:16]!r}."
     return UnknownFormatError(
         "no installed format recognises it",
         path=source.path,
-        remedy=f"Tried:{tried or ' nothing, no backend is installed'}{broken}\n  {begins}".rstrip(),
+        remedy=f"Tried:{tried or ' nothing, no backend is installed'}{registry.broken_text()}\n  {begins}".rstrip(),
     )

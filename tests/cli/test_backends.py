@@ -4,8 +4,11 @@ import pytest
 
 from ckpt_core.backend import Backend, Stored
 from ckpt_core.cli.backends import _lines, _object
+from ckpt_core.errors import UnknownFormatError
 from ckpt_core.hookspecs import hookimpl
+from ckpt_core.opening.detect import open_source
 from ckpt_core.registry import Broken, Plugin, Registry
+from ckpt_core.source import Source
 
 
 class Alien(Backend):
@@ -65,6 +68,19 @@ def test_broken_plugins_and_conflicts_are_named(crowded):
     assert "conflict: the name 'torch' is claimed by one (first-dist) and two (second-dist)" in text
     assert "broken: three (third-dist): RuntimeError: needs\\x1b a newer library" in text
     assert "\x1b" not in text
+
+
+def test_a_broken_plugin_is_named_wherever_its_format_is_missed(crowded, tmp_path):
+    lines = "\n  The plugin three (third-dist) is broken: RuntimeError: needs"
+    (tmp_path / "model.pth").write_bytes(b"PK\3\4" + bytes(60) + b"PK\5\6" + bytes(18))
+    (tmp_path / "other.pth").write_bytes(b"nothing known")
+    for name, reason in (("model.pth", "holds no checkpoint format"), ("other.pth", "recognises it")):
+        with Source(tmp_path / name) as source, pytest.raises(UnknownFormatError, match=reason) as caught:
+            open_source(source, crowded)
+        assert lines in str(caught.value)
+    with pytest.raises(UnknownFormatError, match="unknown format 'safetensors'") as caught:
+        crowded.backend("safetensors")
+    assert lines in str(caught.value)
 
 
 def test_none_installed():

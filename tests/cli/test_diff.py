@@ -124,3 +124,4 @@ def test_errors_are_told_apart_from_differences(run, files, tmp_path):
     result = run("diff", files / "a.pth", files / "b.pth", "--format-b", "safetensors")
     assert result.exit_code == 2
     assert str(files / "b.pth") in result.stderr
+    assert "leave out format= (--format-b)" in result.stderr

@@ -14,7 +14,8 @@ from ckpt_core.layers import Layer
 from ckpt_core.transfer.layers import layer_rules
 from ckpt_core.transfer.matching.compounds import cut_rows
 from ckpt_core.transfer.matching.units import Unit
-from ckpt_core.transfer.matching.ways import BY_HEAD, Way, head_counts, part_ops, ways
+from ckpt_core.transfer.matching.way import Way
+from ckpt_core.transfer.matching.ways import BY_HEAD, head_counts, part_ops, ways
 from ckpt_core.transfer.ops import (
     Concat,
     Op,

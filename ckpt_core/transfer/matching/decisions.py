@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ckpt_core.transfer.layers import known_layers
+from ckpt_core.transfer.matching.alike import are_kept_alike
 from ckpt_core.transfer.matching.flattening import flatten_ways, widths_of
 from ckpt_core.transfer.matching.stacks import along, way_and_axis
 from ckpt_core.transfer.matching.state import Match, Search
@@ -14,6 +15,7 @@ from ckpt_core.transfer.matching.transposed import convolutions_of, is_plain
 from ckpt_core.transfer.matching.units import FLAX_WORDS, Unit
 from ckpt_core.transfer.matching.vocabulary import TABLES
 from ckpt_core.transfer.matching.ways import BY_HEAD
+from ckpt_core.transfer.matching.words import read_segment
 from ckpt_core.transfer.plan import Evidence
 
 __all__ = ["Decision", "decide"]
@@ -70,7 +72,7 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
     is_translated = search.styles[0] != search.styles[1]
     votes: dict[Category, list[Match]] = {}
     for match in matches:
-        if len(match.pairing.ways) == 1 and (is_translated or not _is_table(match)):
+        if len(match.pairing.ways) == 1 and (is_translated or not (_is_table(match) or _is_relative(match))):
             votes.setdefault(_category(match), []).append(match)
     crossing = set(search.styles) == {"torch", "flax"}
     widths = widths_of(search.torch_units) if crossing else None
@@ -214,17 +216,24 @@ def _said_by_names(match: Match, torch: Unit, flax: Unit) -> str | None:
 
 
 def _said_by_kind(match: Match, one: Unit, other: Unit) -> str | None:
-    """The way between two arrays of one framework: kept, unless only one of them is the weight of a layer."""
-    return "same" if one.bare == other.bare or _is_table(match) else None
+    """The way between two arrays of one framework: kept, unless only one of them is the weight of a layer it knows."""
+    return "same" if are_kept_alike(one, other) or _is_table(match) else None
 
 
 def _is_table(match: Match) -> bool:
-    """Say whether both names are those of vectors one below the other, which nobody turns round.
+    """Say whether both names end as those of vectors one below the other do, which nobody turns round.
 
-    Tables of relative positions are none of these: some have the heads first.
+    `mask_token` is one; `token_mixing` and `pos_embed/0` are layers. Tables of relative positions are none of these:
+    some have the heads first.
     """
-    said = [{token.concept for _, token in family.tokens} for family in (match.source, match.target)]
-    return all(words & TABLES and "relative" not in words for words in said)
+    ends = [read_segment(family.pattern[-1]).tokens for family in (match.source, match.target)]
+    return not _is_relative(match) and all(said and said[-1].concept in TABLES for said in ends)
+
+
+def _is_relative(match: Match) -> bool:
+    return any(
+        token.concept == "relative" for side in (match.source, match.target) for _, token in side.tokens
+    )
 
 
 def _is_known(torch: Unit) -> bool:

@@ -21,7 +21,8 @@ from ckpt_core.transfer.matching.stacks import (
 )
 from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.matching.vocabulary import GENERIC
-from ckpt_core.transfer.matching.ways import Way, goes_along, part_ops, ways
+from ckpt_core.transfer.matching.way import Way
+from ckpt_core.transfer.matching.ways import goes_along, part_ops, ways
 from ckpt_core.transfer.matching.words import read_segment
 from ckpt_core.transfer.ops import Op
 

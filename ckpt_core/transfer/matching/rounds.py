@@ -83,7 +83,10 @@ def _by_name(families: list[Family]) -> dict[object, list[int]]:
 
 
 def _is_as_usual(found: list[Component], settled: list[Match]) -> bool:
-    """Say whether every matrix of a layer can go the way its framework's own layers need, or went so."""
+    """Say whether every matrix of a layer can go the way its framework's own layers need, or went so.
+
+    Where names speak for another way than the usual ones that the shapes leave, not all are as usual.
+    """
     if any(not match.pairing.usual and _is_layers_matrix(match.source.first) for match in settled):
         return False
     for component in found:
@@ -91,7 +94,19 @@ def _is_as_usual(found: list[Component], settled: list[Match]) -> bool:
         for i, _ in component.fits:
             if i not in usual and _is_layers_matrix(component.sources[i].first):
                 return False
-    return True
+    return not any(map(_is_named_otherwise, found))
+
+
+def _is_named_otherwise(component: Component) -> bool:
+    """Say whether the name of a source says that it goes where only an unusual way leads, and not elsewhere."""
+    best: dict[tuple[int, bool], float] = {}
+    for (i, j), pair in component.fits.items():
+        like = component.likes[i, j]
+        if pair.usual or not (like.conflicts or like.misnumbered):
+            best[i, bool(pair.usual)] = max(like.score, best.get((i, bool(pair.usual)), -np.inf))
+    return any(
+        score - best.get((i, True), np.inf) >= MARGIN for (i, is_usual), score in best.items() if not is_usual
+    )
 
 
 def _is_layers_matrix(unit: Unit) -> bool:
@@ -141,6 +156,7 @@ def _evidence(
     like = component.likes[place]
     source, target = component.sources[place[0]], component.targets[place[1]]
     alone = not any((i == place[0]) != (j == place[1]) for i, j in component.fits)
+    alone = alone and _is_told_by_shape(component.fits[place], source.first, search.styles)
     if like.conflicts or (like.misnumbered and not alone):
         return None
     found = []
@@ -160,6 +176,14 @@ def _evidence(
     if sibling and not (like.is_strange and not search.same_arrays and _is_vector(source)):
         return (*found, Evidence("siblings", "all others are settled"))
     return None
+
+
+def _is_told_by_shape(pair: Pairing, source: Unit, styles: tuple[str, str]) -> bool:
+    """Say whether the shape of a matrix tells its place: not where it is turned round within one framework.
+
+    Its bias tells that it has its inputs first; without one, another matrix may have its sizes the other way round.
+    """
+    return styles[0] != styles[1] or bool(pair.usual) or "bias" in source.parts
 
 
 def _is_vector(family: Family) -> bool:

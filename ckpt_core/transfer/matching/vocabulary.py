@@ -138,7 +138,7 @@ TABLES: Final = frozenset({"embedding", "position", "token", "type", "class", "l
 """What an array that no layer holds is called when its rows are vectors, one for each thing."""
 
 PARTS: Final[dict[str, str]] = {
-    **dict.fromkeys(("weight", "kernel", "embedding", "scale", "gamma", "weights", "w"), "weight"),
+    **dict.fromkeys(("weight", "kernel", "embedding", "scale", "gamma", "weights", "w", "W"), "weight"),
     **dict.fromkeys(("bias", "beta", "b", "offset"), "bias"),
     **dict.fromkeys(("running_mean", "mean", "moving_mean"), "mean"),
     **dict.fromkeys(("running_var", "var", "moving_variance", "moving_var"), "var"),

@@ -7,17 +7,17 @@ shapes do not tell which is meant: `settled_way` says which evidence does.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from ckpt_core.arrays import ArraySpec
 from ckpt_core.transfer.layers import known_layers
+from ckpt_core.transfer.matching.alike import alike_ways, unknown_ways
 from ckpt_core.transfer.matching.units import Unit
+from ckpt_core.transfer.matching.way import DENSE_OF_TORCH, EMBEDDINGS, Shape, Way, moved, reshaped_ways
 from ckpt_core.transfer.ops import Flip, Op, Reshape, Transpose, inverse_chain
 
-__all__ = ["BY_HEAD", "Way", "goes_along", "head_counts", "part_ops", "ways"]
-
-Shape = tuple[int, ...]
+__all__ = ["BY_HEAD", "goes_along", "head_counts", "part_ops", "ways"]
 
 BY_HEAD: Final = " by "
 """In the name of a way: a packed matrix holds queries, keys and values head by head, not one after another."""
@@ -26,28 +26,6 @@ _USUAL_WIDTH: Final = 64
 """Where the number of heads is not known, those are tried first whose width is nearest to this."""
 _MOST_AXES: Final = 3
 """A bias has an axis for queries, keys and values, one for heads and one for their width, at most."""
-_EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag", "Embed"})
-_DENSE = frozenset(
-    {"Linear", "LazyLinear", "Dense", "DenseGeneral", "NonDynamicallyQuantizableLinear", "LinearGeneral"}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way from a source weight to a target weight.
-
-    Arguments:
-        name: "same", "transpose", "conv", "flip", "heads", "joined heads", "pointwise", "channels last" or "reshape";
-            of matrices in a stack, "transpose" turns round each.
-        usual: whether it is what the frameworks' own layers need.
-        ops: the chain.
-        others: the chain of the bias, where its own shape does not say it.
-    """
-
-    name: str
-    usual: bool
-    ops: tuple[Op, ...] = ()
-    others: tuple[Op, ...] | None = None
 
 
 def ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
@@ -57,15 +35,15 @@ def ways(source: Unit, target: Unit, styles: tuple[str, str]) -> list[Way]:
         source, target: the units.
         styles: the frameworks whose layouts the two sides have.
     """
-    if not _parts_fit(source, target) or _are_other_norms(source, target):
+    if not _parts_fit(source, target) or _are_other_layers(source, target):
         return []
     a, b = source.main.spec, target.main.spec
     if math.prod(a.shape) != math.prod(b.shape):
         return []
     if styles[0] == styles[1]:
-        return _alike(source, target)
+        return alike_ways(source, target)
     if "" in styles:
-        return _unknown(a.shape, b.shape)
+        return unknown_ways(a.shape, b.shape)
     if styles == ("torch", "flax"):
         return _across(source, target)
     return [way for way in (_turned(way, target) for way in _across(target, source)) if way]
@@ -123,10 +101,11 @@ def _parts_fit(source: Unit, target: Unit) -> bool:
     return not (source.parts.keys() - target.parts.keys() - {"mean", "var"})
 
 
-def _are_other_norms(one: Unit, other: Unit) -> bool:
+def _are_other_layers(one: Unit, other: Unit) -> bool:
     """Say whether the table of layers knows both types, and as different ones; matrices may be of several types."""
-    kinds = [_rows_of(unit.layer_type) for unit in (one, other) if len(unit.main.spec.shape) == 1]
-    return len(kinds) == 2 and all(kinds) and not kinds[0] & kinds[1]
+    axes = {len(unit.main.spec.shape) for unit in (one, other)}
+    kinds = [_rows_of(unit.layer_type) for unit in (one, other)]
+    return len(axes) == 1 and axes != {2} and all(kinds) and not kinds[0] & kinds[1]
 
 
 def _rows_of(layer_type: str) -> set[str]:
@@ -138,49 +117,6 @@ def _rows_of(layer_type: str) -> set[str]:
     }
 
 
-def _reshaped(a: Shape, b: Shape) -> list[Way]:
-    squeezed = [tuple(size for size in shape if size != 1) for shape in (a, b)]
-    return [Way("reshape", False, (Reshape(b),))] if squeezed[0] == squeezed[1] else []
-
-
-def _alike(source: Unit, target: Unit) -> list[Way]:
-    """The ways between layers of one framework: as it is, or turned round, since some keep a matrix inputs first.
-
-    A bias that is as long as the inputs would be tells a layer with its inputs first; a square matrix may always be
-    one, and only its siblings tell.
-    """
-    a, b = source.main.spec.shape, target.main.spec.shape
-    found = [Way("same", True)] if a == b else []
-    if a[::-1] == b and len(a) == 2 and _may_be_turned(source, target):
-        found.append(Way("transpose", False, (Transpose((1, 0)),)))
-    return found or _reshaped(a, b)
-
-
-def _may_be_turned(source: Unit, target: Unit) -> bool:
-    """Say whether one of two matrices of one framework may have its inputs first, and the other its outputs.
-
-    An array that a model multiplies with by itself may have either, beside the weight of a layer.
-    """
-    types = (source.layer_type, target.layer_type)
-    if "weight" not in source.parts or not _EMBEDDINGS.isdisjoint(types):
-        return False
-    if source.bare or target.bare:
-        return source.bare != target.bare
-    is_square = source.main.spec.shape[0] == source.main.spec.shape[1]
-    return (is_square or "bias" in source.parts) and (types[0] != types[1] or not types[0])
-
-
-def _unknown(a: Shape, b: Shape) -> list[Way]:
-    """The ways where one side does not say whose layouts it has: as it is, or turned round."""
-    found = [Way("same", len(a) < 2)] if a == b else []
-    if len(a) == 2 and a[::-1] == b:
-        found.append(Way("transpose", False, (Transpose((1, 0)),)))
-    if len(a) == len(b) > 2:
-        to, back = (*range(2, len(a)), 1, 0), (len(a) - 1, len(a) - 2, *range(len(a) - 2))
-        found += [Way("conv", False, (Transpose(axes),)) for axes in (to, back) if _moved(a, axes) == b][:1]
-    return found or _reshaped(a, b)
-
-
 def _across(torch: Unit, flax: Unit) -> list[Way]:
     """The ways from a torch unit to a Flax one."""
     if "weight" not in torch.parts:
@@ -188,11 +124,11 @@ def _across(torch: Unit, flax: Unit) -> list[Way]:
     a, b = torch.main.spec.shape, flax.main.spec.shape
     leaf = flax.main.path[-1] if flax.main.path[-1] not in ("value", "raw_value") else flax.main.path[-2]
     if leaf == "embedding":
-        if torch.layer_type in _DENSE:
+        if torch.layer_type in DENSE_OF_TORCH:
             return []
-        return [Way("same", True)] if a == b else _reshaped(a, b)
+        return [Way("same", True)] if a == b else reshaped_ways(a, b)
     if len(a) <= 1:
-        return [Way("same", True)] if a == b else _reshaped(a, b)
+        return [Way("same", True)] if a == b else reshaped_ways(a, b)
     if leaf == "kernel":
         return _kernels(torch, flax, a, b)
     if leaf == "scale":
@@ -221,10 +157,10 @@ def _kernels(torch: Unit, flax: Unit, a: Shape, b: Shape) -> list[Way]:
 
 
 def _matrices(torch: Unit, a: Shape, b: Shape) -> list[Way]:
-    if torch.layer_type in _EMBEDDINGS:
+    if torch.layer_type in EMBEDDINGS:
         return []
     found = [Way("transpose", True, (Transpose((1, 0)),))] if (a[1], a[0]) == b else []
-    if a == b and torch.layer_type not in _DENSE:
+    if a == b and torch.layer_type not in DENSE_OF_TORCH:
         found.append(Way("same", False))
     if torch.bare:
         found = [Way(way.name, False, way.ops) for way in found]
@@ -236,9 +172,9 @@ def _convolutions(torch: Unit, flax: Unit, a: Shape, b: Shape) -> list[Way]:
     spatial = tuple(range(2, len(a)))
     plain, turned = (*spatial, 1, 0), (*spatial, 0, 1)
     bias = torch.parts.get("bias")
-    is_plain = _moved(a, plain) == b and (bias is None or len(bias.spec.shape) == 1)
+    is_plain = moved(a, plain) == b and (bias is None or len(bias.spec.shape) == 1)
     found = [Way("conv", True, (Transpose(plain),))] if is_plain else []
-    if _moved(a, turned) == b and _may_be_transposed(torch, flax, a):
+    if moved(a, turned) == b and _may_be_transposed(torch, flax, a):
         flip = Way("flip", True, (Transpose(turned), Flip(tuple(range(len(spatial))))))
         keeps = flax.main.layer.get("transpose_kernel")
         if keeps is not True:
@@ -253,7 +189,7 @@ def _stacked_matrices(torch: Unit, flax: Unit, a: Shape, b: Shape) -> list[Way]:
     found = [Way("same", False)] if a == b else []
     return [
         *found,
-        *([Way("transpose", False, (Transpose((0, 2, 1)),))] if _moved(a, (0, 2, 1)) == b else []),
+        *([Way("transpose", False, (Transpose((0, 2, 1)),))] if moved(a, (0, 2, 1)) == b else []),
     ]
 
 
@@ -318,18 +254,14 @@ def _bare(torch: Unit, a: Shape, b: Shape) -> list[Way]:
         found += _channels_last(a, b, len(a) - 3)
     if len(a) == 2 or (torch.bare and len(a) == 3):
         axes = (*range(len(a) - 2), len(a) - 1, len(a) - 2)
-        found += [Way("transpose", True, (Transpose(axes),))] if _moved(a, axes) == b else []
+        found += [Way("transpose", True, (Transpose(axes),))] if moved(a, axes) == b else []
     elif not found and not torch.bare:
         axes = (*range(2, len(a)), 1, 0)
-        return [Way("conv", False, (Transpose(axes),))] if _moved(a, axes) == b else []
-    return found or _reshaped(a, b)
+        return [Way("conv", False, (Transpose(axes),))] if moved(a, axes) == b else []
+    return found or reshaped_ways(a, b)
 
 
 def _channels_last(a: Shape, b: Shape, axis: int) -> list[Way]:
     """The way that puts the channels of an image last."""
     axes = (*range(axis), *range(axis + 1, len(a)), axis)
-    return [Way("channels last", True, (Transpose(axes),))] if _moved(a, axes) == b else []
-
-
-def _moved(shape: Shape, axes: tuple[int, ...]) -> Shape:
-    return tuple(shape[axis] for axis in axes)
+    return [Way("channels last", True, (Transpose(axes),))] if moved(a, axes) == b else []

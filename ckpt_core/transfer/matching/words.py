@@ -13,6 +13,8 @@ __all__ = ["Segment", "Token", "read_segment", "singular"]
 
 _PIECE: Final = re.compile(r"\d+[dD](?![a-z])|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _LONGEST: Final = 5
+_ONE_WORD: Final = frozenset({"tok"})
+"""Spellings of one word alone: `to_k` says key."""
 _BEFORE: Final = frozenset({"pre", "post", "before", "after"})
 
 
@@ -97,7 +99,7 @@ def _phrase(words: list[str]) -> tuple[int, tuple[str, ...] | None]:
             spelled = "".join(words[:length])
             if spelled in LISTS and length == 1:
                 return 1, ("layer",)
-            if spelled in CONCEPTS:
+            if spelled in CONCEPTS and (length == 1 or spelled not in _ONE_WORD):
                 return length, CONCEPTS[spelled]
     return 1, None
 

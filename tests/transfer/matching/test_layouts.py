@@ -1,0 +1,139 @@
+"""Layouts of matrices within one framework: which side has its inputs first, and what a table is."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from torch import nn
+from transfer.matching.test_blocks import Shapes, two_layouts
+from transfer.matching.test_lines import flax_layer, template
+
+from ckpt_core.transfer.matching import plan_transfer
+from ckpt_core.transfer.matching.words import read_segment
+
+
+def without_biases(shapes: Shapes) -> Shapes:
+    return {name: shape for name, shape in shapes.items() if not name.endswith("bias")}
+
+
+@pytest.mark.parametrize("inputs_first", [True, False])
+def test_matrices_without_biases_that_take_their_inputs_first_go_by_their_names(inputs_first: bool) -> None:
+    sides = [
+        template("torch", without_biases(two_layouts(first))) for first in (inputs_first, not inputs_first)
+    ]
+    plan = plan_transfer(*sides)
+    assert not plan.unsettled
+    assert {rule.source: rule.target for rule in plan.rules} == {
+        rule.source: rule.source for rule in plan.rules
+    }
+    turned = {rule.target[0] for rule in plan.rules if rule.ops}
+    assert turned == {
+        f"h.{{i}}.{name}.weight" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    }
+
+
+@pytest.mark.parametrize(
+    ("own", "other"), [("ff/W_{}", "ff/w{}/weight"), ("ff/fc{}/weight", "ff/lin{}/weight")]
+)
+def test_the_way_forth_is_not_the_way_back_of_a_model_with_other_layouts(own: str, other: str) -> None:
+    source = {own.format(1): (8, 16), own.format(2): (16, 8), "attn/W_q": (8, 8), "attn/W_k": (8, 8)}
+    target = {
+        other.format(1): (16, 8),
+        other.format(2): (8, 16),
+        "attn/q/weight": (8, 8),
+        "attn/k/weight": (8, 8),
+    }
+    for sides in ((source, target), (target, source)):
+        plan = plan_transfer(*(template("torch", side) for side in sides))
+        pairs = {(rule.source[0], rule.target[0]) for rule in plan.rules if rule.ops}
+        forth = {tuple(name.format(n).replace("/", ".") for name in (own, other)) for n in (1, 2)}
+        assert pairs >= (forth if sides[0] is source else {pair[::-1] for pair in forth})
+        assert all(rule.ops for rule in plan.rules)
+
+
+class Product(nn.Module):
+    """A layer of one's own that has its inputs first."""
+
+    def __init__(self, into: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(into, out))
+
+
+def test_square_matrices_of_a_class_of_ones_own_are_open_without_a_sibling() -> None:
+    def layers(kind: type[nn.Module], *widths: int) -> nn.Sequential:
+        return nn.Sequential(*(kind(width, 8) for width in widths))
+
+    linear = functools.partial(nn.Linear, bias=False)
+    plan = plan_transfer(layers(Product, 8, 8), layers(linear, 8, 8))
+    assert not plan.rules
+    assert all("turned round both fit" in line.reason for line in plan.unsettled)
+    plan = plan_transfer(layers(Product, 5, 8, 8), layers(linear, 5, 8, 8))
+    assert not plan.unsettled
+    assert all(rule.ops for rule in plan.rules)
+
+
+def test_only_the_own_name_of_an_array_says_that_it_is_a_table() -> None:
+    names = (
+        "cls/transform",
+        "time_embedding/linear_2",
+        "pos_embed/0",
+        "encoder/relative_bias",
+        "tok_embed",
+        "ff/up",
+    )
+    shapes = ((8, 8), (8, 8), (8, 8), (4, 2), (8, 8), (16, 8))
+    source = {f"{name}/weight": shape for name, shape in zip(names, shapes, strict=True)}
+    kept = ("encoder/relative_bias/weight", "tok_embed/weight")
+    target = {name: shape if name in kept else shape[::-1] for name, shape in source.items()}
+    plan = plan_transfer(template("torch", source), template("torch", target))
+    assert {rule.source[0] for rule in plan.rules if not rule.ops} == {
+        name.replace("/", ".") for name in kept
+    }
+    assert not plan.unsettled
+
+
+def test_kernels_with_an_axis_for_heads_become_dense_ones_in_one_framework() -> None:
+    names = ("query", "key", "value", "out")
+    apart: Shapes = {f"MultiHeadDotProductAttention_0/{name}/kernel": (8, 2, 4) for name in names[:3]}
+    apart |= {"MultiHeadDotProductAttention_0/out/kernel": (2, 4, 8), "Dense_0/kernel": (8, 16)}
+    apart |= {f"MultiHeadDotProductAttention_0/{name}/bias": (2, 4) for name in names[:3]}
+    joined: Shapes = {f"attn/{name}_proj/kernel": (8, 8) for name in "qkvo"} | {"fc/kernel": (8, 16)}
+    joined |= {f"attn/{name}_proj/bias": (8,) for name in "qkv"}
+    for sides in ((apart, joined), (joined, apart)):
+        plan = plan_transfer(*(template("flax", side) for side in sides))
+        assert not plan.unsettled
+        assert len(plan.rules) == len(joined)
+        assert (
+            {str(op) for rule in plan.rules for op in rule.ops} >= {"reshape(8, 8)"}
+            if sides[0] is apart
+            else True
+        )
+
+
+def test_arrays_called_w_and_b_are_the_layer_that_holds_them() -> None:
+    source = {
+        f"layer{i}/{name}": shape
+        for i, width in enumerate((5, 8))
+        for name, shape in (("W", (width, 8)), ("b", (8,)))
+    }
+    plan = plan_transfer(
+        template("", source), template("flax", flax_layer("Dense_0", 5, 8) | flax_layer("Dense_1", 8, 8))
+    )
+    assert {rule.source[0]: rule.target[0] for rule in plan.rules if "layer0" in rule.source[0]} == {
+        "layer0/W": "Dense_0/kernel",
+        "layer0/b": "Dense_0/bias",
+    }
+
+
+def test_a_typed_convolution_does_not_become_a_transposed_one() -> None:
+    source = nn.ModuleDict({"a": nn.Conv2d(4, 4, 3), "b": nn.ConvTranspose2d(4, 4, 3)})
+    target = nn.ModuleDict({"x": nn.ConvTranspose2d(4, 4, 3), "y": nn.Conv2d(4, 4, 3)})
+    names = {rule.source[0]: rule.target[0] for rule in plan_transfer(source, target).rules}
+    assert names == {"a.weight": "y.weight", "a.bias": "y.bias", "b.weight": "x.weight", "b.bias": "x.bias"}
+
+
+def test_to_k_is_a_key() -> None:
+    assert [token.concept for token in read_segment("to_k").tokens] == ["to", "key"]
+    assert [token.concept for token in read_segment("tok_emb").tokens] == ["token", "embedding"]

@@ -14,7 +14,7 @@ from ckpt_flax.msgpack import read_msgpack
 from ckpt_flax.orbax.arrays import ArrayReader
 from ckpt_flax.orbax.jsontext import parse_object, read_json, read_object
 from ckpt_flax.orbax.layout import has_aggregate, is_array_directory, is_json_item
-from ckpt_flax.orbax.metadata import EMPTY, ItemMetadata, Leaf, build_tree, read_metadata
+from ckpt_flax.orbax.metadata import EMPTY, ItemMetadata, Keys, Kind, build_tree, read_metadata
 from ckpt_flax.orbax.store import OcdbtStore, PlainStore, Store
 from ckpt_flax.orbax.strings import text_at
 
@@ -61,7 +61,7 @@ def _open_tree(source: Source) -> Stored:
     store = _store(source)
     metadata = read_metadata(source.member("_METADATA"))
     values = _Values(source, store, metadata)
-    entries = ((leaf.keys, leaf.kind.positions, values.read(leaf)) for leaf in metadata.leaves)
+    entries = ((keys, kind.positions, values.read(keys, kind)) for keys, kind in metadata.leaves)
     tree = build_tree(entries, source.path)
     return Stored(tree, metadata.custom, tuple(values.notes()))
 
@@ -78,13 +78,13 @@ class _Values:
         self.arrays: dict[str, LazyArray] = {}
         self.shared: list[str] = []
 
-    def read(self, leaf: Leaf) -> Any:
+    def read(self, keys: Keys, kind: Kind) -> Any:
         """Return the value of one leaf."""
-        _, value_type, skip = leaf.kind
+        _, value_type, skip = kind
         empty = EMPTY.get(value_type)
         if empty is not None:
             return empty()
-        name = leaf.name
+        name = ".".join(keys)
         if value_type == "string":
             text = text_at(self.strings, name)
             if text is None:
@@ -94,8 +94,8 @@ class _Values:
             return text
         if name in self.arrays:
             self.shared.append(name)
-        elif leaf.keys in self.aggregate and (skip or self.reader.store.document(name) is None):
-            return self.aggregate[leaf.keys]
+        elif keys in self.aggregate and (skip or self.reader.store.document(name) is None):
+            return self.aggregate[keys]
         else:
             self.arrays[name] = self.reader.read(name)
         array = self.arrays[name]

@@ -6,6 +6,8 @@ to its typed keys and the type of its value.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -13,9 +15,19 @@ from typing import Any, Final, NamedTuple
 from ckpt_core.errors import DamagedFileError, LimitError
 from ckpt_core.source import Source
 from ckpt_core.tree import MAX_DEPTH
-from ckpt_flax.orbax.jsontext import read_entries
+from ckpt_flax.orbax.entries import read_entries
 
-__all__ = ["DICT_KEY", "EMPTY", "SEQUENCE_KEY", "ItemMetadata", "Kind", "Leaf", "build_tree", "read_metadata"]
+__all__ = [
+    "DICT_KEY",
+    "EMPTY",
+    "SEQUENCE_KEY",
+    "ItemMetadata",
+    "Keys",
+    "Kind",
+    "Leaf",
+    "build_tree",
+    "read_metadata",
+]
 
 SEQUENCE_KEY: Final = 1
 DICT_KEY: Final = 2
@@ -41,16 +53,8 @@ class Kind(NamedTuple):
     skip: bool
 
 
-class Leaf(NamedTuple):
-    """One entry of the tree."""
-
-    keys: Keys
-    kind: Kind
-
-    @property
-    def name(self) -> str:
-        """The name of the array, as Orbax forms it."""
-        return ".".join(self.keys)
+Leaf = tuple[Keys, Kind]
+"""One entry of the tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +74,86 @@ class ItemMetadata:
 
 def read_metadata(source: Source) -> ItemMetadata:
     """Parse a `_METADATA` file; raises DamagedFileError when it is none."""
-    leaves: list[Leaf] = []
-    kinds: dict[Kind, Kind] = {}
-    texts: dict[str, str] = {}
-
-    def entry(text: str, value: Any) -> None:
-        leaf = _leaf(text, value)
-        keys = tuple([texts.setdefault(key, key) for key in leaf.keys])
-        leaves.append(Leaf(keys, kinds.setdefault(leaf.kind, leaf.kind)))
-
-    document = read_entries(source, "tree_metadata", entry)
+    leaves = _Leaves()
+    document = read_entries(source, "tree_metadata", leaves.entry, leaves.plain)
     if document.get("tree_metadata") != {}:
         raise DamagedFileError("has no tree_metadata", path=source.path)
     custom = document.get("custom_metadata")
     return ItemMetadata(
-        leaves,
+        leaves.found,
         document.get("store_array_data_equal_to_fill_value") is False,
         custom if isinstance(custom, dict) else {},
     )
+
+
+_NAME: Final = re.compile(r"\"\('([^\"\\\x00-\x1f]*)',?\)\": ").match
+"""The text of its keys, with which Orbax begins an entry, where nothing in them has an escape."""
+
+_SHORT: Final = 500
+_FEW: Final = 1 << 10
+"""Characters of the metadata of a value that is remembered, and how many of those are."""
+
+
+class _Form:
+    """How Orbax writes entries that have as many keys, of which the same are positions."""
+
+    __slots__ = ("keys", "kinds", "positions")
+
+    def __init__(self, positions: tuple[bool, ...]) -> None:
+        types = [SEQUENCE_KEY if position else DICT_KEY for position in positions]
+        keys = ", ".join([f'{{"key": "%s", "key_type": {number}}}' for number in types])
+        self.positions = positions
+        self.keys = f'{{"key_metadata": [{keys}], "value_metadata": '
+        self.kinds: dict[str, Kind] = {}
+        """What has been met so far, by the metadata of the value as it is written."""
+
+
+class _Leaves:
+    """The entries of a tree as they are parsed; what is equal in them is kept once."""
+
+    def __init__(self) -> None:
+        self.found: list[Leaf] = []
+        self._texts: dict[str, str] = {}
+        self._kinds: dict[Kind, Kind] = {}
+        self._forms: dict[int, _Form] = {}
+
+    def entry(self, text: str, value: Any) -> None:
+        """Add an entry, and remember how others of its kind are written."""
+        keys, kind = _leaf(text, value)
+        kind = self._kinds.setdefault(kind, kind)
+        share = self._texts.setdefault
+        self.found.append((tuple(map(share, keys, keys)), kind))
+        form = self._forms.get(len(keys))
+        if form is None or form.positions != kind.positions or len(form.kinds) == _FEW:
+            form = self._forms[len(keys)] = _Form(kind.positions)
+        written = json.dumps(value["value_metadata"])
+        if len(written) <= _SHORT:
+            form.kinds[written] = kind
+
+    def plain(self, text: str, position: int) -> int:
+        """Add the entries from a position on that are written as is expected from the text of their keys.
+
+        As JSON, each would become a dozen objects, to find out that it differs from the one before in its keys. It
+        is compared to the last letter instead, so that nothing depends on what was expected.
+
+        Returns:
+            The position of the first entry that is to be parsed.
+        """
+        forms, share, add = self._forms, self._texts.setdefault, self.found.append
+        while match := _NAME(text, position):
+            keys = match[1].split("', '")
+            form = forms.get(len(keys))
+            if form is None:
+                break
+            written = form.keys % (*keys,)
+            start = match.end() + len(written)
+            end = text.find('}}, "', start, start + _SHORT)
+            kind = form.kinds.get(text[start : end + 1])
+            if kind is None or not text.startswith(written, match.end()):
+                break
+            add((tuple(map(share, keys, keys)), kind))
+            position = end + len("}}, ")
+        return position
 
 
 def _leaf(text: str, entry: Any) -> Leaf:
@@ -104,7 +170,7 @@ def _leaf(text: str, entry: Any) -> Leaf:
         value_type = str(value_type)
     if len(keys) > MAX_DEPTH:
         raise LimitError(f"nested deeper than {MAX_DEPTH} levels", place=text[:200])
-    return Leaf(keys, Kind(positions, value_type, skip))
+    return keys, Kind(positions, value_type, skip)
 
 
 def build_tree(leaves: Iterable[tuple[Keys, tuple[bool, ...], Any]], path: str) -> Any:
@@ -123,47 +189,48 @@ def build_tree(leaves: Iterable[tuple[Keys, tuple[bool, ...], Any]], path: str) 
 
 
 class _Building:
-    """Containers under construction, by their paths; the one that holds the whole tree has none."""
+    """A tree under construction, in which every container is a dict."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.whole: dict[str, Any] = {}
-        self.branches: dict[Keys, dict[str, Any]] = {}
-        self.lists: dict[Keys, None] = {}
-        """The branches whose keys are positions so far, in their order."""
+        """What there is, under a key of its own: containers, or one value."""
+        self.root: dict[str, Any] | None = None
+        self.lists: dict[int, tuple[dict[str, Any], str]] = {}
+        """Where the containers stand whose keys are positions so far, by their identity, in their order."""
+        self.values: set[int] = set()
+        """The values that look like containers, by their identity."""
 
     def add(self, keys: Keys, positions: tuple[bool, ...], value: Any) -> None:
         if not keys:
             self._put(self.whole, "", value, keys)
             return
-        above = keys[:-1]
-        branch = self.branches.get(above)
-        if branch is None:
-            branch = self._branch(above, positions)
-        elif not positions[-1]:
-            self.lists.pop(above, None)
+        branch = self._branch(keys, positions)
+        if self.lists and not positions[-1]:
+            self.lists.pop(id(branch), None)
+        if type(value) is dict:
+            self.values.add(id(value))
         self._put(branch, keys[-1], value, keys)
 
     def _branch(self, keys: Keys, positions: tuple[bool, ...]) -> dict[str, Any]:
-        """Make the container at a path, and those on the way to it that are not there yet."""
-        depth = len(keys)
-        while depth and keys[:depth] not in self.branches:
-            depth -= 1
-        if depth == 0 and not self.branches:
-            self._make(self.whole, "", (), positions[0])
-        branch = self.branches[keys[:depth]]
-        for below in range(depth, len(keys)):
-            if not positions[below]:
-                self.lists.pop(keys[:below], None)
-            branch = self._make(branch, keys[below], keys[: below + 1], positions[below + 1])
+        """Return the container of an entry; it and those on the way to it are made where they are not there yet."""
+        if self.root is None:
+            self.root = self._make(self.whole, "", (), positions[0])
+        branch, values = self.root, self.values
+        for depth, key in enumerate(keys[:-1]):
+            inner = branch.get(key)
+            if type(inner) is not dict or (values and id(inner) in values):
+                if not positions[depth]:
+                    self.lists.pop(id(branch), None)
+                inner = self._make(branch, key, keys[: depth + 1], positions[depth + 1])
+            branch = inner
         return branch
 
     def _make(self, into: dict[str, Any], key: str, keys: Keys, is_list: bool) -> dict[str, Any]:
         branch: dict[str, Any] = {}
         self._put(into, key, branch, keys)
-        self.branches[keys] = branch
         if is_list:
-            self.lists[keys] = None
+            self.lists[id(branch)] = into, key
         return branch
 
     def _put(self, into: dict[str, Any], key: str, value: Any, keys: Keys) -> None:
@@ -173,11 +240,10 @@ class _Building:
         into[key] = value
 
     def tree(self) -> Any:
-        """Return the whole, in which branches whose keys are the positions 0, 1, 2, ... are lists."""
-        for keys in reversed(self.lists):
-            branch = self.branches[keys]
+        """Return the whole, in which containers whose keys are the positions 0, 1, 2, ... are lists."""
+        for into, key in reversed(self.lists.values()):
+            branch = into[key]
             in_order = [str(i) for i in range(len(branch))]
             if all(map(branch.__contains__, in_order)):
-                into = self.branches[keys[:-1]] if keys else self.whole
-                into[keys[-1] if keys else ""] = [branch[key] for key in in_order]
+                into[key] = [branch[place] for place in in_order]
         return self.whole.get("", {})

@@ -74,6 +74,29 @@ def test_square_matrices_of_a_class_of_ones_own_are_open_without_a_sibling() -> 
     assert all(rule.ops for rule in plan.rules)
 
 
+class Linear(nn.Module):
+    """A layer of one's own that has its inputs first, called as torch's that has them last."""
+
+    def __init__(self, into: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(into, out))
+
+
+def test_a_class_of_ones_own_with_the_name_of_torchs_is_not_torchs() -> None:
+    target = template("flax", {f"Dense_{i}/kernel": (8, 8) for i in range(2)})
+    plan = plan_transfer(nn.Sequential(Linear(8, 8), Linear(8, 8)), target)
+    assert not plan.rules
+    target = template("flax", {f"Dense_{i}/kernel": (8, 8 - 2 * i) for i in range(2)})
+    plan = plan_transfer(nn.Sequential(Linear(8, 8), Linear(8, 6)), target)
+    assert [(rule.source, rule.target, rule.ops) for rule in plan.rules] == [
+        (("0.weight",), ("Dense_0/kernel",), ()),
+        (("1.weight",), ("Dense_1/kernel",), ()),
+    ]
+    plan = plan_transfer(nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 6, bias=False)), target)
+    assert len(plan.rules) == 2
+    assert all(rule.ops for rule in plan.rules)
+
+
 def test_only_the_own_name_of_an_array_says_that_it_is_a_table() -> None:
     names = (
         "cls/transform",

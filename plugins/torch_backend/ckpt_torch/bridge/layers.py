@@ -18,8 +18,8 @@ _MAX_TEXT: Final = 100
 def layers_of(module: torch.nn.Module, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the layer of each name of a state dict.
 
-    Its members: `type`, the class of `torch.nn` that the holder is or derives from, else its own class; `class`,
-    its own one where that is another; the plain public attributes of the holder (`groups`, `num_heads`, `eps`);
+    Its members: `type`, the class of `torch.nn` that the holder is or derives from, else its own class ("own Linear"
+    if `torch.nn` has another of that name); `class`, its own one where that is another; the plain public attributes of the holder (`groups`, `num_heads`, `eps`);
     and `parametrization`, the names of what reparametrizes the array.
     """
     modules = dict(module.named_modules(remove_duplicate=False))
@@ -50,7 +50,8 @@ def _described(module: torch.nn.Module | None) -> dict[str, Any]:
         return {}
     own = type(module)
     public = next((kind for kind in own.__mro__[:-2] if vars(torch.nn).get(kind.__name__) is kind), own)
-    layer: dict[str, Any] = {"type": public.__name__}
+    is_torchs = vars(torch.nn).get(public.__name__, public) is public
+    layer: dict[str, Any] = {"type": public.__name__ if is_torchs else f"own {public.__name__}"}
     if own is not public:
         layer["class"] = own.__name__
     for name, value in vars(module).items():

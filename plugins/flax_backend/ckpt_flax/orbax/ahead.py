@@ -11,11 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from ckpt_core.errors import CheckpointError
-from ckpt_core.storage import FileStorage, Storage
+from ckpt_core.storage import FileStorage
 from ckpt_flax.orbax.codec import chunk_decoder
 from ckpt_flax.orbax.zstd import decode_frame, is_one_frame
 
-__all__ = ["Chunk", "Coding"]
+__all__ = ["Chunk", "Coding", "length_of"]
 
 _WORKERS: Final = 2
 _BUDGET: Final = 66 << 20
@@ -35,7 +35,7 @@ class Chunk:
 
     Arguments:
         coding: how it is coded.
-        stored: its bytes as they lie in the file.
+        stored: its bytes, or their place in a file.
         extent: the elements of it that lie within the array, per dimension.
         nbytes: the decoded length of the whole chunk.
         name: the array that it belongs to.
@@ -48,7 +48,7 @@ class Chunk:
     def __init__(
         self,
         coding: Coding,
-        stored: Storage,
+        stored: bytes | FileStorage,
         extent: tuple[int, ...],
         nbytes: int,
         name: str,
@@ -83,12 +83,17 @@ class Chunk:
     @property
     def cost(self) -> int:
         """The bytes that decoding it takes."""
-        return self.nbytes + self.stored.nbytes
+        return self.nbytes + length_of(self.stored)
 
     def _read(self) -> bytes:
-        if isinstance(self.stored, FileStorage):
-            return self.stored.source.read(self.stored.start, self.stored.nbytes)
-        return bytes(self.stored.read(0, self.stored.nbytes))
+        if isinstance(self.stored, bytes):
+            return self.stored
+        return self.stored.source.read(self.stored.start, self.stored.nbytes)
+
+
+def length_of(stored: bytes | FileStorage) -> int:
+    """Return the number of bytes of a chunk as it is stored."""
+    return len(stored) if isinstance(stored, bytes) else stored.nbytes
 
 
 class _Ahead:

@@ -9,8 +9,8 @@ from ckpt_core.arrays import LazyArray, Piece
 from ckpt_core.dtypes import itemsize
 from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
 from ckpt_core.storage import DecodedStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
-from ckpt_flax.orbax.ahead import Chunk, Coding
-from ckpt_flax.orbax.store import Store
+from ckpt_flax.orbax.ahead import Chunk, Coding, length_of
+from ckpt_flax.orbax.store import Found, Store
 from ckpt_flax.orbax.zarr import ZarrArray, parse_zarr
 
 __all__ = ["ArrayReader"]
@@ -49,29 +49,33 @@ class ArrayReader:
             LimitError: it declares more than its stored bytes can hold.
         """
         try:
-            document = self.store.document(name)
-            if document is None:
+            found = self.store.find(name)
+            if found is None:
                 raise DamagedFileError("the array is missing")
-            layout = self._layouts.get(document)
-            if layout is None:
-                layout = self._layouts[document] = parse_zarr(document)
-            return self._array(name, layout)
+            layout = self._layouts.get(found[0]) or self._layout(found[0])
+            if layout.chunks == layout.shape:
+                self._count(1)
+                storage = self._chunk(name, found, layout, layout.first_key, layout.shape)
+                if storage is not None:
+                    strides = layout.whole if layout.raw else None
+                    return LazyArray(layout.shape, layout.dtype, storage, 0, strides)
+            return self._of_chunks(name, found, layout)
         except CheckpointError as error:
             raise error.located(self.path, name) from error.__cause__
 
-    def _array(self, name: str, layout: ZarrArray) -> LazyArray:
+    def _layout(self, document: bytes) -> ZarrArray:
+        """Parse the document of an array, once for all that have the same."""
+        layout = self._layouts[document] = parse_zarr(document)
+        return layout
+
+    def _of_chunks(self, name: str, found: Found, layout: ZarrArray) -> LazyArray:
         if 0 in layout.shape:
             return LazyArray(layout.shape, layout.dtype, MemoryStorage(b""))
-        if layout.chunks == layout.shape:
-            self._count(1)
-            storage = self._chunk(name, layout, layout.first_key, layout.shape)
-            if storage is not None:
-                return LazyArray(layout.shape, layout.dtype, storage, 0, layout.whole if layout.raw else None)
         self._count(math.prod(layout.grid))
         pieces = []
         for key, region in layout.regions():
             extent = tuple([high - low for low, high in region])
-            storage = self._chunk(name, layout, key, extent)
+            storage = self._chunk(name, found, layout, key, extent)
             strides = layout.strides if layout.raw else None
             if storage is None:
                 storage, strides = MemoryStorage(layout.fill_bytes()), (0,) * len(region)
@@ -85,12 +89,14 @@ class ArrayReader:
         if self._chunks > MAX_CHUNKS:
             raise LimitError(f"more than {MAX_CHUNKS} chunks are declared")
 
-    def _chunk(self, name: str, layout: ZarrArray, key: str, extent: tuple[int, ...]) -> Storage | None:
+    def _chunk(
+        self, name: str, found: Found, layout: ZarrArray, key: str, extent: tuple[int, ...]
+    ) -> Storage | None:
         """Return the elements of one chunk: raw, all of them; decoded, those within the array.
 
         None when it is not stored because it holds nothing but the fill value.
         """
-        stored = self.store.chunk(name, key)
+        stored = self.store.chunk(found, key)
         nbytes = layout.chunk_nbytes
         if stored is None:
             if self.omits_fill:
@@ -99,16 +105,25 @@ class ArrayReader:
                 f"chunk {key} is missing", remedy="A file of the checkpoint was not copied or was removed."
             )
         if layout.raw:
-            if stored.nbytes != nbytes:
-                raise DamagedFileError(f"chunk {key} has {stored.nbytes} bytes where {nbytes} are declared")
-            if not layout.swapped:
-                return stored
-            width = itemsize(layout.dtype) // (2 if layout.dtype.startswith("complex") else 1)
-            return MappedStorage(stored, width, swap_bytes(width))
-        if nbytes > FREE_CHUNK and nbytes > MAX_RATIO * stored.nbytes:
-            raise LimitError(f"chunk {key} declares {nbytes} bytes and stores {stored.nbytes}")
+            return _elements(MemoryStorage(stored) if isinstance(stored, bytes) else stored, layout, key)
+        if nbytes > FREE_CHUNK and nbytes > MAX_RATIO * length_of(stored):
+            raise LimitError(f"chunk {key} declares {nbytes} bytes and stores {length_of(stored)}")
         coding = self._codings.get(layout.spec)
         if coding is None:
             coding = self._codings[layout.spec] = Coding(layout.spec, self.omits_fill, self.path)
         self._last = Chunk(coding, stored, extent, nbytes, name, key, self._last)
-        return DecodedStorage(math.prod(extent) * itemsize(layout.dtype), self._last)
+        if extent != layout.chunks:
+            nbytes = math.prod(extent) * itemsize(layout.dtype)
+        return DecodedStorage(nbytes, self._last)
+
+
+def _elements(stored: Storage, layout: ZarrArray, key: str) -> Storage:
+    """Return the elements of a raw chunk in native byte order."""
+    if stored.nbytes != layout.chunk_nbytes:
+        raise DamagedFileError(
+            f"chunk {key} has {stored.nbytes} bytes where {layout.chunk_nbytes} are declared"
+        )
+    if not layout.swapped:
+        return stored
+    width = itemsize(layout.dtype) // (2 if layout.dtype.startswith("complex") else 1)
+    return MappedStorage(stored, width, swap_bytes(width))

@@ -92,18 +92,21 @@ class _Values:
                     f"a text is missing in {STRINGS}", path=self.source.path, place=name[:200]
                 )
             return text
-        if name in self.arrays:
+        array = self.arrays.get(name)
+        if array is not None:
             self.shared.append(name)
-        elif keys in self.aggregate and (skip or self.reader.store.document(name) is None):
+        elif self.aggregate and self._is_aggregated(keys, name, skip):
             return self.aggregate[keys]
         else:
-            self.arrays[name] = self.reader.read(name)
-        array = self.arrays[name]
+            array = self.arrays[name] = self.reader.read(name)
         if value_type == "scalar" and not array.shape:
             return _scalar(array)
         if name in self.implementations:
             return Record(RANDOM_KEY, {"impl": self.implementations[name], "data": array})
         return array
+
+    def _is_aggregated(self, keys: Keys, name: str, skip: bool) -> bool:
+        return keys in self.aggregate and (skip or self.reader.store.find(name) is None)
 
     def notes(self) -> Iterator[str]:
         """Yield what a reader should be told."""

@@ -7,17 +7,21 @@ directory are refused.
 from __future__ import annotations
 
 import abc
-from typing import Final
+from typing import Any, Final
 
 from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, LimitError
 from ckpt_core.source import Source
-from ckpt_core.storage import FileStorage, MemoryStorage, Storage
+from ckpt_core.storage import FileStorage
+from ckpt_flax.orbax.btree import Reference
 from ckpt_flax.orbax.database import Database
 
 __all__ = ["OcdbtStore", "PlainStore", "Store", "prefix_of"]
 
 DOCUMENTS: Final = (".zarray", "zarr.json")
 _MAX_DOCUMENT: Final = 1 << 20
+
+Found = tuple[bytes, Any]
+"""The `.zarray` or `zarr.json` of an array, and what the store knows its chunks by."""
 
 
 class Store(abc.ABC):
@@ -28,16 +32,12 @@ class Store(abc.ABC):
         """Return the names of all arrays."""
 
     @abc.abstractmethod
-    def document(self, name: str) -> bytes | None:
-        """Return an array's `.zarray` or `zarr.json`, or None when there is no such array."""
+    def find(self, name: str) -> Found | None:
+        """Return where an array is, or None when there is no such array."""
 
     @abc.abstractmethod
-    def chunk(self, name: str, key: str) -> Storage | None:
-        """Return the bytes of a chunk as they are stored, or None when it is not there."""
-
-    @abc.abstractmethod
-    def file(self, name: str) -> bytes | None:
-        """Return the bytes of a small value that is no array, or None when it is not there."""
+    def chunk(self, found: Found, key: str) -> bytes | FileStorage | None:
+        """Return a chunk as it is stored, in memory or its place in a file, or None when it is not there."""
 
 
 class PlainStore(Store):
@@ -45,7 +45,6 @@ class PlainStore(Store):
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._last: tuple[str, Source | None] = ("", source)
 
     def names(self) -> list[str]:
         found = []
@@ -54,34 +53,24 @@ class PlainStore(Store):
                 found.append(name)
         return found
 
-    def document(self, name: str) -> bytes | None:
-        array = self._array(name)
+    def find(self, name: str) -> Found | None:
+        # '/' in a key makes nested directories, and an empty one vanishes from the path.
+        array = _entry(self.source, "/".join(part for part in name.split("/") if part))
         if array is None:
             return None
         for document in DOCUMENTS:
             data = array.small(document, _MAX_DOCUMENT)
             if data is not None:
-                return data
+                return data, array
         return None
 
-    def chunk(self, name: str, key: str) -> Storage | None:
-        array = self._array(name)
-        chunk = None if array is None else _entry(array, key)
+    def chunk(self, found: Found, key: str) -> FileStorage | None:
+        chunk = _entry(found[1], key)
         if chunk is None:
             return None
         if chunk.is_directory:
             raise DamagedFileError("is a directory where a chunk is expected", path=chunk.path)
         return FileStorage(chunk, 0, chunk.size)
-
-    def file(self, name: str) -> bytes | None:
-        return self.source.small(name, _MAX_DOCUMENT)
-
-    def _array(self, name: str) -> Source | None:
-        if name != self._last[0]:
-            # '/' in a key makes nested directories, and an empty one vanishes from the path.
-            path = "/".join(part for part in name.split("/") if part)
-            self._last = name, _entry(self.source, path)
-        return self._last[1]
 
 
 def _entry(source: Source, name: str) -> Source | None:
@@ -112,23 +101,21 @@ class OcdbtStore(Store):
         suffixes = tuple(f"/{document}" for document in DOCUMENTS)
         return [key.rpartition("/")[0] for key in self._values if f"/{key}".endswith(suffixes)]
 
-    def document(self, name: str) -> bytes | None:
+    def find(self, name: str) -> Found | None:
+        prefix = prefix_of(name)
         for document in DOCUMENTS:
-            data = self.file(prefix_of(name) + document)
-            if data is not None:
-                return data
+            value = self._values.get(prefix + document)
+            if isinstance(value, bytes):
+                return value, prefix
+            if value is not None:
+                return self._document_at(value, prefix + document), prefix
         return None
 
-    def file(self, name: str) -> bytes | None:
-        value = self._values.get(name)
-        if value is None or isinstance(value, bytes):
-            return value
-        if value.length > _MAX_DOCUMENT:
-            raise LimitError(f"a zarr document of {value.length} bytes", path=self.source.path, place=name)
-        return self._database.read(value)
+    def chunk(self, found: Found, key: str) -> bytes | FileStorage | None:
+        value = self._values.get(found[1] + key)
+        return value if value is None or isinstance(value, bytes) else self._database.window(value)
 
-    def chunk(self, name: str, key: str) -> Storage | None:
-        value = self._values.get(prefix_of(name) + key)
-        if value is None:
-            return None
-        return MemoryStorage(value) if isinstance(value, bytes) else self._database.window(value)
+    def _document_at(self, place: Reference, key: str) -> bytes:
+        if place.length > _MAX_DOCUMENT:
+            raise LimitError(f"a zarr document of {place.length} bytes", path=self.source.path, place=key)
+        return self._database.read(place)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from ckpt_core.casting import dtype_named
 from ckpt_core.errors import UsageError
@@ -13,13 +12,13 @@ from ckpt_core.framework import Slot, Template
 from ckpt_core.keypath import join_name, split_name
 from ckpt_core.select import matches
 from ckpt_core.transfer.binding import Step, bind, names_like
-from ckpt_core.transfer.ops import Constant, Initial, Resize, Skip
+from ckpt_core.transfer.bookkeeping import bookkeeping_rules
+from ckpt_core.transfer.ops import Initial, Resize, Skip
 from ckpt_core.transfer.patterns import literal, parse_pattern
 from ckpt_core.transfer.plan import PROVEN, Evidence, Rule, TransferPlan
 from ckpt_core.transfer.reversing import reverse_plan
 from ckpt_core.transfer.subtrees import Path, found_part, names_outside, placed, root_of, subtree
 from ckpt_core.transfer.toml import read_plan
-from ckpt_core.transfer.unlearned import is_unlearned
 
 __all__ = ["Prepared", "Request", "found_plan", "prepared", "request_of"]
 
@@ -106,7 +105,9 @@ def prepared(request: Request, source: Template, target: Template) -> Prepared:
     known: list[tuple[Template, Anchors, TransferPlan]] = []
     for below in parts:
         plan = _completed(plan, source, target, part, below, known)
-    plan = plan.with_rules(*_unlearned(plan, source, target, set(outside), set(kept)))
+    taken, given = _spoken_for(plan, source, target)
+    done = taken | set(outside), given | set(kept)
+    plan = plan.with_rules(*bookkeeping_rules(plan, source, target, done))
     names = tuple(join_name(below) for below in parts if below)
     return Prepared(plan, tuple(outside), tuple(kept), join_name(part), names)
 
@@ -258,36 +259,6 @@ def _merged(plan: TransferPlan, other: TransferPlan) -> TransferPlan:
         source_framework=plan.source_framework or other.source_framework,
         target_framework=plan.target_framework or other.target_framework,
     )
-
-
-_UNLEARNED: Final[Mapping[str, float]] = {"num_batches_tracked": 0}
-"""What the way back, or a target without values, is given for counters that only one framework keeps."""
-
-
-def _unlearned(
-    plan: TransferPlan, source: Template, target: Template, outside: set[str], kept: set[str]
-) -> list[Rule]:
-    """Rules for what is left over and no learned weight: counters, position numbers, masks.
-
-    Integers and booleans are not learned, nor are the buffers of a live torch module besides running statistics.
-    They are left where they are, never consumed.
-    """
-    taken, given = _spoken_for(plan, source, target)
-    rules = []
-    for slot in source.slots:
-        if slot.name not in taken | outside and is_unlearned(slot):
-            back = _UNLEARNED.get(slot.path[-1], "initial")
-            why = Evidence("type", f"{slot.spec.dtype} {slot.role}: no learned weight")
-            name = literal(slot.path, dotted=source.framework == "torch")
-            rules.append(Rule((name,), (), (Skip("no learned weight", back),), PROVEN, (why,)))
-    for slot in target.slots:
-        if slot.name not in given | kept and slot.tied is None and is_unlearned(slot):
-            value = _UNLEARNED.get(slot.path[-1])
-            op = Initial("no learned weight") if value is None else Constant(value)
-            why = Evidence("type", f"{slot.spec.dtype} {slot.role}: no learned weight")
-            name = literal(slot.path, dotted=target.framework == "torch")
-            rules.append(Rule((), (name,), (op,), PROVEN, (why,)))
-    return rules
 
 
 def found_plan(source: Template, target: Template, anchors: Anchors | None = None) -> TransferPlan:

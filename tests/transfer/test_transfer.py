@@ -440,3 +440,22 @@ def test_a_cast_is_asked_for() -> None:
     result = transfer({"a": f32(3)}, like)
     assert result.receipt.notes == ("1 array is float32 where the target has float16; nothing was cast",)
     assert transfer({"a": f32(3)}, like, cast="fp16").arrays["a"].dtype == "float16"
+
+
+def test_a_counter_goes_along_with_the_layer_that_it_is_of() -> None:
+    tower = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(3, 4, 3), "norm": torch.nn.BatchNorm2d(4)})
+    tower["norm"].num_batches_tracked += 7
+    branch = {name: np.asarray(array) for name, array in tower.state_dict().items()}
+    like = {
+        f"{side}.{name.replace('conv', '0').replace('norm', '1')}": a
+        for side in "ab"
+        for name, a in branch.items()
+    }
+    done = transfer(tower, like, into=["a", "b"])
+    assert {name: int(np.asarray(array)) for name, array in done.arrays.items() if "tracked" in name} == {
+        "a/1/num_batches_tracked": 7,
+        "b/1/num_batches_tracked": 7,
+    }
+    uncounted = {name: array for name, array in branch.items() if "tracked" not in name}
+    done = transfer(uncounted, torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)))
+    assert int(np.asarray(done.arrays["1/num_batches_tracked"])) == 0

@@ -117,13 +117,13 @@ def _leaves(
     offsets = iter(columns.numbers(elsewhere))
     places = iter([_file(files, number) for number in numbers])
     data, position = columns.data, columns.position
-    if position + sum([size for size, kind in zip(sizes, kinds, strict=True) if not kind]) != len(data):
+    if position + sum([size for size, kind in zip(sizes, kinds, strict=True) if not kind]) != columns.end:
         raise DamagedFileError("values of other lengths than declared")
     for key, size, kind in zip(keys, sizes, kinds, strict=True):
         if kind:
             yield key, Reference(*next(places), next(offsets), size)
         else:
-            yield key, bytes(data[position : position + size])
+            yield key, data[position : position + size]
             position += size
 
 
@@ -191,12 +191,13 @@ def _body(data: bytes, magic: int) -> _Columns:
     body = memoryview(data)[:-4]
     if crc32c(body) != int.from_bytes(data[-4:], "little"):
         raise DamagedFileError("checksum mismatch: its CRC-32C is not the one that it states")
-    columns = _Columns(body, 12)
+    columns = _Columns(data, 12, len(body))
     version, compression = columns.numbers(2)
     if version != 0 or compression not in (_PLAIN, _ZSTD):
         raise UnsupportedError(f"version {version}, compression {compression}")
     if compression == _ZSTD:
-        columns = _Columns(memoryview(_unpacked(body[columns.position :])), 0)
+        unpacked = _unpacked(body[columns.position :])
+        columns = _Columns(unpacked, 0, len(unpacked))
     return columns
 
 
@@ -213,26 +214,27 @@ def _unpacked(frame: memoryview) -> bytes:
 
 
 class _Columns:
-    """Reads one column after the other."""
+    """Reads one column after the other, up to `end`."""
 
-    def __init__(self, data: memoryview, position: int) -> None:
+    def __init__(self, data: bytes, position: int, end: int) -> None:
         self.data = data
         self.position = position
+        self.end = end
 
     def take(self, length: int) -> bytes:
         """Return the next bytes."""
         end = self.position + length
-        if end > len(self.data):
-            raise DamagedFileError(f"ends {end - len(self.data)} bytes too early")
-        part = bytes(self.data[self.position : end])
+        if end > self.end:
+            raise DamagedFileError(f"ends {end - self.end} bytes too early")
+        part = self.data[self.position : end]
         self.position = end
         return part
 
     def count(self, empty: bool = False) -> int:
         """Return the number of entries that follow, each of which takes a byte at least."""
         count = self.numbers(1)[0]
-        if count > len(self.data) - self.position:
-            raise DamagedFileError(f"{count} entries in {len(self.data) - self.position} bytes")
+        if count > self.end - self.position:
+            raise DamagedFileError(f"{count} entries in {self.end - self.position} bytes")
         if not (count or empty):
             raise DamagedFileError("has no entries")
         return count
@@ -257,9 +259,10 @@ class _Columns:
 
     def _ends(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the bytes that follow, and where among them the next `count` numbers end."""
+        data = memoryview(self.data)[: self.end]
         length = count
         while True:
-            window = np.frombuffer(self.data[self.position : self.position + length], np.uint8)
+            window = np.frombuffer(data[self.position : self.position + length], np.uint8)
             ends = np.flatnonzero(window < 128)[:count]
             if len(ends) == count:
                 return window, ends

@@ -7,7 +7,7 @@ to is checked before it is followed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ckpt_core.errors import CheckpointError, CheckpointNotFoundError, DamagedFileError, LimitError
@@ -24,6 +24,10 @@ MAX_KEYS: Final = 20_000_000
 FREE_KEYS: Final = 1 << 28
 MAX_KEYS_RATIO: Final = 64
 """All keys may have FREE_KEYS bytes, and MAX_KEYS_RATIO times the bytes of the nodes in which they are shortened."""
+
+
+_LONG_KEYS: Final = "keys that are far longer than the nodes that hold them"
+_DOCUMENTS: Final = (b"/.zarray", b"/zarr.json")
 
 
 class Database:
@@ -82,8 +86,7 @@ class Database:
                 if node.height != height:
                     raise DamagedFileError(f"has height {node.height} where {height} is expected")
                 self._room += MAX_KEYS_RATIO * place.length
-                for key, value in node.entries:
-                    self._add(prefix + key, value)
+                self._add(prefix, node.entries)
                 for start, child in node.children:
                     self._charge(len(prefix) + len(start))
                     stack.append((height - 1, child, prefix + start))
@@ -93,18 +96,23 @@ class Database:
             raise LimitError(f"has {place.length} bytes")
         return self.read(place)
 
-    def _add(self, key: bytes, value: bytes | Reference) -> None:
-        self._charge(len(key))
-        if len(self.values) >= MAX_KEYS:
-            raise LimitError(f"more than {MAX_KEYS} keys")
-        if type(value) is bytes and key.endswith((b"/.zarray", b"/zarr.json")):
-            value = self._shared.setdefault(value, value)
-        self.values[key.decode(errors="surrogateescape")] = value
+    def _add(self, prefix: bytes, entries: Iterable[tuple[bytes, bytes | Reference]]) -> None:
+        values, share, room = self.values, self._shared.setdefault, self._room
+        for rest, stored in entries:
+            key = prefix + rest
+            room -= len(key)
+            if room < 0:
+                raise LimitError(_LONG_KEYS)
+            if len(values) >= MAX_KEYS:
+                raise LimitError(f"more than {MAX_KEYS} keys")
+            shared = share(stored, stored) if type(stored) is bytes and key.endswith(_DOCUMENTS) else stored
+            values[key.decode("utf-8", "surrogateescape")] = shared
+        self._room = room
 
     def _charge(self, nbytes: int) -> None:
         self._room -= nbytes
         if self._room < 0:
-            raise LimitError("keys that are far longer than the nodes that hold them")
+            raise LimitError(_LONG_KEYS)
 
 
 class _Parser:

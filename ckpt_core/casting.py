@@ -29,7 +29,7 @@ SHORT_NAMES: Final = {
 
 def dtype_named(name: str) -> str:
     """Return the neutral dtype for what a person typed; raises UsageError when it is no float type."""
-    full = SHORT_NAMES.get(name.lower(), name)
+    full = SHORT_NAMES.get(name.lower(), name) if isinstance(name, str) else ""
     if not is_known(full) or not is_float(full):
         raise UsageError(
             f"{name!r} is no floating-point dtype", remedy="Such as bf16, fp16, fp32, float8_e4m3fn."

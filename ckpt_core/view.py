@@ -46,12 +46,25 @@ class Nested(dict[str, Any]):
     """
 
     def __missing__(self, key: object) -> Any:
-        if isinstance(key, str) and "/" in key:
+        text = key if isinstance(key, str) else ""
+        if "/" in text:
             try:
-                return lookup(self, key)
+                return lookup(self, text)
             except KeyError:
-                raise KeyError(f"{key} (there is: {', '.join(list(self)[:8])})") from None
-        raise KeyError(f"{key} (there is: {', '.join(list(self)[:8])})")
+                pass
+        nested = text.replace(".", "/")
+        meant = f"did you mean {nested}? " if "." in text and nested in self else ""
+        raise KeyError(f"{key} ({meant}there is: {', '.join(list(self)[:8])})")
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or self.get(key, self) is not self
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return what is there under a name, or under names joined by `/`, or else the default."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
 
     def leaves(self) -> list[tuple[str, LazyArray]]:
         """Return (name, array) pairs, names joined by `/`, in order."""
@@ -82,7 +95,7 @@ def nest(pairs: Iterable[tuple[tuple[str, ...], LazyArray]]) -> Nested:
     for segments, array in pairs:
         node = root
         for depth, key in enumerate(segments[:-1]):
-            child = node.get(key)
+            child = dict.get(node, key)
             if child is None:
                 child = node[key] = Nested()
             if not isinstance(child, Nested):
@@ -91,7 +104,7 @@ def nest(pairs: Iterable[tuple[tuple[str, ...], LazyArray]]) -> Nested:
             node = child
         else:
             key = segments[-1] if segments else ""
-            while key in node:
+            while dict.__contains__(node, key):
                 key += "'"
             node[key] = array
     return root

@@ -62,6 +62,12 @@ def test_a_bare_state_dict():
     assert (ckpt.step, ckpt.epoch, ckpt.config, ckpt.metrics, ckpt.opt_state) == (None, None, {}, {}, None)
     with pytest.raises(KeyError, match="there is: encoder, head"):
         ckpt.params["decoder"]
+    with pytest.raises(KeyError, match=r"did you mean encoder/conv1/weight\? there is: encoder, head"):
+        ckpt.params["encoder.conv1.weight"]
+    assert "encoder/conv1/weight" in ckpt.params and "encoder/conv1" in ckpt.params
+    assert ckpt.params.get("encoder/conv1/weight") is ckpt.params["encoder"]["conv1"]["weight"]
+    for absent in ("encoder/conv2", "encoder/", "encoder.conv1", 5, None):
+        assert absent not in ckpt.params and ckpt.params.get(absent, "none") == "none"
 
 
 def test_a_training_dict():
@@ -302,8 +308,9 @@ def test_casting_touches_the_weights_alone():
     assert tree["model_state_dict"]["head.weight"].dtype == "bfloat16"
     assert tree["model_state_dict"]["encoder.bn.num_batches_tracked"].dtype == "int64"
     assert tree["optimizer_state_dict"]["state"][0]["exp_avg"].dtype == "float32"
-    with pytest.raises(UsageError, match="no floating-point dtype"):
-        selected(ckpt, Selection(cast="int8"))
+    for wrong in ("int8", np.float16):
+        with pytest.raises(UsageError, match="no floating-point dtype"):
+            selected(ckpt, Selection(cast=wrong))  # type: ignore[arg-type]  # not a name: that is the point
 
 
 def test_another_layout_names_what_it_has_no_place_for():

@@ -25,6 +25,8 @@ def test_flax_files_of_several_steps(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint_{step}").write_bytes(serialization.to_bytes(state))
     with pytest.raises(UsageError, match=r"holds 3 steps: 1, 2, 10\n.*--step 10"):
         open_checkpoint(tmp_path)
+    with pytest.raises(UsageError, match="step= takes a number, not '2'"):
+        open_checkpoint(tmp_path, step="2")  # type: ignore[arg-type]  # a text: that is the point
     with open_checkpoint(tmp_path, step=2) as ckpt:
         assert ckpt.params["w"].read().tolist() == [2, 2, 2]
 

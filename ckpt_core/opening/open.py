@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from numbers import Integral
 from typing import Any
 
 from ckpt_core.backend import Stored
@@ -113,6 +114,8 @@ def _recognise(tree: Any, name: str | None) -> tuple[Layout | None, Roles]:
 
 def _step_of(source: Source, step: int) -> Source:
     """Return the member of a directory of steps whose name ends in that number."""
+    if not isinstance(step, Integral):
+        raise UsageError(f"step= takes a number, not {step!r}", path=source.path)
     found = [name for name in source.members() if _number_at_end(name) == step]
     exact = [name for name in found if name == str(step)] or found
     if len(exact) == 1:

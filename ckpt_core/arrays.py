@@ -110,6 +110,13 @@ class LazyArray:
         self.pieces: tuple[Piece, ...] = (Piece(storage, offset, strides),)
 
     @classmethod
+    def filling(cls, shape: tuple[int, ...], dtype: str, pieces: tuple[Piece, ...]) -> LazyArray:
+        """Make an array of pieces that the caller has checked: they fill it, and lie in their storages."""
+        array = object.__new__(cls)
+        array.shape, array.dtype, array.pieces = shape, dtype, pieces
+        return array
+
+    @classmethod
     def from_pieces(cls, shape: tuple[int, ...], dtype: str, pieces: Sequence[Piece]) -> LazyArray:
         """Make an array of several pieces, which must fill it without overlapping.
 
@@ -128,9 +135,7 @@ class LazyArray:
             filled += math.prod(extent)
         if filled != math.prod(shape):
             raise DamagedFileError(f"pieces hold {filled} of the {math.prod(shape)} elements")
-        array = object.__new__(cls)
-        array.shape, array.dtype, array.pieces = shape, dtype, tuple(pieces)
-        return array
+        return cls.filling(shape, dtype, tuple(pieces))
 
     @classmethod
     def from_numpy(cls, array: npt.ArrayLike) -> LazyArray:

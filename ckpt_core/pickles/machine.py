@@ -42,6 +42,7 @@ _GUARD: Final = 512  # more than any opcode below reads without looking how much
 _SMALL_CHUNK: Final = 1 << 12
 _LARGE_CHUNK: Final = 1 << 17
 
+_u64 = struct.Struct("<Q").unpack_from
 _u32 = struct.Struct("<I").unpack_from
 _i32 = struct.Struct("<i").unpack_from
 _u16 = struct.Struct("<H").unpack_from
@@ -84,7 +85,9 @@ def unpickle(
     Raises:
         DamagedFileError: the bytes are no pickle, contradict themselves, or go beyond the documented caps.
     """
-    machine = Machine(source, constructors, start, source.size if end is None else end, persistent_load, phrase)
+    machine = Machine(
+        source, constructors, start, source.size if end is None else end, persistent_load, phrase
+    )
     try:
         value = machine.run()
         return Unpickled(settle(value, machine.replaced), machine.position)
@@ -298,7 +301,7 @@ class Machine:
         """
         buffer, pos, safe = self.buffer, self.pos, self.safe
         stack, memo, simple = self.stack, self.memo, self._simple
-        persistent_load, phrase = self.persistent_load, self.phrase
+        persistent_load, phrase, replaced = self.persistent_load, self.phrase, self.replaced
         try:
             while True:
                 if pos >= safe:
@@ -406,6 +409,25 @@ class Machine:
                     stack[-1] = (stack[-1], middle, last)
                 elif op == 0x4E:  # NONE
                     stack.append(None)
+                elif op == 0x7D:  # EMPTY_DICT
+                    stack.append({})
+                elif op == 0x73:  # SETITEM
+                    if not replaced and type(stack[-2]) is str and type(stack[-3]) is dict:
+                        value = stack.pop()
+                        stack[-2][stack.pop()] = value
+                    else:
+                        self.pos = pos
+                        OPCODES[op](self)
+                elif op in (0x8E, 0x96):  # BINBYTES8, BYTEARRAY8
+                    length = _u64(buffer, pos)[0]
+                    pos += 8
+                    if length < LAZY:
+                        stack.append(buffer[pos : pos + length])
+                        pos += length
+                    else:
+                        self.pos = pos
+                        stack.append(self.blob(length, "", BYTES))
+                        pos = self.pos
                 elif op == 0x2E:  # STOP
                     self.pos = pos
                     self.check_end()

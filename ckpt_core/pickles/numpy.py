@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ckpt_core.arrays import MAX_DIMENSIONS, LazyArray, contiguous_strides
+from ckpt_core.arrays import MAX_DIMENSIONS, LazyArray, Piece, contiguous_strides
 from ckpt_core.dtypes import itemsize, to_numpy
 from ckpt_core.errors import DamagedFileError
 from ckpt_core.pickles.blob import Blob
@@ -42,13 +42,14 @@ def make_array(shape: Any, dtype: Any, fortran: bool, data: Any) -> Any:
         shape = (shape,)
     if type(dtype) is not DType or type(shape) is not tuple or len(shape) > MAX_DIMENSIONS:
         return malformed("the shape or the dtype of an array", (shape, dtype))
+    count = 1
     for size in shape:
         if type(size) is not int:
             return malformed("the shape of an array", shape)
         if not 0 <= size < MAX_BYTES:
             raise DamagedFileError(f"an array has a dimension of {str(size)[:40]}")
-    count = math.prod(shape)
-    if math.prod([size or 1 for size in shape]) * max(dtype.width, 1) >= MAX_BYTES:
+        count *= size
+    if (count or math.prod([size or 1 for size in shape])) * max(dtype.width, 1) >= MAX_BYTES:
         raise DamagedFileError(f"an array has the impossible shape {shape[:8]}")
     if dtype.code == "O":
         return _objects(shape, count, fortran, data)
@@ -59,8 +60,11 @@ def make_array(shape: Any, dtype: Any, fortran: bool, data: Any) -> Any:
         return malformed("the data of an array", data)
     if dtype.name is None:
         return _special(shape, dtype, fortran, storage)
-    strides = contiguous_strides(shape[::-1], dtype.width)[::-1] if fortran and len(shape) > 1 else None
-    array = LazyArray(shape, dtype.name, storage, 0, strides)
+    if fortran and len(shape) > 1:
+        strides = contiguous_strides(shape[::-1], dtype.width)[::-1]
+        array = LazyArray(shape, dtype.name, storage, 0, strides)
+    else:
+        array = LazyArray.filling(shape, dtype.name, (Piece(storage, 0),))
     return array.byteswapped() if dtype.big_endian else array
 
 

@@ -54,6 +54,8 @@ def _too_deep() -> LimitError:
 
 def _containers(node: Any, final: Any) -> list[Any]:
     """Close the children of a container, and return those that are containers themselves."""
+    if type(node) is dict and _LEAVES.issuperset(map(type, node.values())):
+        return []
     if isinstance(node, dict):
         for key, child in node.items():
             if type(child) not in _LEAVES:

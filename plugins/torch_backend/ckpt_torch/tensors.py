@@ -161,9 +161,7 @@ class Tensors:
             return NotImplemented
         if self._swapped or DTYPES.get(storage.torch_dtype) != storage.dtype:
             return self.window(storage, 0, shape, contiguous_strides(shape, 1))
-        array: LazyArray = object.__new__(LazyArray)
-        array.shape, array.dtype, array.pieces = shape, storage.dtype, storage.pieces
-        return array
+        return LazyArray.filling(shape, storage.dtype, storage.pieces)
 
     # The table.
 

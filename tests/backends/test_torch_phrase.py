@@ -28,9 +28,9 @@ class Counting(TensorPhrase):
 
     reached = 0
 
-    def _read(self, found: Any, stack: list[Any], memo: list[Any]) -> bool:
-        is_read = super()._read(found, stack, memo)
-        self.reached += len(found.key) if is_read else 0
+    def _read(self, found: Any, target: Any, stack: list[Any], memo: list[Any]) -> bool:
+        is_read = super()._read(found, target, stack, memo)
+        self.reached += is_read
         return is_read
 
 
@@ -58,7 +58,10 @@ def state_dict() -> dict[str, Any]:
         "hXq.r": torch.zeros(3, dtype=torch.bool),
     }
     last = {f"last.{index}": torch.randn(index % 4 + 1, 2, generator=generator) for index in range(30)}
-    nested = {"step": 7, "optimizer": {index: {"exp_avg": torch.ones(2) * index} for index in range(20)}}
+    nested = {
+        "step": 7,
+        "optimizer": {index: {name: torch.ones(2) for name in ("m", "v")} for index in range(20)},
+    }
     return {**plain, **odd, **last, **nested}
 
 

@@ -12,8 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Callable
-from itertools import chain, compress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ckpt_core.arrays import contiguous_strides
 from ckpt_core.errors import CheckpointError
@@ -32,13 +31,16 @@ _INT: Final = rb"(?:K.|M..|J....)"
 _INTS: Final = rb"(?:\)|(%b{1,3}[\x85-\x87]|\(%b{4,16}t)r(....))" % (_INT, _INT)
 _STORAGE: Final = (_GET, _GET, rb"X(.)\0\0\0(\d{1,9})", _PUT, _GET, b"(", _INT, b")t", _PUT, b"Q")
 _REST: Final = (b"(", _INT, b")", _INTS, _INTS, rb"([\x88\x89])", _GET, rb"\)R", _PUT, b"t", _PUT, b"R")
-_KEY: Final = (b"(?:", _PUT, rb"X(..)\0\0(.{1,%d}?)" % (LAZY - 1), _PUT, _GET, rb"\(\()?")
+_NAME: Final = (rb"(?:X(..)\0\0(.{1,%d}?)" % (LAZY - 1), _PUT, b"|", _GET, b")")
+_KEY: Final = (b"(?:", _PUT, *_NAME, _GET, rb"\(\()?")
 _TENSOR: Final = re.compile(b"".join((*_KEY, *_STORAGE, *_REST)), re.DOTALL)
-"""From after the two MARKs up to REDUCE; where another tensor was before, also how that one is kept and the key
-of this one. In protocol 2, `h` and `j` are BINGET and LONG_BINGET, `r` LONG_BINPUT, `K`, `M` and `J` integers, `X`
-BINUNICODE, `(` MARK, `t` and `\\x85` to `\\x87` tuples, `)` the empty one, `Q` BINPERSID."""
+"""From after the two MARKs up to REDUCE; where another tensor was before, also how that one is kept and the key of
+this one, which may have been written before. In protocol 2, `h` and `j` are BINGET and LONG_BINGET, `r` LONG_BINPUT,
+`K`, `M` and `J` integers, `X` BINUNICODE, `(` MARK, `t` and `\\x85` to `\\x87` tuples, `)` the empty one, `Q`
+BINPERSID."""
 
-_MAX_ROWS: Final = 1024
+_PACK: Final = {4 * count: struct.Struct(f"<{count}I").pack for count in range(4, 9)}
+_u16: Final = struct.Struct("<H").unpack
 _WIDTHS: Final = {0x68: 1, 0x6A: 4, 0x4B: 1, 0x4D: 2, 0x4A: 4}  # h, j, K, M, J
 _ARITY: Final = {0x85: 1, 0x86: 2, 0x87: 3}
 
@@ -76,36 +78,6 @@ class _Extents(dict[tuple[bytes, bytes], int]):
         return self[codes]
 
 
-class _Columns(NamedTuple):
-    """The groups of consecutive matches of _TENSOR, column by column; empty bytes where one took no part."""
-
-    last_put: tuple[bytes, ...]
-    key_length: tuple[bytes, ...]
-    key: tuple[bytes, ...]
-    key_put: tuple[bytes, ...]
-    call: tuple[bytes, ...]
-    word: tuple[bytes, ...]
-    kind: tuple[bytes, ...]
-    number_length: tuple[bytes, ...]
-    number: tuple[bytes, ...]
-    number_put: tuple[bytes, ...]
-    place: tuple[bytes, ...]
-    elements: tuple[bytes, ...]
-    id_put: tuple[bytes, ...]
-    offset: tuple[bytes, ...]
-    size: tuple[bytes, ...]
-    size_put: tuple[bytes, ...]
-    stride: tuple[bytes, ...]
-    stride_put: tuple[bytes, ...]
-    requires_grad: tuple[bytes, ...]
-    hooks: tuple[bytes, ...]
-    hooks_put: tuple[bytes, ...]
-    args_put: tuple[bytes, ...]
-
-
-_PUTS: Final = [index for index, name in enumerate(_Columns._fields) if name.endswith("_put")]
-
-
 class TensorPhrase:
     """Reads the tensors of one pickle.
 
@@ -119,7 +91,6 @@ class TensorPhrase:
         self._load = load
         self._operands = _Operands({b"": ()})
         self._extents = _Extents(self._operands)
-        self._most = 1
 
     def __call__(self, buffer: bytes, pos: int, stack: list[Any], memo: list[Any]) -> int:
         """Read calls, given where the arguments of the first begin, after two MARKs; its target is on the stack.
@@ -129,67 +100,58 @@ class TensorPhrase:
         """
         if not stack or type(stack[-1]) is not Global or stack[-1].name != _TARGET:
             return 0
-        rows: list[tuple[bytes, ...]] = []
-        while len(rows) < self._most and (match := _TENSOR.match(buffer, pos)):
-            rows.append(match.groups(b""))
-            pos = match.end()
+        target, after = stack[-1], 0
         try:
-            is_read = bool(rows) and self._read(_Columns(*zip(*rows, strict=True)), stack, memo)
+            while match := _TENSOR.match(buffer, after or pos):
+                if not self._read(match.groups(b""), target, stack, memo):
+                    break
+                after = match.end()
         except (CheckpointError, IndexError, UnicodeError):
-            is_read = False  # the opcodes, one by one, say what is wrong and where
-        self._most = min(2 * self._most, _MAX_ROWS) if is_read else 1
-        return pos if is_read else 0
+            pass  # the opcodes, one by one, say what is wrong and where
+        return after
 
-    def _read(self, found: _Columns, stack: list[Any], memo: list[Any]) -> bool:
+    def _read(self, found: tuple[bytes, ...], target: Global, stack: list[Any], memo: list[Any]) -> bool:
         """Do what the opcodes do, or nothing and return False where they are not quite what torch writes."""
-        puts = [*chain.from_iterable(zip(*(found[column] for column in _PUTS), strict=True))]
-        if not _is_numbered(found, puts, len(memo)) or not self._is_called(found, stack[-1], memo):
+        (
+            last_put, name_length, name, name_put, name_get, call, word, kind, length, number, number_put, place, numel,
+            id_put, offset, size, size_put, stride, stride_put, requires_grad, hooks, hooks_put, args_put,
+        ) = found  # fmt: skip
+        operands, first = self._operands, len(memo)
+        puts = b"".join((last_put, name_put, number_put, id_put, size_put, stride_put, hooks_put, args_put))
+        if puts != _PACK[len(puts)](*range(first, first + len(puts) // 4)) or length[0] != len(number):
             return False
-        operand, at = self._operands.__getitem__, memo.__getitem__
-        names = [text.decode("utf-8", "surrogatepass") for text in found.key]
-        keys = [text.decode() for text in found.number]
-        words, kinds, places = (
-            map(at, map(operand, column)) for column in (found.word, found.kind, found.place)
-        )
-        elements = [*map(operand, found.elements)]
-        ids = [*zip(words, kinds, keys, places, elements, strict=True)]
-        storages = map(self._load, ids)
-        starts, shapes, steps = (
-            [*map(operand, column)] for column in (found.offset, found.size, found.stride)
-        )
-        flags = [code == b"\x88" for code in found.requires_grad]
-        hooks: list[dict[Any, Any]] = [{} for _ in ids]
-        args = [*zip(storages, starts, shapes, steps, flags, hooks, strict=True)]
-        extents = map(self._extents.__getitem__, zip(found.size, found.stride, strict=True))
-        whole, rebuild = self._tensors.whole, self._tensors.rebuild
-        values = [
-            whole(one[0], one[2]) if one[1] == 0 and extent == count > 0 else rebuild(one)
-            for one, extent, count in zip(args, extents, elements, strict=True)
-        ]
-        if any([value is NotImplemented for value in values]):
+        key: Any = None
+        if call:
+            if memo[operands[call]] is not target:
+                return False
+            key = memo[operands[name_get]] if name_get else name.decode("utf-8", "surrogatepass")
+            if name_length and _u16(name_length)[0] != len(name):
+                return False
+        factory = memo[operands[hooks]]
+        if type(factory) is not Global or factory.name != _HOOKS:
             return False
-        kept = zip([None, *values[:-1]], names, keys, ids, shapes, steps, hooks, args, strict=True)
-        memo += compress(chain.from_iterable(kept), puts)  # there is no put after an empty tuple
-        stack[-1] = values[0]
-        stack += chain.from_iterable(zip(names[1:], values[1:], strict=True))
+        text, elements, shape, steps = number.decode(), operands[numel], operands[size], operands[stride]
+        storage_id = (memo[operands[word]], memo[operands[kind]], text, memo[operands[place]], elements)
+        storage, start = self._load(storage_id), operands[offset]
+        backward_hooks: dict[Any, Any] = {}
+        args = (storage, start, shape, steps, requires_grad == b"\x88", backward_hooks)
+        if start == 0 and self._extents[size, stride] == elements > 0:
+            value = self._tensors.whole(storage, shape)
+        else:
+            value = self._tensors.rebuild(args)
+        if value is NotImplemented:
+            return False
+        if call:
+            memo.append(stack[-1])
+            if name_put:
+                memo.append(key)
+            stack += (key, value)
+        else:
+            stack[-1] = value
+        memo += (text, storage_id)
+        if size_put:
+            memo.append(shape)
+        if stride_put:
+            memo.append(steps)
+        memo += (backward_hooks, args)
         return True
-
-    def _is_called(self, found: _Columns, target: Global, memo: list[Any]) -> bool:
-        """Say whether the same function is called throughout, and hooks are made by OrderedDict."""
-        calls = [memo[self._operands[code]] for code in set(found.call[1:])]
-        factories = [memo[self._operands[code]] for code in set(found.hooks)]
-        return all([call is target for call in calls]) and all(
-            [type(factory) is Global and factory.name == _HOOKS for factory in factories]
-        )
-
-
-def _is_numbered(found: _Columns, puts: list[bytes], first: int) -> bool:
-    """Say whether values are stored under the next numbers, and texts are as long as they say."""
-    numbers = b"".join(puts)
-    count = len(numbers) // 4
-    return (
-        not found.call[0]
-        and numbers == struct.pack(f"<{count}I", *range(first, first + count))
-        and b"".join(found.number_length) == bytes(map(len, found.number))
-        and b"".join(found.key_length[1:]) == struct.pack(f"<{len(found.key) - 1}H", *map(len, found.key[1:]))
-    )

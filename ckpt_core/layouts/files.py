@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ckpt_core.layouts.base import Layout, Roles, below, merged
 
-__all__ = ["Files"]
+__all__ = ["Files", "named_apart"]
 
 _FILE: Final = re.compile(
     r".+\.(pt|pth|bin|ckpt|tar|safetensors|msgpack|pkl|pickle|p|joblib|npz|npy|eqx|json|gz|xz|bz2)|checkpoint_\d+",
@@ -46,7 +46,7 @@ class Files(Layout):
         together = merged(*first, *rest)
         params = tuple(place for roles in first for place in roles.params)
         return dataclasses.replace(
-            together, params=params, **_named(found), notes=(*together.notes, *_note(holders))
+            together, params=params, **named_apart(found), notes=(*together.notes, *_note(holders))
         )
 
     def _of_member(self, name: str, node: Any) -> Roles | None:
@@ -68,8 +68,8 @@ def _is_file(key: Any, value: Any) -> bool:
     )
 
 
-def _named(found: Mapping[str, Roles]) -> dict[str, Any]:
-    """The named roles of all files; a name that two files use, or that says nothing, is that of its file."""
+def named_apart(found: Mapping[str, Roles]) -> dict[str, Any]:
+    """Return the named roles of all files; a name that two files use, or that says nothing, is that of its file."""
     together: dict[str, Any] = {}
     for role in _NAMED:
         entries = [
@@ -87,7 +87,7 @@ def _named(found: Mapping[str, Roles]) -> dict[str, Any]:
 
 def _own_name(file: str, name: str) -> str:
     stem = file.split(".", 1)[0]
-    return stem if name in ("", "optimizer") else f"{stem}.{name}"
+    return (stem or name) if name in ("", "optimizer", "opt_state") else f"{stem}.{name}".strip(".")
 
 
 def _note(holders: list[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ckpt_core.aliases import resolved
 from ckpt_core.layouts.base import Layout, Roles, below, merged
 from ckpt_core.layouts.spelling import claim_with_descriptions
-from ckpt_core.layouts.values import is_optimizer, is_weights
+from ckpt_core.layouts.values import is_optimizer, is_scalar, is_weights
 from ckpt_core.tree import Index, KeyPath, Part, Record, children
 
 __all__ = ["Sequence"]
@@ -17,6 +17,7 @@ __all__ = ["Sequence"]
 _MOST: Final = 16
 _LOOK: Final = 1000
 _STATES: Final = re.compile(r"(optax|jax\.(experimental|example_libraries)\.optimizers)\..*")
+_MOMENTS: Final = frozenset({"mu", "nu", "v", "v_row"})
 
 
 class Sequence(Layout):
@@ -40,9 +41,10 @@ class Sequence(Layout):
         nodes = tree
         if isinstance(tree, Record) and not tree:
             base, nodes = (Part("args"),), tree.args
-        if type(nodes) not in (tuple, list) or not 2 <= len(nodes) <= _MOST:
+        entries = _entries(nodes)
+        if not 2 <= len(entries) <= _MOST:
             return None
-        parts = [((*base, Index(i)), self._of_part(resolved(tree, node))) for i, node in enumerate(nodes)]
+        parts = [((*base, key), self._of_part(resolved(tree, node))) for key, node in entries]
         found = {path: roles for path, roles in parts if roles is not None}
         if all(roles.params for roles in found.values()) or not any(roles.params for roles in found.values()):
             return None
@@ -67,6 +69,20 @@ class Sequence(Layout):
         return None
 
 
+def _entries(nodes: Any) -> list[tuple[Any, Any]]:
+    """The items in order, with their keys; msgpack keeps a tuple as a dict of its places."""
+    if type(nodes) in (tuple, list):
+        return [(Index(i), node) for i, node in enumerate(nodes)]
+    if type(nodes) is dict and list(nodes) == [str(i) for i in range(len(nodes))]:
+        return list(nodes.items())
+    return []
+
+
+def _has_moments(node: dict[Any, Any]) -> bool:
+    """Say whether a dict has the fields of a transform's state, as msgpack and Orbax keep them: no type is there."""
+    return (is_scalar(node.get("count")) and not _MOMENTS.isdisjoint(node)) or node.keys() == {"trace"}
+
+
 def _is_optax(node: Any) -> bool:
     """Say whether there is a state of an optimizer's transform in it, looking at the first thousand nodes."""
     stack, looked = [node], 0
@@ -74,6 +90,8 @@ def _is_optax(node: Any) -> bool:
         item = stack.pop()
         looked += 1
         if isinstance(item, Record) and _STATES.fullmatch(item.type_name):
+            return True
+        if type(item) is dict and _has_moments(item):
             return True
         stack += [child for _, child in reversed(children(item) or [])]
     return False

@@ -26,6 +26,7 @@ from ckpt_core.layouts.huggingface import (
 from ckpt_core.layouts.lightning import Lightning
 from ckpt_core.layouts.mmengine import MMEngine
 from ckpt_core.layouts.sequence import Sequence
+from ckpt_core.layouts.states import States
 from ckpt_core.layouts.timm import Timm
 from ckpt_core.layouts.training import StateMetadata, TrainingDict
 from ckpt_core.layouts.ultralytics import Ultralytics
@@ -58,6 +59,7 @@ _GENERAL: Final[tuple[Layout, ...]] = (
     Variables(),
     NnxState(),
     StateDict(),
+    States(),
     TrainingDict(),
 )
 _ONE_THING: Final = (*_OF_LIBRARIES, *_GENERAL)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
+from flax import serialization
 
 from ckpt_core import convert, open_checkpoint
 
@@ -81,3 +82,46 @@ def test_the_layers_of_a_model_are_no_parts_of_a_checkpoint(tmp_path):
     with open_checkpoint(dumped(layers, tmp_path)) as ckpt:
         assert ckpt.layout is None
         assert len(ckpt.params.leaves()) == 6
+
+
+def test_msgpack_keeps_a_tuple_as_a_dict_of_its_places(tmp_path):
+    state = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)).init(PARAMS)
+    (tmp_path / "state.msgpack").write_bytes(serialization.to_bytes((PARAMS, state, 7)))
+    with open_checkpoint(tmp_path / "state.msgpack") as ckpt:
+        assert ckpt.layout == "sequence"
+        assert sorted(names(ckpt.params)) == ["linear/b", "linear/w"]
+        assert sorted(ckpt.opt_state.slots) == ["mu", "nu"]
+        assert ckpt.metadata.extra == {"2": 7}
+    layers = [(PARAMS["linear"]["w"], PARAMS["linear"]["b"]), (jnp.ones((4, 2)), jnp.ones(2))]
+    (tmp_path / "layers.msgpack").write_bytes(serialization.to_bytes(layers))
+    with open_checkpoint(tmp_path / "layers.msgpack") as ckpt:
+        assert names(ckpt.params) == ["0/0", "0/1", "1/0", "1/1"]
+
+
+def test_states_of_training_under_names_have_their_own_optimizers(tmp_path):
+    state = optax.adam(1e-3).init(PARAMS)
+    tree = {"actor": {"params": PARAMS, "opt_state": state}, "critic": {"params": PARAMS, "opt_state": state}}
+    tree |= {"target_critic": PARAMS, "step": 9}
+    (tmp_path / "state.msgpack").write_bytes(serialization.to_bytes(tree))
+    for path in (tmp_path / "state.msgpack", dumped(tree, tmp_path)):
+        with open_checkpoint(path) as ckpt:
+            assert (ckpt.layout, ckpt.step) == ("states", 9)
+            owners = ("actor", "critic", "target_critic")
+            assert sorted(names(ckpt.params)) == sorted(f"{o}/linear/{n}" for o in owners for n in "wb")
+            assert sorted(ckpt.opt_states) == ["actor", "critic"]
+            assert sorted(ckpt.opt_states["critic"].slots) == ["mu", "nu"]
+
+
+def test_networks_of_torch_each_with_its_optimizer(tmp_path):
+    def state():
+        net = torch.nn.Linear(2, 3)
+        optimizer = torch.optim.Adam(net.parameters())
+        net(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        return {"model": net.state_dict(), "optimizer": optimizer.state_dict()}
+
+    torch.save({"generator": state(), "discriminator": state(), "epoch": 4}, tmp_path / "gan.pth")
+    with open_checkpoint(tmp_path / "gan.pth") as ckpt:
+        assert (ckpt.layout, ckpt.epoch) == ("states", 4)
+        assert sorted(ckpt.opt_states) == ["discriminator", "generator"]
+        assert sum(array.size for _, array in ckpt.params.leaves()) == 18

@@ -12,7 +12,7 @@ from ckpt_core.transfer.matching.stacks import along, way_and_axis
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import common
 from ckpt_core.transfer.matching.transposed import convolutions_of, is_plain
-from ckpt_core.transfer.matching.units import FLAX_WORDS, Unit
+from ckpt_core.transfer.matching.units import FLAX_WORDS, Unit, core_of
 from ckpt_core.transfer.matching.vocabulary import TABLES
 from ckpt_core.transfer.matching.ways import BY_HEAD
 from ckpt_core.transfer.matching.words import read_segment
@@ -31,6 +31,7 @@ _WORDS: Final = {
 }
 
 Category = tuple[object, ...]
+Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
         if len(match.pairing.ways) == 1 and (is_translated or not (_is_table(match) or _is_relative(match))):
             votes.setdefault(_category(match), []).append(match)
     crossing = set(search.styles) == {"torch", "flax"}
-    widths = widths_of(search.torch_units) if crossing else None
     sides = [_sides(match, search.styles) for match in matches]
+    widths = widths_of(search.torch_units, _kernels(matches, search.styles)) if crossing else None
     convolutions = convolutions_of(zip(matches, (torch for torch, _ in sides), strict=True))
     found = []
     for match, (torch, flax) in zip(matches, sides, strict=True):
@@ -149,6 +150,12 @@ def _sides(match: Match, styles: tuple[str, str]) -> tuple[Unit, Unit]:
     """One unit of each side, that of torch's first."""
     ends = (match.source.first, match.target.first)
     return ends if styles[0] == "torch" else ends[::-1]
+
+
+def _kernels(matches: list[Match], styles: tuple[str, str]) -> frozenset[Path]:
+    """The paths on torch's side of what is a kernel in Flax."""
+    pairs = [pair[:: 1 if styles[0] == "torch" else -1] for match in matches for pair in match.pairing.pairs]
+    return frozenset(torch.path for torch, flax in pairs if core_of(flax.main.path)[-1] == "kernel")
 
 
 def _decided(match: Match, votes: list[Match], named: str | None, *, plain: bool) -> Decision:

@@ -57,8 +57,13 @@ class Widths:
     in_order: bool
 
 
-def widths_of(units: Sequence[Unit]) -> Widths:
-    """Collect the widths of the layers of the side that has torch's layouts."""
+def widths_of(units: Sequence[Unit], kernels: frozenset[tuple[str, ...]] = frozenset()) -> Widths:
+    """Collect the widths of the layers of the side that has torch's layouts.
+
+    Arguments:
+        units: the layers in order.
+        kernels: the paths of those that are no tables, whatever their names say.
+    """
     dense: list[_Layer] = []
     channels: list[_Layer] = []
     known = set[int]()
@@ -67,7 +72,7 @@ def widths_of(units: Sequence[Unit]) -> Widths:
         if "weight" in unit.parts and not unit.bare and len(shape) > 2:
             channels += _ends(unit)
         elif "weight" in unit.parts and not unit.bare and len(shape) == 2:
-            if "Embedding" in unit.layer_type or _is_named_embedding(unit):
+            if "Embedding" in unit.layer_type or (unit.path not in kernels and _is_named_embedding(unit)):
                 known.add(shape[1])
             else:
                 dense.append(_Layer(unit.position, *(shape if _is_input_first(unit) else shape[::-1])))
@@ -107,8 +112,14 @@ def _is_input_first(unit: Unit) -> bool:
 
 def _is_named_embedding(unit: Unit) -> bool:
     """Say whether a matrix is named as a table; a dense layer within an embedding has a bias, and a table none."""
-    return "bias" not in unit.parts and any(
-        token.concept == "embedding" for segment in unit.path[-2:] for token in read_segment(segment).tokens
+    return (
+        "bias" not in unit.parts
+        and not unit.layer_type
+        and any(
+            token.concept == "embedding"
+            for segment in unit.path[-2:]
+            for token in read_segment(segment).tokens
+        )
     )
 
 

@@ -160,3 +160,22 @@ def test_a_typed_convolution_does_not_become_a_transposed_one() -> None:
 def test_to_k_is_a_key() -> None:
     assert [token.concept for token in read_segment("to_k").tokens] == ["to", "key"]
     assert [token.concept for token in read_segment("tok_emb").tokens] == ["token", "embedding"]
+
+
+def test_a_dense_layer_called_an_embedding_is_no_table_and_its_features_are_those_of_a_layer() -> None:
+    torch_side: Shapes = {f"conv{i}/weight": shape for i, shape in enumerate(((8, 3, 3, 3), (16, 8, 3, 3)))}
+    torch_side |= {
+        "embedding/weight": (32, 256),
+        "norm/weight": (32,),
+        "norm/bias": (32,),
+        "head/weight": (5, 32),
+    }
+    flax_side: Shapes = {f"Conv_{i}/kernel": shape for i, shape in enumerate(((3, 3, 3, 8), (3, 3, 8, 16)))}
+    flax_side |= {
+        "embedding/kernel": (256, 32),
+        "norm/scale": (32,),
+        "norm/bias": (32,),
+        "head/kernel": (32, 5),
+    }
+    (line,) = plan_transfer(template("torch", torch_side), template("flax", flax_side)).unsettled
+    assert line.target == ("embedding/kernel",)

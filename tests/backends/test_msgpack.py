@@ -31,7 +31,7 @@ from ckpt_core.fitting.fit import fit
 from ckpt_core.sink import Sink
 from ckpt_core.source import Source
 from ckpt_core.testing import differences, random_array
-from ckpt_core.tree import MAX_DEPTH, Record, map_with_path
+from ckpt_core.tree import MAX_DEPTH, Record, flatten, map_with_path
 from tests.backends.golden_files import GOLDEN, check, expectation, golden_files
 
 BACKEND = MsgpackBackend()
@@ -584,6 +584,63 @@ def test_arrays_are_not_read_when_it_is_opened(path: Path, monkeypatch: pytest.M
         assert tree["c"] == 5
         assert tree["b"][7] == 1
         assert 0 < sum(read_bytes) < len(content) // 50
+
+
+def many_leaves() -> dict[str, Any]:
+    """Leaves of a few kinds over and over, as in a model, and some that come near them."""
+    layers = {
+        str(i): {
+            "attention": {
+                "kernel": random_array("float32", (3, 4), i),
+                "bias": random_array("float16", (4,), i),
+            },
+            "scale": random_array("float32", (4, 3), i),
+            "a name of more than thirty-one bytes": random_array("bfloat16", (i % 3,), i),
+            "ünï": random_array("uint8", (300,), i),
+            "step": i,
+            "number": np.float32(i),
+            "empty": {},
+            "text": "x" * (i % 50),
+        }
+        for i in range(9)
+    }
+    wide = {f"k{i}": random_array("int8", (2,), i) for i in range(40)}
+    return {"params": layers, "wide": wide, "large": random_array("float32", (5000,)), "last": {"": 1}}
+
+
+def outcome(path: Path, content: bytes) -> Any:
+    """What is in a file, down to the bits, or the error that it ends in."""
+    try:
+        leaves = flatten(read(path, content).tree)
+    except CheckpointError as error:
+        return str(error)
+    return [(at, leaf.tobytes() if isinstance(leaf, np.ndarray) else repr(leaf)) for at, leaf in leaves]
+
+
+def test_what_repeats_is_read_as_what_does_not(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = many_leaves()
+    content = msgpack_serialize(tree)
+    assert differences(tree, read(path, content).tree) == []
+    rng = np.random.default_rng(0)
+    spoiled = [content[:length] for length in rng.integers(1, len(content), 40)]
+    for at, byte in zip(rng.integers(0, 6000, 100), rng.integers(0, 256, 100), strict=True):
+        spoiled.append(content[:at] + bytes([byte]) + content[at + 1 :])
+    for at, other in rng.integers(0, len(content) - 600, (40, 2)):
+        spoiled.append(content[:at] + content[other : other + 500] + content[at + 500 :])
+    quick = [outcome(path, each) for each in spoiled]
+    monkeypatch.setattr(reading, "_GUARD", 1 << 30)
+    assert differences(tree, read(path, content).tree) == []
+    assert [outcome(path, each) for each in spoiled] == quick
+    assert len({text for text in quick if isinstance(text, str)}) > 60
+
+
+def test_equal_keys_and_heads_of_arrays_are_one_object(path: Path) -> None:
+    path.write_bytes(msgpack_serialize(many_leaves()))
+    with Source(path) as source:
+        layers = BACKEND.open(source).tree["params"]
+        first, other = layers["3"], layers["6"]
+        assert all(mine is theirs for mine, theirs in zip(first, other, strict=True))
+        assert first["scale"].shape is other["scale"].shape
 
 
 PLAIN = st.one_of(

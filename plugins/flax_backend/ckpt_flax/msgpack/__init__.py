@@ -2,7 +2,7 @@
 
 backend     MsgpackBackend: claims, opens and saves; the metadata entry
 sniffing    whether a file is one
-reading     the tree of a file
+reading     the tree of a file; heads remembers the arrays that it met
 extensions  arrays and numbers; chunks puts together what is over 1 GiB
 writing     writes a tree
 tokens      the tokens of msgpack

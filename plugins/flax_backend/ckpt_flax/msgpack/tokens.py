@@ -14,6 +14,9 @@ MAX_TEXT: Final = 1 << 28
 """Bytes that one text or one value of bytes may have."""
 
 _BLOCK: Final = 1 << 18
+_FIRST: Final = 1 << 12
+"""Bytes of a block at most, and of the first one at a place that was skipped to."""
+
 _LONGEST_HEAD: Final = 9
 
 VALUE, MAP, ARRAY, STR, BIN, EXT = range(6)
@@ -43,7 +46,7 @@ _NUMBERS: Final = {
 class Cursor:
     """The tokens of a source from one position on, read through a block at a time."""
 
-    __slots__ = ("base", "block", "end", "index", "source")
+    __slots__ = ("_next", "base", "block", "end", "index", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -51,6 +54,7 @@ class Cursor:
         self.base = 0
         self.block = b""
         self.index = 0
+        self._next = _FIRST
 
     @property
     def position(self) -> int:
@@ -60,7 +64,7 @@ class Cursor:
     def token(self) -> tuple[int, Any]:
         """Return (VALUE, the value) or (kind, the length that follows: entries or bytes)."""
         if self.index + _LONGEST_HEAD > len(self.block):
-            self._refill(_LONGEST_HEAD)
+            self.refill(_LONGEST_HEAD)
         block, at = self.block, self.index
         try:
             code = block[at]
@@ -99,7 +103,7 @@ class Cursor:
                 raise LimitError(
                     f"a value of {length} bytes is beyond the {MAX_TEXT} allowed", place=self.place()
                 )
-            self._refill(length)
+            self.refill(length)
             stop = self.index + length
             if stop > len(self.block):
                 raise self.cut_off()
@@ -129,11 +133,13 @@ class Cursor:
         except UnicodeDecodeError as error:
             raise self.damaged(f"text is not valid UTF-8: {error.reason}", at) from None
 
-    def _refill(self, length: int) -> None:
+    def refill(self, length: int) -> None:
         """Let the block begin at the position, with `length` bytes where the source has as many."""
+        # Where arrays are large, little but their heads is read; where they are small, one block follows another.
+        self._next = min(_FIRST if self.index > len(self.block) else 2 * self._next, _BLOCK)
         self.base += self.index
         self.index = 0
-        self.block = self.source.read(self.base, min(max(length, _BLOCK), max(self.end - self.base, 0)))
+        self.block = self.source.read(self.base, min(max(length, self._next), max(self.end - self.base, 0)))
 
     # Errors.
 

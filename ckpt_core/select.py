@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ckpt_core.aliases import resolved, spelled_out
 from ckpt_core.arrays import LazyArray
 from ckpt_core.casting import cast, dtype_named
 from ckpt_core.errors import UsageError
@@ -16,6 +17,7 @@ from ckpt_core.opening import layout_named, layouts
 from ckpt_core.patterns import compiled
 from ckpt_core.schema import Checkpoint
 from ckpt_core.tree import (
+    Alias,
     KeyPath,
     Part,
     children,
@@ -60,6 +62,8 @@ def selected(ckpt: Checkpoint, asked: Selection) -> tuple[Any, tuple[Remark, ...
         ckpt = ckpt.unreplicated()
     if asked.cast:
         ckpt = ckpt.with_tree(_cast_weights(ckpt, dtype_named(asked.cast)))
+    if asked.strip_prefix or asked.layout or asked.select:  # what is shared may lose its first place
+        ckpt = ckpt.with_tree(spelled_out(ckpt.tree, ckpt.tree))
     if asked.strip_prefix:
         ckpt = ckpt.with_tree(_stripped(ckpt, asked.strip_prefix))
     tree = ckpt.tree
@@ -73,7 +77,19 @@ def selected(ckpt: Checkpoint, asked: Selection) -> tuple[Any, tuple[Remark, ...
         left += _left_out(ckpt, tree)
     if asked.select:
         tree = _matching(tree, asked.select, left)
-    return tree, tuple(left)
+    return _without_loose_ends(tree, left), tuple(left)
+
+
+def _without_loose_ends(tree: Any, left: list[Remark]) -> Any:
+    """The tree without references to containers around them that were left or moved."""
+
+    def leaf(path: KeyPath, value: Any) -> Any:
+        if not isinstance(value, Alias) or resolved(tree, value) is not value:
+            return value
+        left.append(Remark(render_path(path), f"a reference to {render_path(value.path) or 'the top'}"))
+        return None
+
+    return map_with_path(leaf, tree)
 
 
 # Parts.
@@ -118,6 +134,7 @@ def _in_style(ckpt: Checkpoint, weights: Weights) -> Any:
     if len(places) == 1 and isinstance(places[0], Leaves) and places[0].within is not None:
         return _below_its_keys(places[0], dict(pairs))
     nodes = [get(ckpt.tree, place) for place in places if not isinstance(place, Leaves)]
+    nodes = [node for node in nodes if isinstance(node, dict)]
     if nodes and all(is_module(node) or _is_flat(node) for node in nodes):
         separator = "/" if any("/" in str(key) for node in nodes for key in node) else "."
         return {separator.join(segments): array for segments, array in pairs}

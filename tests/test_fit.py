@@ -271,3 +271,26 @@ def test_moments_keep_the_name_of_their_zone(holds, zone, fold):
     fitted = fit(Stored(tree), holds)
     assert not fitted.losses
     assert repr(unfit(fitted.stored, holds)[0].tree) == repr(tree)
+
+
+def test_a_structure_in_itself_is_copied_once_wherever_it_stands():
+    parent: dict = {"w": array(1), "child": {}}
+    parent["child"]["parent"] = parent
+    tree = unshare({"first": {"p": parent}, "again": parent, "child": parent["child"]})
+    fitted = fit(Stored(tree), JSONISH)
+    assert len(flatten(fitted.stored.tree)) == 6
+    assert fitted.stored.tree["again"]["child"] == {"parent": None}
+    assert list(fitted.stored.tree["child"]["parent"]) == ["w", "child"]
+    assert same(unfit(fitted.stored, JSONISH)[0].tree, tree)
+
+
+def test_copies_end_before_a_tree_is_too_deep():
+    node: list = [array(1)]
+    nodes = [node]
+    for _ in range(1000):
+        node = [node]
+        nodes.append(node)
+    tree = unshare({"nodes": nodes})
+    fitted = fit(Stored(tree), JSONISH)
+    assert max(len(path) for path, _ in flatten(fitted.stored.tree)) <= 402
+    assert same(unfit(fitted.stored, JSONISH)[0].tree, tree)

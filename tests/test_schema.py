@@ -283,6 +283,38 @@ def test_selecting_by_pattern():
         selected(ckpt, Selection(select=("nothing/*",)))
 
 
+def test_what_is_shared_with_a_part_that_is_left_is_written():
+    rates = [0.1, 0.2]
+    loop: dict = {"rates": rates}
+    loop["self"] = loop
+    state = adamw()
+    state["param_groups"][0] |= {"schedule": rates, "loop": loop}
+    tree = unshare({"args": {"rates": rates}, "model": state_dict(), "optimizer": state, "other": loop})
+    found, _ = selected(opened(tree), Selection(layout="train_state"))
+    assert found["opt_state"]["param_groups"][0]["schedule"] == rates
+    assert list(found["opt_state"]["param_groups"][0]["loop"]) == ["rates", "self"]
+    assert not [leaf for _, leaf in flatten(found) if isinstance(leaf, Alias)]
+    found, left = selected(opened(tree), Selection(select=("optimizer/param_groups/**", "other/**")))
+    assert found["optimizer"]["param_groups"][0]["schedule"] == rates == found["other"]["rates"]
+    assert "args/rates/[0]" in {remark.path for remark in left}
+
+
+@pytest.mark.parametrize("tree", [False, 3, None, {"a": 1}, []])
+def test_where_there_are_no_weights(tree):
+    with pytest.raises(UsageError, match="there are no weights in it"):
+        selected(opened(tree), Selection(only=("weights",)))
+
+
+@pytest.mark.parametrize("step", [2**70, -(2**5000), np.float64(3), np.int8(3)])
+def test_a_step_may_be_any_number(step):
+    assert opened({"model": state_dict(), "step": step}).step == int(step)
+
+
+@pytest.mark.parametrize("step", [float("nan"), float("inf"), 1 + 2j, np.complex64(1), "3", None])
+def test_what_counts_nothing_is_no_step(step):
+    assert opened({"model": state_dict(), "step": step}).step is None
+
+
 @pytest.mark.parametrize(
     ("name", "pattern", "fits"),
     [

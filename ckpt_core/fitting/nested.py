@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -41,18 +41,29 @@ __all__ = ["fit_nested"]
 _COPIES: Final = 10_000
 """So many entries of shared containers are written a second time where the target does not share."""
 
+_DEEPEST: Final = 400
+"""The level that such copies may reach."""
+
+
+class _Copy(NamedTuple):
+    """A shared container that is being written a second time: at `place`, from `origin`, within another one."""
+
+    place: KeyPath
+    origin: KeyPath
+    outer: _Copy | None
+
 
 def fit_nested(tree: Any, ledger: Ledger) -> Any:
     """Return a tree of what the container holds, the nearest value standing for what it does not."""
     nesting = _Nesting(tree, ledger)
     if isinstance(tree, dict):
         holder: dict[Any, Any] = {}
-        nesting.fill([((), tree, holder, 0, (), False)])
+        nesting.fill([((), tree, holder, 0, (), None)])
         fitted = holder[0]
     else:
         ledger.carry((), f"a {kind_name(tree)} at the top, written under {BARE!r}")
         fitted = {}
-        nesting.fill([((), tree, fitted, BARE, (BARE,), False)])
+        nesting.fill([((), tree, fitted, BARE, (BARE,), None)])
     return close_tuples(fitted) if "tuple" in ledger.holds.containers else fitted
 
 
@@ -70,15 +81,16 @@ class _Nesting:
     def fill(self, stack: list[Any]) -> None:
         """Build the fitted containers top-down, so that the new path of each leaf is known."""
         while stack:
-            path, node, into, key, target, is_copy = stack.pop()
-            self.in_copy = is_copy
+            path, node, into, key, target, copy = stack.pop()
+            self.in_copy = copy is not None
             if isinstance(node, Alias):
-                node, is_copy = self._alias(path, node)
-                if node is OMITTED:
+                if self.holds.sharing and node.path in self.built:
+                    into[key] = self.built[node.path]
                     continue
-                if not is_copy:
-                    into[key] = node
-                    continue
+                node, copy = self._alias(path, node, copy)
+            is_copy = copy is not None
+            if node is OMITTED or (is_copy and len(path) > _DEEPEST):
+                continue
             pairs = children(node)
             if pairs is None:
                 place = self._free_name(path, node, into, key, target)
@@ -103,16 +115,14 @@ class _Nesting:
             if isinstance(container, Record) and node.state is not None:
                 pairs = [pair for pair in pairs if pair[0] != Part("state")]
                 state = Part("state")
-                queued.append(
-                    ((*path, state), node.state, StateOf(container), state, (*target, state), is_copy)
-                )
+                queued.append(((*path, state), node.state, StateOf(container), state, (*target, state), copy))
             else:
                 pairs = self._written(path, node, pairs)
             for (child_key, child), name in zip(pairs, self._keys(path, pairs, container), strict=True):
                 if isinstance(container, dict):
                     container[name] = None
                 step = Index(name) if isinstance(container, list) else name
-                queued.append(((*path, child_key), child, container, name, (*target, step), is_copy))
+                queued.append(((*path, child_key), child, container, name, (*target, step), copy))
             stack.extend(reversed(queued))
 
     def _carry(self, path: KeyPath, text: str) -> None:
@@ -142,16 +152,13 @@ class _Nesting:
             path[: i + 1] for path in arrays for i, key in enumerate(path) if isinstance(key, Part)
         )
 
-    def _alias(self, path: KeyPath, alias: Alias) -> tuple[Any, bool]:
-        """Resolve a shared container: the same object where the target shares, else a copy of moderate size."""
-        if self.holds.sharing and alias.path in self.built:
-            return self.built[alias.path], False
-        is_cycle = path[: len(alias.path)] == alias.path
-        if is_cycle or self.budget <= 0:
+    def _alias(self, path: KeyPath, alias: Alias, within: _Copy | None) -> tuple[Any, _Copy | None]:
+        """Resolve a shared container to a copy of moderate size; one around this place is left out."""
+        if _is_around(alias.path, path, within) or self.budget <= 0:
             self._carry(path, f"a reference to {render_path(alias.path) or 'the top'}, left out")
-            return OMITTED, False
+            return OMITTED, within
         self._carry(path, f"a reference to {render_path(alias.path)}, written as a copy")
-        return get(self.tree, alias.path), True
+        return get(self.tree, alias.path), _Copy(path, alias.path, within)
 
     def _container(self, path: KeyPath, node: Any, length: int) -> Any:
         known = self.holds.containers
@@ -284,6 +291,16 @@ class _Nesting:
         elif type(value) is int or not isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
             value = value.name if isinstance(value, Global) else str(value)
         return value if kind_of(value) in self.holds.values and not self._is_too_wide(value) else OMITTED
+
+
+def _is_around(container: KeyPath, path: KeyPath, within: _Copy | None) -> bool:
+    """Say whether a place lies in a container, as it stands in the tree or as one of the copies around the place."""
+    while within is not None:
+        original = (*within.origin, *path[len(within.place) :])
+        if len(within.origin) <= len(container) and original[: len(container)] == container:
+            return True
+        path, within = within.place, within.outer
+    return path[: len(container)] == container
 
 
 def _joined(path: KeyPath) -> str:

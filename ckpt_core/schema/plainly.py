@@ -78,7 +78,9 @@ def counter(value: Any) -> int | None:
     if isinstance(value, LazyArray) and value.ndim == 1 and value.shape[0] >= 1:
         value = value[0]
     value = number(value)
-    return int(value) if isinstance(value, (int, float, np.number)) and np.isfinite(value) else None
+    if isinstance(value, (float, np.integer, np.floating)):
+        return int(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, int) else None  # of any length
 
 
 def written_counter(value: Any) -> int | None:

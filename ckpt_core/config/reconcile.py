@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ckpt_core.config.result import Conflict, Given, Undecided
-from ckpt_core.shapes import Equation, Solutions, components, has_solution, solve
+from ckpt_core.shapes import Equation, Solutions, components, has_solution, is_solvable, solve
 
 __all__ = ["Reconciled", "reconcile"]
 
@@ -114,6 +114,8 @@ def _note_undecided(
 
 def _without_contradictions(equations: list[Equation], found: Reconciled) -> list[Equation]:
     """The equations but for those that contradict earlier ones: no value of any field helps there."""
+    if len(equations) <= _MAX_EQUATIONS and is_solvable(equations):
+        return equations
     kept: list[Equation] = []
     told = len(found.conflicts) + _MAX_TOLD
     for equation in equations[:_MAX_EQUATIONS]:

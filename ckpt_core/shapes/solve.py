@@ -24,7 +24,7 @@ from ckpt_core.shapes.expression import (
     render,
 )
 
-__all__ = ["Equation", "Solutions", "components", "has_solution", "solve"]
+__all__ = ["Equation", "Solutions", "components", "has_solution", "is_solvable", "solve"]
 
 _MAX_STEPS: Final = 20_000
 """Steps of one search."""
@@ -133,14 +133,19 @@ def solve(equations: Sequence[Equation], known: Known | None = None) -> Solution
     )
 
 
-def has_solution(equations: Sequence[Equation], known: Known | None = None) -> bool:
-    """Say whether a system has a solution; True also where the search was cut off before it found one."""
+def is_solvable(equations: Sequence[Equation], known: Known | None = None) -> bool | None:
+    """Say whether a system has a solution; None where the search was cut off before it found one."""
     steps = _Steps()
     try:
         is_found = any(True for _ in _search(_parts(equations), dict(known or {}), steps))
     except StopSearch:
-        return True
-    return is_found or not steps.is_complete
+        return None
+    return is_found or (False if steps.is_complete else None)
+
+
+def has_solution(equations: Sequence[Equation], known: Known | None = None) -> bool:
+    """Say whether a system has a solution; True also where the search was cut off before it found one."""
+    return is_solvable(equations, known) is not False
 
 
 _Part: TypeAlias = "tuple[Equation, frozenset[str]]"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ckpt_core import resolve_config
 from ckpt_core.errors import ConfigConflictError, UsageError
-from ckpt_core.shapes import Equation, ShapeRules, components, solve
+from ckpt_core.shapes import Equation, ShapeRules, components, has_solution, is_solvable, solve
 from ckpt_core.shapes.expression import HUGE, Name, Number, Operation, evaluate, names, parse, render
 from ckpt_core.shapes.rules import leaf_names
 
@@ -321,3 +321,14 @@ def test_long_chains_of_products_end():
     with pytest.raises(ConfigConflictError, match="contradict"):
         resolve_config(weights, rules=rules)
     assert resolve_config(weights, rules=rules, on_conflict="report").conflicts
+
+
+def test_whether_there_is_a_solution_is_unknown_where_the_search_was_cut_off():
+    def system(total):
+        rules = ShapeRules({**{f"w{i}": f"a{i} * b{i}" for i in range(4)}, "t": "a0 + a1 + a2 + a3"})
+        return rules.equations([*((f"w{i}", (5040,)) for i in range(4)), ("t", (total,))])
+
+    assert is_solvable(system(4)) is True
+    assert is_solvable(system(4), {"a0": 2, "a1": 2, "a2": 2}) is False
+    assert is_solvable(system(100_000)) is None
+    assert has_solution(system(100_000))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
+from types import MappingProxyType
 from typing import Final
 
 from ckpt_core.framework import Slot, Template
@@ -25,6 +26,7 @@ Path = tuple[str, ...]
 _FINEST: Final = 3
 _MOST: Final = 8
 """More candidates than these are not written out."""
+_SHOWN: Final = 3
 
 
 class Lines:
@@ -92,6 +94,7 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
                 (position, rule)
                 for rule in lines.rules(match.pairing, decision.way, evidence, _confidence(match))
             ]
+    spare = _spare(search, lines)
     unsettled += _misnumbered(search, lines)
     left = search.targets
     for sources, targets in _groupings(search.sources, search.targets):
@@ -103,7 +106,7 @@ def plan_of(search: Search, source: Template, target: Template) -> TransferPlan:
         known = {id(family) for component in found for family in component.targets}
         left = [family for family in search.targets if id(family) not in known]
     unsettled += [
-        (family.first.position, _orphan(family, lines))
+        (family.first.position, _orphan(family, lines, spare))
         for family in left
         if not all(is_unlearned(slot) for unit in family.units.values() for slot in unit.slots)
     ]
@@ -227,11 +230,28 @@ def _open(component: Component, lines: Lines) -> Iterator[tuple[int, Unsettled]]
         )
 
 
-def _orphan(family: Family, lines: Lines) -> Unsettled:
+def _spare(search: Search, lines: Lines) -> dict[tuple[int, ...], list[str]]:
+    """The names of what no line takes, by their sizes in any order."""
+    found: dict[tuple[int, ...], list[str]] = {}
+    for family in search.sources:
+        for unit in family.units.values():
+            for slot in unit.slots:
+                found.setdefault(tuple(sorted(slot.spec.shape)), []).append(lines.source_name(slot))
+    return found
+
+
+def _orphan(
+    family: Family, lines: Lines, spare: Mapping[tuple[int, ...], list[str]] = MappingProxyType({})
+) -> Unsettled:
+    """A line without a candidate; it names what has its size in layers that have other arrays."""
+    alike = spare.get(tuple(sorted(family.first.main.spec.shape)), [])
+    shown = ", ".join(alike[:_SHOWN]) + (", ..." if alike[_SHOWN:] else "")
     return Unsettled(
         (),
         _all_names(family, lines.target_name),
-        f"no source that is left fits {_shape(family)}",
+        f"no layer that is left has the same arrays; of the size {_shape(family)}: {shown}"
+        if alike
+        else f"no source that is left fits {_shape(family)}",
         'A rule, or ops = ["initial"] to keep the target\'s own values.',
     )
 

@@ -179,3 +179,16 @@ def test_a_dense_layer_called_an_embedding_is_no_table_and_its_features_are_thos
     }
     (line,) = plan_transfer(template("torch", torch_side), template("flax", flax_side)).unsettled
     assert line.target == ("embedding/kernel",)
+
+
+def test_an_open_line_names_what_has_its_size_in_a_layer_of_another_kind() -> None:
+    source: Shapes = {"conv/weight": (7, 16), "conv/bias": (16,), "extra": (9,)}
+    target: Shapes = {"conv/lin/weight": (16, 7), "conv/bias": (16,), "other": (5,)}
+    plan = plan_transfer(template("torch", source), template("torch", target))
+    reasons = {line.target[0]: line.reason for line in plan.unsettled}
+    same = "no layer that is left has the same arrays; of the size"
+    assert reasons == {
+        "conv.lin.weight": f"{same} 16x7: conv.weight",
+        "conv.bias": f"{same} 16: conv.bias",
+        "other": "no source that is left fits 5",
+    }

@@ -99,6 +99,10 @@ class Pool:
             for path in [path for path in self.busy if path.startswith("\0")]:
                 os.close(self.busy.pop(path)[0])
 
+    def __del__(self) -> None:
+        """A checkpoint that nobody closed, and of which nobody holds an array any more, leaves no file open."""
+        self.close()
+
 
 def _open_same(path: str, identity: Identity) -> int:
     try:

@@ -17,13 +17,17 @@ from typing import Final
 from ckpt_core.errors import CheckpointNotFoundError, DamagedFileError, LimitError, UnsafePathError
 from ckpt_core.files import Pool, fill, identity_of, pread, read_small
 
-__all__ = ["Source"]
+__all__ = ["Source", "ahead"]
 
 _NO_MEMBERS: Final[dict[str, Source]] = {}
 """What a file has; never written to."""
 
 HEAD: Final = 1 << 16
 """Bytes at the start of a file that are kept for the sniffers, which all look there."""
+
+_NEAR: Final = 1 << 12
+_WINDOW: Final = 1 << 16
+"""Bytes that are read at a time where the next place to read is near."""
 
 
 class Source:
@@ -48,11 +52,11 @@ class Source:
         "_members",
         "_pool",
         "_start",
+        "_top",
         "follow_symlinks",
         "is_directory",
         "mtime",
         "path",
-        "root",
         "size",
         "verify",
     )
@@ -67,9 +71,9 @@ class Source:
         self.is_directory = stat.S_ISDIR(status.st_mode)
         self.size = 0 if self.is_directory else status.st_size
         self.mtime = status.st_mtime
-        self.root = self
         self._start = 0
         self._file = os.path.abspath(self.path)
+        self._top = self.path, self._file
         self._identity = identity_of(status)
         self._pool = Pool()
         self._head: bytes | None = None
@@ -82,6 +86,11 @@ class Source:
     def name(self) -> str:
         """The last part of the path."""
         return os.path.basename(self.path.rstrip("/")) or self.path
+
+    @property
+    def top(self) -> str:
+        """The path of the source that was opened, of which this one is a part, or which it is."""
+        return self._top[0]
 
     @property
     def url(self) -> str:
@@ -251,7 +260,7 @@ class Source:
         other.is_directory = self.is_directory
         other.size = self.size
         other.mtime = self.mtime
-        other.root = self.root
+        other._top = self._top
         other._start = self._start
         other._file = self._file
         other._identity = self._identity
@@ -284,7 +293,7 @@ class Source:
 
     def _inside(self, target: str) -> bool:
         """A link may lead to the checkpoint itself, or from a hub cache's snapshot to its own blobs."""
-        root = os.path.realpath(self.root.url)
+        root = os.path.realpath(self._top[1])
         if target == root or target.startswith(root + os.sep):
             return True
         above, separator, _ = root.partition(f"{os.sep}snapshots{os.sep}")
@@ -309,6 +318,27 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def ahead(read: Callable[[int, int], bytes], limit: int) -> Callable[[int, int], bytes]:
+    """Return `read` for places that lie ever further in the file: where they are close, many come in one read.
+
+    Arguments:
+        read: reads a length at an offset.
+        limit: where the last of the places ends at most.
+    """
+    base, window = 0, b""
+
+    def read_ahead(offset: int, length: int) -> bytes:
+        nonlocal base, window
+        at = offset - base
+        if at + length > len(window):
+            is_close = at < _NEAR + len(window)
+            base, at = offset, 0
+            window = read(offset, max(min(_WINDOW, limit - offset), length) if is_close else length)
+        return window[at : at + length]
+
+    return read_ahead
 
 
 def _status(path: str) -> os.stat_result:

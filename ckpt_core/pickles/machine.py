@@ -413,8 +413,9 @@ class Machine:
                     stack.append({})
                 elif op == 0x73:  # SETITEM
                     if not replaced and type(stack[-2]) is str and type(stack[-3]) is dict:
-                        value = stack.pop()
-                        stack[-2][stack.pop()] = value
+                        key, value = stack[-2:]
+                        del stack[-2:]
+                        stack[-1][key] = value
                     else:
                         self.pos = pos
                         OPCODES[op](self)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ckpt_core.errors import DamagedFileError, LimitError, UnsafePathError, UnsupportedError
-from ckpt_core.source import Source
+from ckpt_core.source import Source, ahead
 
 __all__ = ["DEFLATED", "STORED", "Entry", "read_directory"]
 
@@ -26,10 +26,6 @@ _CENTRAL: Final = struct.Struct("<4s4xHH4x3L4H6xL")
 _END: Final = struct.Struct("<4s4H2LH")
 _LOCATOR: Final = struct.Struct("<4sLQL")
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
-_WINDOW: Final = 1 << 16
-_NEAR: Final = 1 << 12
-"""Bytes that are read at a time where the next header is this near."""
-
 _FULL32: Final = 0xFFFFFFFF
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _HAS_DESCRIPTOR: Final = 0x8
@@ -64,7 +60,7 @@ def read_directory(source: Source) -> dict[str, Entry]:
         start, size, count = _find_directory(source)
         headers = _parse(source.read(start, size), count)
         with source.reading() as read:
-            return _match_headers(headers, start, _ahead(read, start))
+            return _match_headers(headers, start, ahead(read, start))
     except (DamagedFileError, UnsafePathError, UnsupportedError) as error:
         raise error.located(source.path) from None
 
@@ -106,27 +102,6 @@ def _parse(data: bytes, count: int) -> list[_Header]:
     if position != end:
         raise DamagedFileError(f"the directory holds more than the {count} entries that are declared")
     return headers
-
-
-def _ahead(read: Callable[[int, int], bytes], limit: int) -> Callable[[int, int], bytes]:
-    """Return `read` for places that lie ever further in the file: where they are close, many come in one read.
-
-    Arguments:
-        read: reads a length at an offset.
-        limit: where the last of the places ends at most.
-    """
-    base, window = 0, b""
-
-    def read_ahead(offset: int, length: int) -> bytes:
-        nonlocal base, window
-        at = offset - base
-        if at + length > len(window):
-            is_close = at < _NEAR + len(window)
-            base, at = offset, 0
-            window = read(offset, max(min(_WINDOW, limit - offset), length) if is_close else length)
-        return window[at : at + length]
-
-    return read_ahead
 
 
 def _match_headers(headers: list[_Header], limit: int, read: Callable[[int, int], bytes]) -> dict[str, Entry]:

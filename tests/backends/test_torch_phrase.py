@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 from ckpt_torch.archive import _Storages
+from ckpt_torch.constructors import tensor_constructors
 from ckpt_torch.phrase import TensorPhrase
 from ckpt_torch.tensors import StorageArray, Tensors
 
+from ckpt_core import open_checkpoint
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import CheckpointError
 from ckpt_core.pickles import PLAIN, unpickle
@@ -86,7 +88,7 @@ def read(path: Path, at_once: bool, data: Path | None = None) -> tuple[Any, int]
     load = _Storages(archive, f"{root}/data/", tensors).load
     phrase = Counting(tensors, load)
     source = archive.open(f"{root}/data.pkl") if data is None else Source(str(data))
-    constructors = {**PLAIN, **tensors.constructors()}
+    constructors = {**PLAIN, **tensor_constructors(tensors)}
     try:
         tree = unpickle(source, constructors, persistent_load=load, phrase=phrase if at_once else None).value
     except CheckpointError as error:
@@ -105,7 +107,7 @@ def describe(node: Any) -> Any:
 
 
 def place_of(storage: Any) -> int:
-    return int(storage.start if type(storage) is FileStorage else place_of(storage.inner))
+    return int(storage.start if isinstance(storage, FileStorage) else place_of(storage.inner))
 
 
 def test_what_is_read_at_once_is_what_the_opcodes_say(archive: Path) -> None:
@@ -119,6 +121,22 @@ def test_what_is_read_at_once_is_what_the_opcodes_say(archive: Path) -> None:
 def test_other_protocols_are_left_to_the_opcodes(tmp_path: Path, protocol: int) -> None:
     torch.save(state_dict(), tmp_path / "model.pth", pickle_protocol=protocol)
     assert read(tmp_path / "model.pth", at_once=True)[0] == read(tmp_path / "model.pth", at_once=False)[0]
+
+
+def test_the_older_format_says_the_same_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(state_dict(), tmp_path / "model.pth", _use_new_zipfile_serialization=False)
+
+    def found() -> list[Any]:
+        return [(where, describe(node)) for where, node in walk(open_checkpoint(tmp_path / "model.pth").tree)]
+
+    made: list[Counting] = []
+    monkeypatch.setattr(
+        "ckpt_torch.legacy.TensorPhrase", lambda *given: made.append(Counting(*given)) or made[-1]
+    )
+    at_once = found()
+    monkeypatch.setattr("ckpt_torch.legacy.TensorPhrase", lambda *_: None)
+    assert found() == at_once
+    assert [phrase.reached > 60 for phrase in made] == [True]
 
 
 def pickle_of(archive: Path) -> bytes:

@@ -17,6 +17,7 @@ from ckpt_core.source import Source
 from ckpt_core.storage import Storage
 from ckpt_core.tree import Record, flatten
 from ckpt_core.zips import STORED, Zip
+from ckpt_torch.constructors import tensor_constructors
 from ckpt_torch.phrase import TensorPhrase
 from ckpt_torch.script import old_script_root, open_old_script
 from ckpt_torch.tensors import OpenBytes, Tensors, text_of
@@ -93,7 +94,7 @@ def open_zip(source: Source, open_bytes: OpenBytes | None = None, *, is_embedded
 def _unpickled(archive: Zip, place: str, tensors: Tensors) -> Any:
     """Return what the member `PLACE.pkl` holds, with its storages in `PLACE/`."""
     loader = _Storages(archive, f"{place}/", tensors)
-    constructors = {**PLAIN, **tensors.constructors()}
+    constructors = {**PLAIN, **tensor_constructors(tensors)}
     phrase = TensorPhrase(tensors, loader.load)
     source = archive.open(f"{place}.pkl")
     return unpickle(source, constructors, persistent_load=loader.load, phrase=phrase).value

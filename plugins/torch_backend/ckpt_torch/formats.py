@@ -11,6 +11,7 @@ from ckpt_core.errors import LimitError, UnknownFormatError
 from ckpt_core.pickles import Blob, Constructor
 from ckpt_core.source import Source
 from ckpt_torch.archive import open_zip, sniff_zip
+from ckpt_torch.constructors import tensor_constructors
 from ckpt_torch.legacy import open_legacy, sniff_legacy
 from ckpt_torch.tarball import open_tar, sniff_tar
 from ckpt_torch.tensors import Tensors
@@ -51,7 +52,7 @@ def constructors(source: Source) -> dict[str, Constructor]:
     Example:
         unpickle(source, {**PLAIN, **constructors(source)})
     """
-    return Tensors(open_bytes=_Embedded(source, 0).open).constructors()
+    return tensor_constructors(Tensors(open_bytes=_Embedded(source, 0).open))
 
 
 class _Embedded:

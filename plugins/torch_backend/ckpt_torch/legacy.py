@@ -9,13 +9,16 @@ Format: `torch/serialization.py` (`_legacy_save`, `_legacy_load`), `torch/csrc/s
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 from ckpt_core.backend import Stored
 from ckpt_core.errors import DamagedFileError
 from ckpt_core.pickles import PLAIN, unpickle
-from ckpt_core.source import Source
+from ckpt_core.source import Source, ahead
 from ckpt_core.storage import FileStorage
+from ckpt_torch.constructors import tensor_constructors
+from ckpt_torch.phrase import TensorPhrase
 from ckpt_torch.tensors import OpenBytes, Tensors, text_of
 
 __all__ = ["LaterStorage", "open_legacy", "sniff_legacy"]
@@ -24,6 +27,7 @@ _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _MAGIC_BINARY: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _MAGIC_TEXT: Final = b"L%dL\n." % _MAGIC
 _PROTOCOL: Final = 1001
+_COUNT: Final = struct.Struct("<q")
 
 
 def sniff_legacy(source: Source) -> bool:
@@ -71,7 +75,13 @@ def open_legacy(source: Source, open_bytes: OpenBytes | None = None) -> Stored:
             raise DamagedFileError(f"the {name} is not {expected}", path=source.path)
     tensors = Tensors(open_bytes=open_bytes)
     storages = _Storages(source, tensors)
-    result = unpickle(source, {**PLAIN, **tensors.constructors()}, start=at, persistent_load=storages.load)
+    result = unpickle(
+        source,
+        {**PLAIN, **tensor_constructors(tensors)},
+        start=at,
+        persistent_load=storages.load,
+        phrase=TensorPhrase(tensors, storages.load),
+    )
     keys, at = _next(source, result.end)
     storages.place(keys, at)
     return Stored(result.value)
@@ -123,6 +133,10 @@ class _Storages:
         """Walk over the bytes of all storages, in the order of `keys`."""
         if type(keys) is not list or not all([type(key) in (str, bytes, int) for key in keys]):
             raise DamagedFileError("the list of storages is damaged", path=self._source.path)
+        with self._source.reading() as read:
+            self._place(keys, at, ahead(read, self._source.size))
+
+    def _place(self, keys: list[Any], at: int, read: Callable[[int, int], bytes]) -> None:
         missing = dict(self._raw)
         for key in keys:
             raw, count = missing.pop(key, (None, 0))
@@ -130,15 +144,15 @@ class _Storages:
                 raise DamagedFileError(
                     f"storage {str(key)[:100]!r} is listed twice or unknown", path=self._source.path
                 )
-            (numel,) = struct.unpack("<q", self._source.read(at, 8))
+            (numel,) = _COUNT.unpack(read(at, _COUNT.size))
             if numel != count:
                 raise DamagedFileError(
                     f"storage {str(key)[:100]!r} has {numel} elements, and {count} are declared",
                     path=self._source.path,
                     place=f"byte {at}",
                 )
-            raw.place(at + 8)
-            at += 8 + raw.nbytes
+            raw.place(at + _COUNT.size)
+            at += _COUNT.size + raw.nbytes
         if missing:
             raise DamagedFileError(
                 f"{len(missing)} storages have no bytes, the first is {str(next(iter(missing)))[:100]!r}",

@@ -18,6 +18,7 @@ from ckpt_core.arrays import contiguous_strides
 from ckpt_core.errors import CheckpointError
 from ckpt_core.pickles.literals import LAZY
 from ckpt_core.tree import Global
+from ckpt_torch.constructors import rebuild_tensor
 from ckpt_torch.tensors import Tensors
 
 __all__ = ["TensorPhrase"]
@@ -29,15 +30,15 @@ _GET: Final = rb"(h.|j....)"
 _PUT: Final = rb"r(....)"
 _INT: Final = rb"(?:K.|M..|J....)"
 _INTS: Final = rb"(?:\)|(%b{1,3}[\x85-\x87]|\(%b{4,16}t)r(....))" % (_INT, _INT)
-_STORAGE: Final = (_GET, _GET, rb"X(.)\0\0\0(\d{1,9})", _PUT, _GET, b"(", _INT, b")t", _PUT, b"Q")
+_STORAGE: Final = (_GET, _GET, rb"X(.)\0\0\0(\d{1,20})", _PUT, _GET, b"(", _INT, b")(N?)t", _PUT, b"Q")
 _REST: Final = (b"(", _INT, b")", _INTS, _INTS, rb"([\x88\x89])", _GET, rb"\)R", _PUT, b"t", _PUT, b"R")
 _NAME: Final = (rb"(?:X(..)\0\0(.{1,%d}?)" % (LAZY - 1), _PUT, b"|", _GET, b")")
 _KEY: Final = (b"(?:", _PUT, *_NAME, _GET, rb"\(\()?")
 _TENSOR: Final = re.compile(b"".join((*_KEY, *_STORAGE, *_REST)), re.DOTALL)
 """From after the two MARKs up to REDUCE; where another tensor was before, also how that one is kept and the key of
 this one, which may have been written before. In protocol 2, `h` and `j` are BINGET and LONG_BINGET, `r` LONG_BINPUT,
-`K`, `M` and `J` integers, `X` BINUNICODE, `(` MARK, `t` and `\\x85` to `\\x87` tuples, `)` the empty one, `Q`
-BINPERSID."""
+`K`, `M` and `J` integers, `X` BINUNICODE, `(` MARK, `t` and `\\x85` to `\\x87` tuples, `)` the empty one, `N` NONE,
+`Q` BINPERSID."""
 
 _PACK: Final = {4 * count: struct.Struct(f"<{count}I").pack for count in range(4, 9)}
 _u16: Final = struct.Struct("<H").unpack
@@ -114,7 +115,7 @@ class TensorPhrase:
         """Do what the opcodes do, or nothing and return False where they are not quite what torch writes."""
         (
             last_put, name_length, name, name_put, name_get, call, word, kind, length, number, number_put, place, numel,
-            id_put, offset, size, size_put, stride, stride_put, requires_grad, hooks, hooks_put, args_put,
+            no_view, id_put, offset, size, size_put, stride, stride_put, requires_grad, hooks, hooks_put, args_put,
         ) = found  # fmt: skip
         operands, first = self._operands, len(memo)
         puts = b"".join((last_put, name_put, number_put, id_put, size_put, stride_put, hooks_put, args_put))
@@ -131,14 +132,15 @@ class TensorPhrase:
         if type(factory) is not Global or factory.name != _HOOKS:
             return False
         text, elements, shape, steps = number.decode(), operands[numel], operands[size], operands[stride]
-        storage_id = (memo[operands[word]], memo[operands[kind]], text, memo[operands[place]], elements)
+        stated = (memo[operands[word]], memo[operands[kind]], text, memo[operands[place]], elements)
+        storage_id = (*stated, None) if no_view else stated  # in files before 1.6
         storage, start = self._load(storage_id), operands[offset]
         backward_hooks: dict[Any, Any] = {}
         args = (storage, start, shape, steps, requires_grad == b"\x88", backward_hooks)
         if start == 0 and self._extents[size, stride] == elements > 0:
             value = self._tensors.whole(storage, shape)
         else:
-            value = self._tensors.rebuild(args)
+            value = rebuild_tensor(self._tensors, args)
         if value is NotImplemented:
             return False
         if call:

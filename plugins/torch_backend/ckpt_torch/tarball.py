@@ -13,6 +13,7 @@ from ckpt_core.errors import DamagedFileError, LimitError
 from ckpt_core.pickles import PLAIN, unpickle
 from ckpt_core.source import Source
 from ckpt_core.storage import FileStorage
+from ckpt_torch.constructors import tensor_constructors
 from ckpt_torch.names import StorageClass
 from ckpt_torch.tensors import StorageArray, Tensors
 
@@ -60,7 +61,7 @@ def open_tar(source: Source) -> Stored:
             raise DamagedFileError("a persistent id is neither that of a tensor nor of a storage")
         return found
 
-    value = unpickle(members["pickle"], {**PLAIN, **tensors.constructors()}, persistent_load=load).value
+    value = unpickle(members["pickle"], {**PLAIN, **tensor_constructors(tensors)}, persistent_load=load).value
     return Stored(value)
 
 

@@ -61,8 +61,9 @@ class OrbaxBackend(Backend):
         if found:
             stored = _of_step(_open_checkpoint(single_step(source, found)), found[0].number, source)
             return replace(stored, notes=(f"the only step is {found[0].number}", *stored.notes))
-        stored, root = _open_checkpoint(source), source.root
-        if root is not source and source.path == f"{root.path}/{source.name}":
+        stored = _open_checkpoint(source)
+        if source.path == f"{source.top}/{source.name}":
+            root = source.parent()
             for step in steps(root):
                 if step.name == source.name:
                     return _of_step(stored, step.number, root)

@@ -127,10 +127,13 @@ def test_unknown_dtypes_are_losses_that_still_come_back():
 
 def test_ties_are_declared_where_bytes_cannot_be_shared():
     shared = array(1, 2)
-    tree = {"a": shared, "b": shared, "c": array(1, 2)}
+    tree = {"a": shared, "b": shared, "c": shared, "d": array(1, 2)}
     fitted = fit(Stored(tree), FLAT)
-    assert [str(remark) for remark in fitted.carried] == ["tied to a, written as a copy @ b"]
-    assert unfit(fitted.stored, FLAT)[1] == ((("a",), ("b",)),)
+    assert [str(remark) for remark in fitted.carried] == [
+        "tied to a, written as a copy @ b",
+        "tied to a, written as a copy @ c",
+    ]
+    assert unfit(fitted.stored, FLAT)[1] == ((("a",), ("b",), ("c",)),)
     assert fit(Stored(tree), PICKLISH).carried == ()
 
 

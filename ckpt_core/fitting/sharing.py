@@ -55,4 +55,5 @@ def _tied(places: list[tuple[KeyPath, KeyPath]], ledger: Ledger) -> None:
     """Note arrays that are tied, by their paths in the tree and in the target."""
     if len(places) > 1:
         ledger.tied.append([ledger.name(target) for _, target in places])
-        ledger.carry(places[1][0], f"tied to {render_path(places[0][0])}, written as a copy")
+        for path, _ in places[1:]:
+            ledger.carry(path, f"tied to {render_path(places[0][0])}, written as a copy")

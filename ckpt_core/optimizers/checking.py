@@ -130,7 +130,10 @@ def check_told(state: OptimizerState) -> None:
     remedy = "Pass the torch optimizer with its groups (optimizer=)"
     if MASKED in state.notes and len(state.groups) == 1 and state.groups[0].get("weight_decay"):
         decay = state.groups[0]["weight_decay"]
-        raise UsageError(f"{MASKED}; its weight decay is {decay!r}", remedy=f"{remedy}, or weight_decay=0.")
+        raise UsageError(
+            f"{MASKED}; its weight decay is {decay!r}",
+            remedy=f"{remedy}; without them, weight_decay=0 (--hyperparam weight_decay=0) leaves the decay out.",
+        )
     bare = next((note for note in state.notes if note.startswith(BARE)), None)
     if bare is not None and not all(group["params"] for group in state.groups):
         raise UsageError(bare, remedy=f"{remedy}.")

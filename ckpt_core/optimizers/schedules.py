@@ -73,10 +73,18 @@ def schedule_of(state: Any, step: int | None) -> Schedule | None:
         text = f"the scheduler counts {int(last):,} and the optimizer made {updates}: how often it is stepped is not clear"
         return Schedule(int(last), (), (text,))
     if not made or any(recipe is None for recipe in made):
-        text = f"the function of the learning-rate schedule is not in its state; it stands at {int(last):,}"
-        return Schedule(position, (), (text,))
+        return Schedule(position, (), (f"{_why_unknown(state)}; it stands at {int(last):,}",))
     wrapped = [Call("ckpt_flax.transforms.every", (every, recipe)) for recipe in made if recipe is not None]
     return Schedule(position, tuple(wrapped))
+
+
+def _why_unknown(state: Mapping[str, Any]) -> str:
+    """Why a scheduler has no optax schedule."""
+    if "num_bad_epochs" in state:
+        return "the learning-rate schedule follows a metric, and no count of steps"
+    if "lr_lambdas" in state:
+        return "the function of the learning-rate schedule is not in its state"
+    return "the learning-rate schedule has no counterpart in optax that is known here"
 
 
 def scheduler_state(position: int, groups: int) -> dict[str, Any]:

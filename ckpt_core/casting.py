@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from ckpt_core.dtypes import is_complex, is_float, is_known, itemsize, to_numpy
 from ckpt_core.errors import UsageError
 from ckpt_core.storage import BLOCK, Storage
 
-__all__ = ["SHORT_NAMES", "cast", "dtype_named", "is_overflown"]
+__all__ = ["SHORT_NAMES", "cast", "dtype_named", "is_overflown", "what_is_infinite"]
 
 SHORT_NAMES: Final = {
     "bf16": "bfloat16",
@@ -44,8 +45,14 @@ def cast(array: LazyArray, dtype: str) -> LazyArray:
     return LazyArray(array.shape, dtype, _CastStorage(array, dtype))
 
 
+def what_is_infinite(dtype: str) -> float:
+    """Return what infinity becomes in a dtype: the largest number of those that have no infinity and no NaN."""
+    with np.errstate(all="ignore"):
+        return float(np.array([np.inf], np.float32).astype(to_numpy(dtype))[0])
+
+
 def is_overflown(array: LazyArray) -> bool:
-    """Say whether a finite number, among those of a cast array that were read, has no finite one in its dtype."""
+    """Say whether a number, among those of a cast array that were read, is beyond what its dtype has."""
     return any(
         isinstance(piece.storage, _CastStorage) and piece.storage.is_overflown for piece in array.pieces
     )
@@ -54,12 +61,13 @@ def is_overflown(array: LazyArray) -> bool:
 class _CastStorage(Storage):
     """The elements of an array in C order, in another dtype."""
 
-    __slots__ = ("array", "dtype", "is_overflown")
+    __slots__ = ("array", "dtype", "is_overflown", "largest")
 
     def __init__(self, array: LazyArray, dtype: str) -> None:
         self.array = array
         self.dtype = dtype
         self.is_overflown = False
+        self.largest = what_is_infinite(dtype)
         self.nbytes = array.size * itemsize(dtype)
 
     def verify(self) -> None:
@@ -82,6 +90,11 @@ class _CastStorage(Storage):
         values = self.array.elements(first, first + count)
         with np.errstate(over="ignore", invalid="ignore"):
             converted = np.ascontiguousarray(values.astype(to_numpy(self.dtype)))
-        if not np.array_equal(np.isfinite(values), np.isfinite(converted)):
-            self.is_overflown = True
+        if not self.is_overflown:
+            lost = not np.array_equal(np.isfinite(values), np.isfinite(converted))
+            self.is_overflown = lost or (math.isfinite(self.largest) and _reach(values) > self.largest)
         return converted
+
+
+def _reach(values: np.ndarray) -> float:
+    return float(np.abs(values).max(initial=0))

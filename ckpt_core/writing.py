@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.backend import Backend, Stored
-from ckpt_core.casting import is_overflown
+from ckpt_core.casting import is_overflown, what_is_infinite
 from ckpt_core.errors import (
     AmbiguousFormatError,
     CheckpointError,
@@ -99,10 +100,14 @@ def _refuse_losses(losses: tuple[Remark, ...], backend: Backend, target: str | o
 def _beyond_their_dtypes(tree: Any) -> tuple[Remark, ...]:
     """Name the cast arrays with numbers that became infinite or NaN, as is known once they were written."""
     return tuple(
-        Remark(render_path(path), f"numbers beyond {leaf.dtype}, written as infinity or NaN")
+        Remark(render_path(path), f"numbers beyond {leaf.dtype}, written as {_beyond(leaf.dtype)}")
         for path, leaf in flatten(tree)
         if isinstance(leaf, LazyArray) and is_overflown(leaf)
     )
+
+
+def _beyond(dtype: str) -> str:
+    return "its nearest" if math.isfinite(what_is_infinite(dtype)) else "infinity or NaN"
 
 
 def target_backend(target: str | os.PathLike[str], to: str | None) -> Backend:

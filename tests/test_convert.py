@@ -313,6 +313,17 @@ def test_numbers_beyond_the_dtype_of_a_cast_are_named(tmp_path, format, dtype):
     assert convert(source, tmp_path / "wide", to=format, cast="fp64", strict=True).losses == ()
 
 
+@pytest.mark.parametrize("dtype", ["float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"])
+def test_numbers_beyond_a_dtype_without_infinity_are_named(tmp_path, dtype):
+    trees = {"within": [1.5, -6.0, 0.0], "beyond": [1.0, -1e6], "infinite": [1.0, np.inf], "nan": [np.nan]}
+    arrays = {name: np.array(values, np.float32) for name, values in trees.items()}
+    save_checkpoint(tmp_path / "a.pkl", arrays)
+    receipt = convert(tmp_path / "a.pkl", tmp_path / "b.pkl", cast=dtype)
+    assert [str(remark) for remark in receipt.losses] == [
+        f"numbers beyond {dtype}, written as its nearest @ {name}" for name in ("beyond", "infinite", "nan")
+    ]
+
+
 def test_a_layout_that_is_only_read_names_those_that_are_written(tmp_path):
     save_checkpoint(tmp_path / "a.pth", {"model": {"w": np.ones(2)}})
     with pytest.raises(UsageError, match=r"the layout lightning is only read\n  To write: .*training_dict"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import CheckpointError, DamagedFileError, UnknownFormatError
-from ckpt_core.layouts.values import number
+from ckpt_core.layouts.values import is_scalar, number
 from ckpt_core.opening import open_checkpoint
 from ckpt_core.runs.entry import DAMAGED, UNFINISHED, UNREADABLE, Entry
 from ckpt_core.runs.metrics import is_running_best
@@ -75,7 +75,7 @@ def _inside(basis: Entry, ckpt: Checkpoint) -> Entry:
     saved = _seconds(ckpt.timestamp)
     if saved is not None:
         found["time"], sources["time"] = saved, "inside"
-    inside = numbers_of(ckpt.metrics)
+    inside = numbers_of(ckpt.metrics, ckpt.epoch)
     sources.update(dict.fromkeys(inside, "inside"))
     metrics = {**basis.metrics, **{k: v for k, v in inside.items() if not is_running_best(k)}}
     bests = {**basis.running_bests, **{k: v for k, v in inside.items() if is_running_best(k)}}
@@ -103,8 +103,15 @@ def _has_weights(ckpt: Checkpoint) -> bool:
     return any(isinstance(leaf, LazyArray) and leaf.ndim for _, leaf in flatten(ckpt.tree))
 
 
-def numbers_of(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the single numbers among metrics, nested ones by names joined with `/`; histories are left out."""
+def numbers_of(metrics: Mapping[str, Any], epoch: int | None = None) -> dict[str, float]:
+    """Return the numbers among metrics, nested ones by names joined with `/`.
+
+    Of a list with a number for each epoch so far it is the last one; other lists are left out.
+
+    Arguments:
+        metrics: numbers, lists of them, and mappings with such.
+        epoch: the epoch that was saved with them.
+    """
     found: dict[str, float] = {}
     stack: list[tuple[str, Any]] = [(str(key), value) for key, value in reversed(list(metrics.items()))]
     while stack:
@@ -113,7 +120,14 @@ def numbers_of(metrics: Mapping[str, Any]) -> dict[str, float]:
             stack.extend((f"{name}/{key}", child) for key, child in reversed(list(value.items())))
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             found[name] = float(value) if isinstance(value, float) else value
+        elif isinstance(value, (list, tuple)) and value and _has_one_for_each(value, epoch):
+            found[name] = number(value[-1])
     return found
+
+
+def _has_one_for_each(values: Sequence[Any], epoch: int | None) -> bool:
+    """Say whether there is a number for each epoch so far, whether these are counted from zero or from one."""
+    return epoch is not None and len(values) in (epoch, epoch + 1) and all(map(is_scalar, values))
 
 
 def _part(ckpt: Checkpoint) -> float:

@@ -187,6 +187,13 @@ def test_metrics_that_are_tensors(save, tmp_path) -> None:
     assert Run(tmp_path).latest().metrics == {"val/acc": 0.5}
 
 
+def test_of_a_list_with_a_number_for_each_epoch_the_last_is_the_checkpoints(save, tmp_path) -> None:
+    losses = [1.0, 0.5, torch.tensor(0.25)]
+    metrics = {"val": {"acc": [0.1, 0.3, 0.2, 0.4]}, "class_acc": [0.5] * 10}
+    save("epoch_3.pth", epoch=3, train_losses=losses, metrics=metrics)
+    assert Run(tmp_path).latest().metrics == {"train_losses": 0.25, "val/acc": 0.4}
+
+
 def test_metrics_as_a_table(save, tmp_path) -> None:
     save("epoch_1.pth", epoch=1, seed=1, metrics={"val": {"loss": 0.1 + 0.2}}, best_acc=0.5)
     save("epoch_2.pth", epoch=2, seed=2, history=[1.0, 2.0])

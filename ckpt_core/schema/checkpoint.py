@@ -147,6 +147,8 @@ class Checkpoint:
     @functools.cached_property
     def opt_states(self) -> Mapping[str, OptimizerState]:
         """The optimizers, by the name they were saved under."""
+        if not self.roles.opt_states:
+            return {}
         weights = parameters_of([(segments, array) for segments, array, buffer in self._own if not buffer])
         saved = self.stored.attributes.get("optimizers")
         found: dict[str, OptimizerState] = {}

@@ -11,6 +11,26 @@ from ckpt_core import convert, open_checkpoint
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_a_storage_alone(tmp_path, protocol):
+    for storage in (torch.arange(3.0).untyped_storage(), torch.arange(3.0).storage()):
+        (tmp_path / "storage.pkl").write_bytes(pickle.dumps(storage, protocol=protocol))
+        with open_checkpoint(tmp_path / "storage.pkl") as ckpt:
+            assert (ckpt.format, ckpt.tree.read().tobytes()) == (
+                "pickle",
+                torch.arange(3.0).numpy().tobytes(),
+            )
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_bytes_alone(tmp_path, protocol):
+    for value in (b"few", bytes(300)):
+        (tmp_path / "bytes.pkl").write_bytes(pickle.dumps(value, protocol=protocol))
+        with open_checkpoint(tmp_path / "bytes.pkl") as ckpt:
+            assert (ckpt.format, ckpt.tree) == ("pickle", value)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_a_state_dict_pickled_without_torch_save(tmp_path, protocol):
     tensor = torch.randn(30, 4)
     state = {

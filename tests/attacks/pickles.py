@@ -18,6 +18,7 @@ from tests.attacks.containers import FLOATS
 DEEP = 500_000
 MANY = 200_000
 HUGE = 1 << 62
+TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 LONG_TEXT = struct.pack("<I", 1_000_000) + b"a" * 1_000_000
 
 
@@ -135,6 +136,9 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
         ("pathlib", "PurePosixPath", op.tuple_(*(op.text(f"a{n}") for n in range(1000)))),
     ):  # fmt: skip
         yield f"copy-bomb-{name}-{len(args)}", EITHER, _over_and_over(module, name, args)
+    inner = b"".join(b"\x80\x02" + part + b"." for part in (TORCH_MAGIC, b"M\xe9\x03", b"N", b"N", b"]"))
+    embedded = b"C" + bytes([len(inner)]) + inner + b"\x85"
+    yield "torch-file-again", OPENS, _over_and_over("torch.storage", "_load_from_bytes", embedded, 300_000)
     yield (
         "appends-to-shared",
         EITHER,
@@ -369,9 +373,9 @@ def _looking_bomb() -> bytes:
     return lists + args + b"cnumpy.core.multiarray\n_reconstruct\nq\x030(" + b"h\x03h\x02R" * 20_000 + b"l"
 
 
-def _over_and_over(module: str, name: str, args: bytes) -> bytes:
+def _over_and_over(module: str, name: str, args: bytes, times: int = 20_000) -> bytes:
     """The same call on the same arguments, all results kept."""
-    return args + b"q\x000" + op.global_(module, name) + b"q\x010(" + b"h\x01h\x00R" * 20_000 + b"l"
+    return args + b"q\x000" + op.global_(module, name) + b"q\x010(" + b"h\x01h\x00R" * times + b"l"
 
 
 def _collisions() -> bytes:

@@ -61,25 +61,26 @@ class _Embedded:
     def __init__(self, source: Source, depth: int) -> None:
         self._source = source
         self._depth = depth
-        self._known: dict[tuple[int, int, str], Any] = {}
+        self._known: dict[Any, Any] = {}
         self._spool: Source | None = None
         self._spooled = 0
         self._fd = -1
 
     def open(self, data: Any) -> Any:
         """Return the tree of a torch file given as bytes; NotImplemented for anything that is none."""
-        if isinstance(data, bytes):
-            return self._open(self._spooled_source(data))
-        if not isinstance(data, Blob):
+        if isinstance(data, Blob):
+            same: Any = data.source, data.start, data.length, data.encoding
+        elif isinstance(data, bytes):
+            same = data
+        else:
             return NotImplemented
-        place = (data.start, data.length, data.encoding)
-        if place not in self._known:
-            if data.encoding:
-                inner = self._spooled_source(data.read())
+        if same not in self._known:  # a pickle may refer to one file very many times
+            if isinstance(data, bytes) or data.encoding:
+                inner = self._spooled_source(data if isinstance(data, bytes) else data.read())
             else:
                 inner = data.source.window(data.start, data.length)
-            self._known[place] = self._open(inner)
-        return self._known[place]
+            self._known[same] = self._open(inner)
+        return self._known[same]
 
     def _open(self, source: Source) -> Any:
         if not sniff_torch(source):

@@ -33,7 +33,8 @@ _COUNT: Final = struct.Struct("<q")
 def sniff_legacy(source: Source) -> bool:
     """Say whether the file begins with the pickled magic number, in any pickle protocol."""
     head = source.head[:64]
-    return head.startswith(_MAGIC_TEXT) or (head[:1] == b"\x80" and _MAGIC_BINARY in head)
+    start = 11 if head[2:3] == b"\x95" else 2  # after PROTO, and FRAME from protocol 4 on
+    return head.startswith(_MAGIC_TEXT) or (head[:1] == b"\x80" and head.startswith(_MAGIC_BINARY, start))
 
 
 class LaterStorage(FileStorage):

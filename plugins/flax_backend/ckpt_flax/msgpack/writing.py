@@ -88,7 +88,10 @@ class _Writer:
             self.pending += plain(node)
         elif isinstance(node, dict):
             if CHUNKED in node:
-                raise UnsupportedError(f"the key {CHUNKED} means something else in this format")
+                raise UnsupportedError(
+                    f"the key {CHUNKED} means something else in this format",
+                    remedy="Leave it out (--select), or write another format.",
+                )
             self.pending += _head(len(pairs) + extra, 0x80, 16, (0xDE, 0xDF))
         else:
             self.pending += _head(len(pairs), 0x90, 16, (0xDC, 0xDD))

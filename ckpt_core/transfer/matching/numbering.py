@@ -1,16 +1,18 @@
 """Numbering: numbers settle a line only where nothing contradicts their order.
 
 Layers and blocks that differ by their numbers alone are paired in order. Where some of them can go to one place only,
-by their shapes or by a rule, and these are out of order, the numbers of the two lists do not mean the same.
+by their shapes or by a rule, and these are out of order, the numbers of the two lists do not mean the same. Nor do
+they where one side counts and the other has sizes (`down_32, down_16, down_8`).
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ckpt_core.transfer.matching.families import Family
 from ckpt_core.transfer.matching.levels import Levels, levels_of
@@ -19,6 +21,9 @@ from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.matching.words import read_segment
 
 __all__ = ["drop_misnumbered"]
+
+_FEWEST_SIZES: Final = 3
+_SMALLEST_SIZE: Final = 4
 
 Path = tuple[str, ...]
 Number = tuple[int, ...]
@@ -41,6 +46,7 @@ class _Side:
 
     numbers: dict[List, set[int]] = field(default_factory=dict)
     shapes: dict[tuple[List, tuple[str, Number]], Counter[object]] = field(default_factory=dict)
+    _doubling: dict[List, bool] = field(default_factory=dict)
 
     def add(self, unit: Unit) -> None:
         for place in _places(unit.path):
@@ -50,6 +56,17 @@ class _Side:
     def is_unique(self, unit: Unit, place: _Place) -> bool:
         """Say whether no peer of a unit has its shapes."""
         return self.shapes[place.list, place.others][_shapes(unit)] == 1
+
+    def are_sizes(self, of: List) -> bool:
+        """Say whether each number of a list is twice the one before: resolutions, which may count down (`down_32`)."""
+        found = self._doubling.get(of)
+        if found is None:
+            numbers = sorted(self.numbers[of])
+            doubles = all(later == 2 * one for one, later in itertools.pairwise(numbers))
+            found = self._doubling[of] = (
+                len(numbers) >= _FEWEST_SIZES and numbers[0] >= _SMALLEST_SIZE and doubles
+            )
+        return found
 
     def rank(self, place: _Place) -> int:
         return sorted(self.numbers[place.list]).index(place.number)
@@ -62,9 +79,12 @@ def drop_misnumbered(search: Search) -> None:
     sides = _side(search.sources, matches, 0), _side(search.targets, matches, 1)
     fixed: dict[tuple[List, List], set[tuple[int, int]]] = {}
     shifted: set[tuple[List, List]] = set()
+    sizes: set[tuple[List, List]] = set()
     pairs = [pair for match in matches for pair in match.pairing.pairs]
     for source, target in pairs:
         for mine, theirs in _facing(source.path, target.path, levels):
+            if sides[0].are_sizes(mine.list) != sides[1].are_sizes(theirs.list):
+                sizes.add((mine.list, theirs.list))
             if sides[0].is_unique(source, mine) and sides[1].is_unique(target, theirs):
                 fixed.setdefault((mine.list, theirs.list), set()).add((mine.number, theirs.number))
                 if _is_shifted(mine, theirs, sides):
@@ -72,9 +92,9 @@ def drop_misnumbered(search: Search) -> None:
     for one, other in search.anchors:
         for mine, theirs in _facing(one, other, levels):
             fixed.setdefault((mine.list, theirs.list), set()).add((mine.number, theirs.number))
-    if not fixed:
+    if not fixed and not sizes:
         return
-    broken = {lists for lists, known in fixed.items() if lists in shifted or not _in_order(known)}
+    broken = sizes | {lists for lists, known in fixed.items() if lists in shifted or not _in_order(known)}
 
     def holds(match: Match) -> bool:
         return all(

@@ -192,3 +192,15 @@ def test_an_open_line_names_what_has_its_size_in_a_layer_of_another_kind() -> No
         "conv.bias": f"{same} 16: conv.bias",
         "other": "no source that is left fits 5",
     }
+
+
+def test_sizes_do_not_count() -> None:
+    counted: Shapes = {f"down/{i}/fc/weight": (8, 8) for i in range(3)}
+    by_size: Shapes = {f"down_{size}/fc/kernel": (8, 8) for size in (32, 16, 8)}
+    plan = plan_transfer(template("torch", counted), template("flax", by_size))
+    assert not plan.rules
+    assert all("the order of the numbers" in line.reason for line in plan.unsettled)
+    same: Shapes = {f"b{size}/fc/weight": (8, 8) for size in (4, 8, 16)}
+    both_by_size: Shapes = {f"block_{size}/fc/kernel": (8, 8) for size in (4, 8, 16)}
+    plan = plan_transfer(template("torch", same), template("flax", both_by_size))
+    assert not plan.unsettled

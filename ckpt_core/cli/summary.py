@@ -146,8 +146,13 @@ def _file_bytes(path: str) -> int | None:
         seen += len(names) + 1
         if seen > _MOST_FILES:
             return None
-        total += sum(Path(folder, name).lstat().st_size for name in names)
+        total += sum(_size(Path(folder, name)) for name in names)
     return total
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file, also of one that is a link: a hub's cache holds nothing else."""
+    return path.stat().st_size if path.exists() else 0
 
 
 # Statistics.

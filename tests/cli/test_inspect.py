@@ -306,3 +306,17 @@ def test_shared_containers_that_multiply_are_refused(run, tmp_path):
     result = run("inspect", tmp_path / "d.pth")
     assert result.exit_code == 2
     assert "shared containers unfold without end" in result.stderr
+
+
+def test_files_of_a_hubs_cache_have_the_size_of_what_they_lead_to(run_json, tmp_path):
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
+    blobs = tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    save_file({"w": np.zeros(1000, np.float32)}, blobs / "abc")
+    (blobs / "def").write_text('{"hidden_size": 8}')
+    (snapshot / "model.safetensors").symlink_to("../../blobs/abc")
+    (snapshot / "config.json").symlink_to("../../blobs/def")
+    found = run_json("inspect", snapshot)
+    assert found["params"]["count"] == 1
+    assert found["file_bytes"] == sum(blob.stat().st_size for blob in blobs.iterdir())

@@ -116,12 +116,17 @@ class _Ahead:
                 self.waiting.clear()
             self.expected = chunk.after
             if in_order:
-                self._start(chunk)
-        return chunk.decode() if found is None else found.result()
+                self._start(chunk.after, chunk.cost)
+        decoded = chunk.decode() if found is None else found.result()
+        with self.lock:  # its stored bytes are gone, which may make room for one more
+            if in_order and self.expected is chunk.after:
+                self._start(chunk.after, chunk.nbytes)
+        return decoded
 
-    def _start(self, chunk: Chunk) -> None:
-        budget = _BUDGET - chunk.cost - sum(waiting.cost for waiting in self.waiting)
-        following = chunk.after
+    def _start(self, following: Chunk | None, held: int) -> None:
+        """Decode what follows as far as the budget allows, of which `held` bytes are taken by the chunk in use."""
+        taken = [chunk.nbytes if future.done() else chunk.cost for chunk, future in self.waiting.items()]
+        budget = _BUDGET - held - sum(taken)
         while following is not None and len(self.waiting) < 2 * _WORKERS:
             if following not in self.waiting:
                 budget -= following.cost

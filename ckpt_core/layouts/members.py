@@ -14,6 +14,7 @@ __all__ = [
     "is_deepspeed_states",
     "is_model_directory",
     "is_of_training",
+    "is_saved_state",
     "is_weights_file",
     "weights_rank",
 ]
@@ -57,8 +58,16 @@ def is_assembled(names: Collection[str]) -> bool:
 
     A pipeline of diffusers has them so, and so does Accelerate where the trainer writes its models itself.
     """
-    is_saved_state = any(map(_RANDOM_STATES.fullmatch, names)) and not any(map(is_weights_file, names))
-    return PIPELINE in names or is_saved_state
+    return PIPELINE in names or (_has_random_states(names) and not any(map(is_weights_file, names)))
+
+
+def is_saved_state(names: Collection[str]) -> bool:
+    """Say whether a directory is what Accelerate saves with weights of any name in it: adapters that a script wrote."""
+    return _has_random_states(names) and any(map(is_weights_file, names))
+
+
+def _has_random_states(names: Collection[str]) -> bool:
+    return any(map(_RANDOM_STATES.fullmatch, names))
 
 
 def is_model_directory(name: str, names: Collection[str]) -> bool:

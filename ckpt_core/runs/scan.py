@@ -21,6 +21,7 @@ from ckpt_core.layouts.members import (
     is_beside,
     is_deepspeed_states,
     is_model_directory,
+    is_saved_state,
     weights_rank,
 )
 from ckpt_core.registry import registry
@@ -177,7 +178,8 @@ def is_one_checkpoint(path: str) -> bool:
 def _is_of_parts(names: Sequence[str]) -> bool:
     """Say whether a directory's files are the parts of one checkpoint: weights beside what belongs to them."""
     has_weights = any(weights_rank(name) is not None for name in names)
-    return (has_weights and any(map(is_beside, names))) or any(map(is_deepspeed_states, names))
+    is_whole = (has_weights and any(map(is_beside, names))) or is_saved_state(names)
+    return is_whole or any(map(is_deepspeed_states, names))
 
 
 def _is_of_models(path: str, names: Sequence[str]) -> bool:

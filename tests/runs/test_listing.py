@@ -385,3 +385,20 @@ def test_html_escapes_what_names_and_files_say(save, tmp_path: Path) -> None:
     assert "<img" not in text and "<script" not in text
     assert "&lt;img src=x&gt;_epoch_1.pth" in text and "&lt;script&gt;loss" in text
     assert "best so far: best_loss = 2" in text
+
+
+def test_a_saved_state_with_the_weights_of_adapters_is_one_checkpoint(tmp_path) -> None:
+    folder = tmp_path / "checkpoint-10"
+    folder.mkdir()
+    net = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.Adam(net.parameters())
+    save_file({"unet.to_q.lora_A.weight": torch.ones(2, 4)}, folder / "pytorch_lora_weights.safetensors")
+    torch.save(optimizer.state_dict(), folder / "optimizer.bin")
+    (folder / "random_states_0.pkl").write_bytes(pickle.dumps({"step": 10}))
+    (entry,) = Run(tmp_path)
+    assert (entry.name, entry.step, entry.has_weights, entry.has_optimizer) == (
+        "checkpoint-10",
+        10,
+        True,
+        True,
+    )

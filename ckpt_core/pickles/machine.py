@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
 from ckpt_core.pickles.blob import BYTES, TEXT, Blob
-from ckpt_core.pickles.constructors import Constructor, Pending, Redirect
+from ckpt_core.pickles.constructors import Constructor, Pending, Redirect, resolve
 from ckpt_core.pickles.keys import Keys
 from ckpt_core.pickles.literals import LAZY
 from ckpt_core.pickles.opcodes import OPCODES
@@ -274,7 +274,7 @@ class Machine:
 
     def charge(self, values: Any) -> None:
         """Account for the copying of containers and of long text; raises LimitError when it outgrows the file."""
-        for value in values:
+        for value in map(resolve, values):
             if isinstance(value, (dict, list, tuple, set, frozenset)):
                 self._work -= len(value)
             elif type(value) is Blob:

@@ -218,7 +218,8 @@ def build(m: Machine) -> None:
     target = m.stack[-1]
     if type(target) is Pending:
         if target.constructor.copies:
-            m.charge(state.values() if type(state) is dict else state if type(state) is tuple else ())
+            for part in state if type(state) is tuple else (state,):
+                m.charge((part, *part.values()) if type(part) is dict else (part,))
         m.stack[-1] = restore(m, target, state)
     elif type(target) is Record:
         m.charge(state if type(state) is tuple else (state,))

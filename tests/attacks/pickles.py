@@ -128,6 +128,12 @@ def _machine() -> Iterator[tuple[str, str, bytes]]:
     yield "copy-bomb-names-of-a-dtype", EITHER, _names_bomb()
     yield "copy-bomb-state-of-an-array", EITHER, _state_bomb()
     yield "copy-bomb-look-for-calls", EITHER, _looking_bomb()
+    for name, key in (
+        ("flax.core.frozen_dict\nFrozenDict", "_dict"),
+        ("flax.nnx.statelib\nState", "_mapping"),
+    ):
+        yield f"copy-bomb-slots-{key}", EITHER, _slots_bomb(name, key)
+    yield "copy-bomb-mapping-of-mapping", EITHER, _nested_bomb()
     for module, name, args in (
         ("_codecs", "encode", b"X" + LONG_TEXT + op.text("latin1") + b"\x86"),
         ("builtins", "bytearray", b"B" + LONG_TEXT + b"\x85"),
@@ -364,6 +370,20 @@ def _state_bomb() -> bytes:
     return (
         state + made + b"cnumpy.core.multiarray\n_reconstruct\nq\x020(" + b"h\x02h\x01Rh\x00b" * 20_000 + b"l"
     )
+
+
+def _slots_bomb(name: str, key: str) -> bytes:
+    """Many mappings that get the same entries, from a state with slots."""
+    entries = b"}(" + b"".join(op.text(f"k{n}") + b"N" for n in range(20_000)) + b"uq\x000"
+    state = b"N}" + op.text(key) + b"h\x00s\x86q\x010"
+    return entries + state + b"c" + name.encode() + b"\nq\x020(" + b"h\x02)Rh\x01b" * 20_000 + b"l"
+
+
+def _nested_bomb() -> bytes:
+    """Many mappings made of one mapping."""
+    entries = b"}(" + b"".join(op.text(f"k{n}") + b"N" for n in range(20_000)) + b"u"
+    frozen = b"cflax.core.frozen_dict\nFrozenDict\nq\x00"
+    return frozen + entries + b"\x85R\x85q\x010(" + b"h\x00h\x01R" * 20_000 + b"l"
 
 
 def _looking_bomb() -> bytes:

@@ -22,6 +22,9 @@ MAX_RATIO: Final = 64
 MIN_CAP: Final = 1 << 28
 """... or to this many bytes, whichever is more."""
 
+_INPUT: Final = 1 << 16
+"""Bytes that are handed to a decoder at a time; what a member leaves of them is copied for the next one."""
+
 _DECODERS: Final[dict[str, Callable[[], Any]]] = {
     "gzip": lambda: zlib.decompressobj(wbits=31),
     "zlib": zlib.decompressobj,
@@ -99,5 +102,5 @@ def _pump(source: Source, compression: str, fd: int, cap: int) -> int:
 
 
 def _more(source: Source, position: int) -> tuple[bytes, int]:
-    data = source.read(position, min(BLOCK, source.size - position))
+    data = source.read(position, min(_INPUT, source.size - position))
     return data, position + len(data)

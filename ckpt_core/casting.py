@@ -28,8 +28,8 @@ SHORT_NAMES: Final = {
 """What people call the floating-point types."""
 
 
-def dtype_named(name: str) -> str:
-    """Return the neutral dtype for what a person typed; raises UsageError when it is no float type."""
+def dtype_named(name: object) -> str:
+    """Return the neutral dtype for what a person gave; raises UsageError when it names no float type."""
     full = SHORT_NAMES.get(name.lower(), name) if isinstance(name, str) else ""
     if not is_known(full) or not is_float(full):
         raise UsageError(

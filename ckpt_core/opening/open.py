@@ -112,7 +112,7 @@ def _recognise(tree: Any, name: str | None) -> tuple[Layout | None, Roles]:
     return row, with_inner_copies(tree, roles)
 
 
-def _step_of(source: Source, step: int) -> Source:
+def _step_of(source: Source, step: Any) -> Source:
     """Return the member of a directory of steps whose name ends in that number."""
     if not isinstance(step, Integral):
         raise UsageError(f"step= takes a number, not {step!r}", path=source.path)

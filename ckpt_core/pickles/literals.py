@@ -127,12 +127,12 @@ def _text_line(m: Machine, encoding: str, kind: str) -> bytes | Blob:
 
 def unicode_line(m: Machine) -> None:
     text = _text_line(m, "raw-unicode-escape", TEXT)
-    m.stack.append(text.decode("raw-unicode-escape") if type(text) is bytes else text)
+    m.stack.append(text.decode("raw-unicode-escape") if isinstance(text, bytes) else text)
 
 
 def string_line(m: Machine) -> None:
     text = _text_line(m, "string-escape", STRING)
-    if type(text) is bytes:
+    if isinstance(text, bytes):
         _check_quotes(m, text[:1] + text[1:][-1:])
         plain = unescape(text[1:-1])
         if plain.isascii():

@@ -96,13 +96,18 @@ def test_nodes_are_what_tensorstore_makes_of_them(tmp_path: Path) -> None:
 
 
 def test_the_checksum_is_the_one_that_zarr_knows() -> None:
-    for length in (4, 5, 255, 256, 257, 1000, 70_000):
+    for length in (4, 5, 255, 256, 257, 1000, 70_000, *range((1 << 20) - 1, (1 << 20) + 9), 3_000_000):
         data = np.random.default_rng(length).bytes(length)
         codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
         spec = {
             "driver": "zarr3",
             "kvstore": "memory://",
-            "metadata": {"shape": [length], "data_type": "uint8", "codecs": codecs},
+            "metadata": {
+                "shape": [length],
+                "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [length]}},
+                "data_type": "uint8",
+                "codecs": codecs,
+            },
         }
         context = ts.Context()
         ts.open(spec, context=context, create=True).result().write(np.frombuffer(data, np.uint8)).result()

@@ -241,8 +241,10 @@ class _Columns:
 
     def numbers(self, count: int) -> list[int]:
         """Return the next `count` numbers."""
-        if not count:
-            return []
+        small = self.data[self.position : min(self.position + count, self.end)]
+        if len(small) == count and small.isascii():  # each is a byte
+            self.position += count
+            return list(small)
         window, ends = self._ends(count)
         self.position += int(ends[-1]) + 1
         starts = np.concatenate(([0], ends[:-1] + 1))

@@ -10,7 +10,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Layout, Parts, Roles, below, merged
 from ckpt_core.layouts.parts import only, present, without
 from ckpt_core.layouts.spelling import COLLECTIONS, claim_with_descriptions, spelled_role
-from ckpt_core.layouts.values import is_module, is_random_key, is_state_dict, is_weights
+from ckpt_core.layouts.values import are_layers, is_module, is_random_key, is_state_dict, is_weights
 from ckpt_core.tree import children
 
 __all__ = ["Items", "NnxState", "TrainState", "Variables"]
@@ -24,7 +24,7 @@ class TrainState(Layout):
     is_general = True
 
     def recognise(self, tree: Any) -> Roles | None:
-        if not isinstance(tree, Mapping) or not is_weights(tree.get("params")):
+        if not isinstance(tree, Mapping) or not _are_params(tree.get("params")):
             return None
         if not any(key in tree for key in ("opt_state", "step", "tx")):
             return None
@@ -35,6 +35,10 @@ class TrainState(Layout):
             step=parts.step, params=parts.params, batch_stats=parts.buffers, opt_state=only(parts.opt_states)
         )
         return tree, without(parts, "params buffers opt_states step")
+
+
+def _are_params(node: Any) -> bool:
+    return is_weights(node) or are_layers(node)
 
 
 class Variables(Layout):

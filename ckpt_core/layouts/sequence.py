@@ -9,7 +9,7 @@ from typing import Any, Final
 from ckpt_core.aliases import resolved
 from ckpt_core.layouts.base import Layout, Roles, below, merged
 from ckpt_core.layouts.spelling import claim_with_descriptions
-from ckpt_core.layouts.values import is_optimizer, is_scalar, is_weights
+from ckpt_core.layouts.values import are_layers, is_optimizer, is_scalar, is_weights
 from ckpt_core.tree import Index, KeyPath, Part, Record, children
 
 __all__ = ["Sequence"]
@@ -17,6 +17,7 @@ __all__ = ["Sequence"]
 _MOST: Final = 16
 _LOOK: Final = 1000
 _STATES: Final = re.compile(r"(optax|jax\.(experimental|example_libraries)\.optimizers)\..*")
+_LAYERS: Final = Roles(params=((),))
 _MOMENTS: Final = frozenset({"mu", "nu", "v", "v_row"})
 
 
@@ -46,6 +47,8 @@ class Sequence(Layout):
             return None
         parts = [((*base, key), self._of_part(resolved(tree, node))) for key, node in entries]
         found = {path: roles for path, roles in parts if roles is not None}
+        if not any(roles.params for roles in found.values()):
+            found |= {(*base, key): _LAYERS for key, node in entries if are_layers(node)}
         if all(roles.params for roles in found.values()) or not any(roles.params for roles in found.values()):
             return None
         placed = [below(roles, path) for path, roles in found.items()]

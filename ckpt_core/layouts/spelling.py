@@ -10,6 +10,7 @@ from typing import Any, Final
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Roles, merged
 from ckpt_core.layouts.values import (
+    are_layers,
     has_array,
     has_value,
     is_float_array,
@@ -114,6 +115,10 @@ def _is_moment(value: Any) -> bool:
     return isinstance(value, (int, float, str)) or is_scalar(value) or hasattr(value, "isoformat")
 
 
+def _are_weights(value: Any) -> bool:
+    return is_weights(value) or are_layers(value)
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     role: str
@@ -127,9 +132,9 @@ _ROWS: Final = (
         _words(
             "model_state_dict state_dict model_state model net net_state_dict network params params_state module weights "
             "generator generator_state_dict discriminator discriminator_state_dict netG netD G D encoder_state_dict "
-            "decoder_state_dict student policy model_weights"
+            "decoder_state_dict student policy model_weights models"
         ),
-        is_weights,
+        _are_weights,
     ),
     _Row(
         "ema",
@@ -137,7 +142,7 @@ _ROWS: Final = (
             "ema ema_state_dict state_dict_ema model_ema model_ema_state_dict ema_model ema_model_state_dict params_ema "
             "ema_params ema_weights teacher"
         ),
-        is_weights,
+        _are_weights,
     ),
     _Row(
         "opt_states",

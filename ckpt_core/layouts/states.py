@@ -56,4 +56,7 @@ def _of_state(key: Any, value: Any) -> Roles | None:
     if is_optimizer(value) or spelled_role(key, value) not in (None, "params"):
         return None
     roles = claim_with_descriptions(value)
-    return roles if roles.params and roles.opt_states else None
+    if not roles.opt_states:
+        return None
+    params = roles.params or claim_by_value(value, roles)
+    return dataclasses.replace(roles, params=params) if params else None

@@ -14,6 +14,7 @@ from ckpt_core.dtypes import is_complex, is_float
 from ckpt_core.tree import Alias, Record, children
 
 __all__ = [
+    "are_layers",
     "array_of",
     "has_array",
     "has_value",
@@ -123,6 +124,24 @@ def is_weights(node: Any) -> bool:
     if is_module(node):
         return True
     return isinstance(node, Mapping) and bool(node) and not is_optimizer(node) and has_array(node)
+
+
+def are_layers(node: Any) -> bool:
+    """Say whether it is a list or tuple of weights: of arrays, as plain JAX keeps layers, or of mappings of them."""
+    if not isinstance(node, (list, tuple)) or not has_array(node, lambda array: array.ndim > 1):
+        return False
+    stack, looked = list(node), 0
+    while stack and looked < _LOOK:
+        item = stack.pop()
+        looked += 1
+        if isinstance(item, (list, tuple)):
+            stack += item
+        elif isinstance(item, LazyArray):
+            if not is_float_array(item):
+                return False
+        elif not isinstance(item, Alias) and not is_weights(item):
+            return False
+    return True
 
 
 def is_random_key(node: Any) -> bool:

@@ -125,3 +125,35 @@ def test_networks_of_torch_each_with_its_optimizer(tmp_path):
         assert (ckpt.layout, ckpt.epoch) == ("states", 4)
         assert sorted(ckpt.opt_states) == ["discriminator", "generator"]
         assert sum(array.size for _, array in ckpt.params.leaves()) == 18
+
+
+def test_plain_jax_keeps_layers_in_lists(tmp_path):
+    layers = [(np.ones((4, 8), "f4"), np.zeros(8, "f4")), (np.ones((8, 2), "f4"), np.zeros(2, "f4"))]
+    state = optax.adam(1e-3).init(layers)
+    for tree in ((layers, state), {"params": layers, "opt_state": state, "step": 3}):
+        with open_checkpoint(dumped(tree, tmp_path)) as ckpt:
+            assert names(ckpt.params) == ["0/0", "0/1", "1/0", "1/1"]
+            assert sorted(ckpt.opt_state.slots) == ["mu", "nu"]
+            assert ckpt.step == (3 if isinstance(tree, dict) else None)
+    with open_checkpoint(dumped({"params": layers, "epoch": 2}, tmp_path)) as ckpt:
+        assert (ckpt.layout, ckpt.epoch, len(names(ckpt.params))) == ("training_dict", 2, 4)
+    with open_checkpoint(dumped((PARAMS, layers, 3), tmp_path)) as ckpt:  # data beside named weights
+        assert ckpt.layout != "sequence" or names(ckpt.params) == ["linear/w", "linear/b"]
+
+
+def test_networks_in_a_list_and_under_names_with_one_optimizer(tmp_path):
+    net = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    weights, state = net.state_dict(), optimizer.state_dict()
+    torch.save(
+        {"models": [weights, weights], "optimizers": [state, state], "epoch": 3}, tmp_path / "many.pth"
+    )
+    with open_checkpoint(tmp_path / "many.pth") as ckpt:
+        assert names(ckpt.params) == ["0/weight", "0/bias", "1/weight", "1/bias"]
+        assert len(ckpt.opt_states) == 2
+    torch.save({"agent": {"actor": weights, "critic": weights, "optimizer": state}}, tmp_path / "agent.pth")
+    with open_checkpoint(tmp_path / "agent.pth") as ckpt:
+        assert names(ckpt.params) == ["actor/weight", "actor/bias", "critic/weight", "critic/bias"]
+        assert ckpt.opt_state.step == 1

@@ -195,3 +195,10 @@ def test_lists_are_those_whose_keys_are_all_the_positions() -> None:
     assert tree(("a", "0"), ("a", "2")) == {"a": {"0": 0, "2": 1}}
     assert tree(("a", "0"), ("a", "1"), dicts=(1,)) == {"a": {"0": 0, "1": 1}}
     assert tree(("0", "0", "x"), ("0", "1"), ("1",)) == [[{"x": 0}, 1], 2]
+
+
+@pytest.mark.parametrize(("keys", "dotted"), [(("a", "b"), False), (("a.b",), True), (("a", ""), False)])
+def test_dots_in_keys_are_noticed(keys: tuple[str, ...], dotted: bool, tmp_path: Path) -> None:
+    path = tmp_path / "_METADATA"
+    path.write_text(written([entry("x", "y"), entry(*keys), entry("x", "z")]))
+    assert read_metadata(Source(path)).dotted is dotted

@@ -75,7 +75,9 @@ class _Values:
         self.strings = read_object(source.member(STRINGS)) if source.has(STRINGS) else {}
         self.implementations = _key_implementations(source)
         self.aggregate = _aggregate_leaves(source) if has_aggregate(source) else {}
+        self.dotted = metadata.dotted
         self.arrays: dict[str, LazyArray] = {}
+        """Those whose name another leaf may have."""
         self.shared: list[str] = []
 
     def read(self, keys: Keys, kind: Kind) -> Any:
@@ -98,7 +100,9 @@ class _Values:
         elif self.aggregate and self._is_aggregated(keys, name, skip):
             return self.aggregate[keys]
         else:
-            array = self.arrays[name] = self.reader.read(name)
+            array = self.reader.read(name)
+            if self.dotted:
+                self.arrays[name] = array
         if value_type == "scalar" and not array.shape:
             return _scalar(array)
         if name in self.implementations:

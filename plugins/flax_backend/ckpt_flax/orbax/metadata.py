@@ -63,11 +63,13 @@ class ItemMetadata:
 
     Arguments:
         leaves: the entries of the tree in their order.
+        dotted: a key has a dot in it, so that the names of two leaves may be the same.
         omits_fill: chunks that equal the fill value were not stored.
         custom: the user's own metadata.
     """
 
     leaves: list[Leaf]
+    dotted: bool = True
     omits_fill: bool = False
     custom: dict[str, Any] = field(default_factory=dict)
 
@@ -81,6 +83,7 @@ def read_metadata(source: Source) -> ItemMetadata:
     custom = document.get("custom_metadata")
     return ItemMetadata(
         leaves.found,
+        leaves.dotted,
         document.get("store_array_data_equal_to_fill_value") is False,
         custom if isinstance(custom, dict) else {},
     )
@@ -116,6 +119,11 @@ class _Leaves:
         self._texts: dict[str, str] = {}
         self._kinds: dict[Kind, Kind] = {}
         self._forms: dict[int, _Form] = {}
+
+    @property
+    def dotted(self) -> bool:
+        """Whether there is a dot in one of the keys, which are joined with dots."""
+        return any("." in text for text in self._texts)
 
     def entry(self, text: str, value: Any) -> None:
         """Add an entry, and remember how others of its kind are written."""

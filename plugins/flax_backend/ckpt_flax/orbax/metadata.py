@@ -89,8 +89,8 @@ def read_metadata(source: Source) -> ItemMetadata:
     )
 
 
-_NAME: Final = re.compile(r"\"\('([^\"\\\x00-\x1f]*)',?\)\": ").match
-"""The text of its keys, with which Orbax begins an entry, where nothing in them has an escape."""
+_NAME: Final = re.compile(r"\"\('([^\"\\\x00-\x1f]{0,4000})',?\)\": ").match
+"""The text of its keys, with which Orbax begins an entry, where it is not long and nothing in it has an escape."""
 
 _SHORT: Final = 500
 _FEW: Final = 1 << 10

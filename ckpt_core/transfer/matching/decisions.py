@@ -8,6 +8,7 @@ from typing import Final
 from ckpt_core.transfer.layers import known_layers
 from ckpt_core.transfer.matching.alike import are_kept_alike
 from ckpt_core.transfer.matching.flattening import flatten_ways, widths_of
+from ckpt_core.transfer.matching.rounds import is_as_usual
 from ckpt_core.transfer.matching.stacks import along, way_and_axis
 from ckpt_core.transfer.matching.state import Match, Search
 from ckpt_core.transfer.matching.structure import common
@@ -78,6 +79,7 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
     crossing = set(search.styles) == {"torch", "flax"}
     sides = [_sides(match, search.styles) for match in matches]
     widths = widths_of(search.torch_units, _kernels(matches, search.styles)) if crossing else None
+    is_usual = is_as_usual(search)
     convolutions = convolutions_of(zip(matches, (torch for torch, _ in sides), strict=True))
     found = []
     for match, (torch, flax) in zip(matches, sides, strict=True):
@@ -94,7 +96,7 @@ def _decided_all(search: Search, matches: list[Match]) -> list[Decision]:
             )
         else:
             plain = is_plain(match, torch, convolutions)
-            said = (_said_by_names if is_translated else _said_by_kind)(match, torch, flax)
+            said = (_said_by_names if is_translated else _said_by_kind)(match, torch, flax, is_usual)
             voices = votes.get(_category(match), []) if is_translated or not _is_table(match) else []
             found.append(_decided(match, voices, said, plain=plain))
     return found
@@ -214,17 +216,20 @@ def _category(match: Match) -> Category:
     )
 
 
-def _said_by_names(match: Match, torch: Unit, flax: Unit) -> str | None:
-    """The way that the names of the parts say: a weight becomes a kernel, and a table is kept."""
+def _said_by_names(match: Match, torch: Unit, flax: Unit, is_usual: bool) -> str | None:
+    """The way that the names of the parts say: a weight becomes a kernel, and a table is kept.
+
+    Where other matrices can only go another way than usual, the names of their parts say nothing.
+    """
     usual = [way for way in match.pairing.ways if way in match.pairing.usual]
-    if _is_known(torch) and flax.main.path[-1] in FLAX_WORDS:
+    if is_usual and _is_known(torch) and flax.main.path[-1] in FLAX_WORDS:
         return usual[0] if len(usual) == 1 else None
     return "same" if _is_table(match) and set(match.pairing.ways) == {"same", "transpose"} else None
 
 
-def _said_by_kind(match: Match, one: Unit, other: Unit) -> str | None:
+def _said_by_kind(match: Match, one: Unit, other: Unit, is_usual: bool) -> str | None:
     """The way between two arrays of one framework: kept, unless only one of them is the weight of a layer it knows."""
-    return "same" if are_kept_alike(one, other) or _is_table(match) else None
+    return "same" if (is_usual and are_kept_alike(one, other)) or _is_table(match) else None
 
 
 def _is_table(match: Match) -> bool:

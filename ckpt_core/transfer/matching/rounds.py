@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from ckpt_core.transfer.matching.assignment import assign, margins
-from ckpt_core.transfer.matching.families import Family
+from ckpt_core.transfer.matching.families import Family, Ordinal
 from ckpt_core.transfer.matching.names import Likeness
 from ckpt_core.transfer.matching.pairing import Pairing
 from ckpt_core.transfer.matching.state import Match, Search
@@ -18,7 +18,7 @@ from ckpt_core.transfer.matching.structure import closeness, linked
 from ckpt_core.transfer.matching.units import Unit
 from ckpt_core.transfer.plan import Evidence
 
-__all__ = ["Component", "components", "settle"]
+__all__ = ["Component", "components", "is_as_usual", "settle"]
 
 MARGIN: Final = 0.6
 """By how much the next best assignment has to be worse; a word in common is 1."""
@@ -48,6 +48,19 @@ class Component:
 
 def components(search: Search) -> list[Component]:
     """Return the families that are left, by the number of their elements, where both sides have some."""
+    found = _fitting(search)
+    if _is_as_usual(found, search.matches):
+        for component in found:
+            _drop_unusual(component)
+    return found
+
+
+def is_as_usual(search: Search) -> bool:
+    """Say whether all matrices of layers, settled or left, can go the way that their frameworks' own layers need."""
+    return _is_as_usual(_fitting(search), search.matches)
+
+
+def _fitting(search: Search) -> list[Component]:
     sources, targets = _by_size(search.sources), _by_size(search.targets)
     found = []
     for size in sources.keys() & targets.keys():
@@ -58,9 +71,6 @@ def components(search: Search) -> list[Component]:
                 component.fits[i, j], component.likes[i, j] = known.fits, known.like
         if component.fits:
             found.append(component)
-    if _is_as_usual(found, search.matches):
-        for component in found:
-            _drop_unusual(component)
     return found
 
 
@@ -99,14 +109,24 @@ def _is_as_usual(found: list[Component], settled: list[Match]) -> bool:
 
 def _is_named_otherwise(component: Component) -> bool:
     """Say whether the name of a source says that it goes where only an unusual way leads, and not elsewhere."""
-    best: dict[tuple[int, bool], float] = {}
+    names: dict[tuple[int, bool], float] = {}
+    numbers: dict[tuple[int, bool], set[bool]] = {}
     for (i, j), pair in component.fits.items():
-        like = component.likes[i, j]
+        like, kind = component.likes[i, j], (i, bool(pair.usual))
+        ends = component.sources[i].ordinal, component.targets[j].ordinal
+        numbers.setdefault(kind, set()).add(_are_same_place(*ends))
         if pair.usual or not (like.conflicts or like.misnumbered):
-            best[i, bool(pair.usual)] = max(like.score, best.get((i, bool(pair.usual)), -np.inf))
+            names[kind] = max(like.score, names.get(kind, -np.inf))
+    sources = {i for i, is_usual in numbers if not is_usual and (i, True) in numbers}
     return any(
-        score - best.get((i, True), np.inf) >= MARGIN for (i, is_usual), score in best.items() if not is_usual
+        names.get((i, False), -np.inf) - names[i, True] >= MARGIN
+        or (True in numbers[i, False] and True not in numbers[i, True])
+        for i in sources
     )
+
+
+def _are_same_place(one: Ordinal | None, other: Ordinal | None) -> bool:
+    return one is not None and other is not None and (one.rank, one.count) == (other.rank, other.count)
 
 
 def _is_layers_matrix(unit: Unit) -> bool:

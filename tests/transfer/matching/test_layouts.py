@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from transfer.matching.test_blocks import Shapes, two_layouts
-from transfer.matching.test_lines import flax_layer, template
+from transfer.matching.test_lines import flax_layer, mapping, template
 
 from ckpt_core.transfer.matching import plan_transfer
 from ckpt_core.transfer.matching.words import read_segment
@@ -204,3 +206,33 @@ def test_sizes_do_not_count() -> None:
     both_by_size: Shapes = {f"block_{size}/fc/kernel": (8, 8) for size in (4, 8, 16)}
     plan = plan_transfer(template("torch", same), template("flax", both_by_size))
     assert not plan.unsettled
+
+
+NAMES = ("layers/{}", "fc{}", "net/{}", "dense_{}", "w{}", "hidden_{}")
+
+
+@pytest.mark.parametrize("framework", ["torch", "flax"])
+@pytest.mark.parametrize("inputs_first", [True, False])
+def test_no_stack_of_layers_of_either_layout_goes_in_wrongly(framework: str, inputs_first: bool) -> None:
+    """Layers that are called in the order of their numbers, and some of which tell the layout by their shapes."""
+    rng = np.random.default_rng(7)
+    exact = 0
+    for _ in range(25):
+        ours, theirs = rng.permutation(NAMES)[:2]
+        widths = [int(width) for width in rng.choice([4, 8, 8, 16], rng.integers(4, 7))]
+        widths[0], widths[-1] = 8, 5
+        source: Shapes = {}
+        target: Shapes = {}
+        leaf = "weight" if framework == "torch" else "kernel"
+        for i, (into, out) in enumerate(itertools.pairwise(widths)):
+            source[f"{ours.format(i)}/weight"] = (into, out) if inputs_first else (out, into)
+            target[f"{theirs.format(i)}/{leaf}"] = (out, into) if framework == "torch" else (into, out)
+        pairs = dict(zip(target, source, strict=True))
+        sides = template("torch", source), template(framework, target)
+        plan = plan_transfer(*sides)
+        found = mapping(plan, *sides)
+        assert found.items() <= pairs.items()
+        is_turned = inputs_first == (framework == "torch")
+        assert {bool(rule.ops) for rule in plan.rules} <= {is_turned}
+        exact += found == pairs
+    assert exact >= 12

@@ -650,3 +650,20 @@ def test_an_entry_of_any_name_that_holds_the_epoch_describes_the_others():
     assert ckpt.epoch == 9
     assert ckpt.metrics == {"val": {"acc": 0.9}}
     assert ckpt.config == {"author": "jane", "epoch": 100, "lr": 0.1}
+
+
+@pytest.mark.parametrize("names", [("actor", "actor_target"), ("critic", "actor", "step_of_it")])
+def test_one_state_under_several_names(names):
+    state = {"net": state_dict(), "opt": adamw()}
+    ckpt = opened(unshare({**dict.fromkeys(names, state), "step": 3}))
+    assert [name for name, _ in ckpt.params.leaves()] == ["encoder/conv1/weight", "head/weight"]
+    assert len(ckpt.opt_states) == 1 and ckpt.step == 3
+    assert set(ckpt.tree) == {*names, "step"}
+
+
+def test_an_object_that_holds_itself_beside_weights():
+    tree: dict = {"net": state_dict(), "opt": adamw(), "lr": 0.1}
+    tree["history"] = tree
+    ckpt = opened(unshare(tree))
+    assert [name for name, _ in ckpt.params.leaves()] == ["encoder/conv1/weight", "head/weight"]
+    assert [name for name, _ in opened(unshare([tree, {"epoch": 1}, tree])).params.leaves()]

@@ -21,6 +21,7 @@ __all__ = [
     "Roles",
     "below",
     "merged",
+    "moved_by",
     "node_at",
     "paths_of",
     "places",
@@ -194,6 +195,11 @@ def below(roles: Roles, prefix: KeyPath) -> Roles:
             return Leaves(paths, None if value.within is None else (*prefix, *value.within))
         return (*prefix, *value)
 
+    return moved_by(moved, roles)
+
+
+def moved_by(moved: Callable[[Any], Any], roles: Roles) -> Roles:
+    """Return the same roles with every place, and every path that something is said of, replaced."""
     fields: dict[str, Any] = {role: tuple(map(moved, getattr(roles, role))) for role in _LISTED}
     for role in _NAMED:
         fields[role] = {name: moved(place) for name, place in getattr(roles, role).items()}

@@ -26,6 +26,7 @@ from ckpt_core.layouts.huggingface import (
 from ckpt_core.layouts.lightning import Lightning
 from ckpt_core.layouts.mmengine import MMEngine
 from ckpt_core.layouts.sequence import Sequence
+from ckpt_core.layouts.standing import standing
 from ckpt_core.layouts.states import States
 from ckpt_core.layouts.timm import Timm
 from ckpt_core.layouts.training import StateMetadata, TrainingDict
@@ -94,7 +95,7 @@ def recognise(tree: Any, rows: Iterable[Layout]) -> tuple[Layout | None, Roles]:
             f"(--layout {others[0]} decides)"
         )
         roles = dataclasses.replace(roles, notes=(*roles.notes, note))
-    return row, with_inner_copies(tree, roles)
+    return row, with_inner_copies(tree, standing(tree, roles))
 
 
 def _fitting(tree: Any, rows: Iterable[Layout]) -> Iterator[tuple[Layout, Roles]]:

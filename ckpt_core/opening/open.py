@@ -11,6 +11,7 @@ from ckpt_core.collector import paused_collector
 from ckpt_core.errors import CheckpointError, UnknownFormatError, UsageError
 from ckpt_core.layouts import BUILTIN, Layout, Roles, recognise
 from ckpt_core.layouts.averaged import with_inner_copies
+from ckpt_core.layouts.standing import standing
 from ckpt_core.opening.detect import open_source
 from ckpt_core.paths import found
 from ckpt_core.registry import registry
@@ -109,7 +110,7 @@ def _recognise(tree: Any, name: str | None) -> tuple[Layout | None, Roles]:
     roles = row.recognise(tree)
     if roles is None:
         raise UsageError(f"is not arranged as {name} ({row.describes})")
-    return row, with_inner_copies(tree, roles)
+    return row, with_inner_copies(tree, standing(tree, roles))
 
 
 def _step_of(source: Source, step: Any) -> Source:

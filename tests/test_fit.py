@@ -297,3 +297,19 @@ def test_copies_end_before_a_tree_is_too_deep():
     fitted = fit(Stored(tree), JSONISH)
     assert max(len(path) for path, _ in flatten(fitted.stored.tree)) <= 402
     assert same(unfit(fitted.stored, JSONISH)[0].tree, tree)
+
+
+def test_a_tuple_that_holds_itself_returns_from_any_container():
+    inner: dict = {"w": array(1)}
+    looped = (inner, 1)
+    inner["t"] = looped
+    tree = unshare({"a": looped, "b": looped, "c": inner})
+    for holds in CONTAINERS.values():
+        stored = fit(Stored(tree), holds).stored
+        if holds is PICKLISH:
+            native = stored.tree
+            assert (
+                native["a"][0]["t"] is None and native["b"] is native["a"] and native["c"] is native["a"][0]
+            )
+        stored = Stored(unshare(stored.tree), stored.attributes)  # as it is read from a file
+        assert same(unfit(stored, holds)[0].tree, tree)

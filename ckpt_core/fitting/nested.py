@@ -84,7 +84,7 @@ class _Nesting:
             path, node, into, key, target, copy = stack.pop()
             self.in_copy = copy is not None
             if isinstance(node, Alias):
-                if self.holds.sharing and node.path in self.built:
+                if self._is_shared(node, path, copy):
                     into[key] = self.built[node.path]
                     continue
                 node, copy = self._alias(path, node, copy)
@@ -151,6 +151,13 @@ class _Nesting:
         return frozenset(
             path[: i + 1] for path in arrays for i, key in enumerate(path) if isinstance(key, Part)
         )
+
+    def _is_shared(self, alias: Alias, path: KeyPath, within: _Copy | None) -> bool:
+        """Say whether the target refers to a container again; no tuple can be made that holds itself."""
+        if not self.holds.sharing or alias.path not in self.built:
+            return False
+        is_tuple = isinstance(self.built[alias.path], UnfinishedTuple)
+        return not (is_tuple and _is_around(alias.path, path, within))
 
     def _alias(self, path: KeyPath, alias: Alias, within: _Copy | None) -> tuple[Any, _Copy | None]:
         """Resolve a shared container to a copy of moderate size; one around this place is left out."""

@@ -19,8 +19,9 @@ def layers_of(module: torch.nn.Module, names: Iterable[str]) -> dict[str, dict[s
     """Return the layer of each name of a state dict.
 
     Its members: `type`, the class of `torch.nn` that the holder is or derives from, else its own class ("own Linear"
-    if `torch.nn` has another of that name); `class`, its own one where that is another; the plain public attributes of the holder (`groups`, `num_heads`, `eps`);
-    and `parametrization`, the names of what reparametrizes the array.
+    where `torch.nn` has another of that name); `class`, its own one where that is another; the plain public
+    attributes of the holder (`groups`, `num_heads`, `eps`); and `parametrization`, the names of what reparametrizes
+    the array.
     """
     modules = dict(module.named_modules(remove_duplicate=False))
     known: dict[str, dict[str, Any]] = {}

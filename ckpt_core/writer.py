@@ -44,6 +44,8 @@ class FileWriter:
         self.path = path
         self._sync = sync
         self._on_its_way = 0
+        # Whether the kernel copies from there into this file system: known after the first copy.
+        self._by_kernel: bool | None = None if hasattr(os, "copy_file_range") else False
         self._progress = progress or (lambda _: None)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
@@ -145,10 +147,10 @@ class FileWriter:
             storage.verify()
         wanted = checksum or (whole and storage.crc32 is not None)
         crc = 0
-        if length >= _KERNEL_COPY and hasattr(os, "copy_file_range"):
+        copied = False
+        if length >= _KERNEL_COPY and self._by_kernel is not False:
             copied, crc = self._kernel_copy(storage, offset, length, wanted)
-        else:
-            copied = False
+            self._by_kernel = copied  # not between two file systems, and then for no array of this file
         if not copied:
             crc = self._copy_blocks(storage, offset, length, wanted)
         if whole and wanted:
@@ -171,7 +173,8 @@ class FileWriter:
     ) -> tuple[bool, int]:
         """Copy in the kernel; (False, 0) with nothing written where this pair of files does not allow it."""
         start = storage.start + offset
-        summing = _Summing(storage, offset, length) if checksum else None
+        is_known = self._by_kernel is True  # else it may turn out that the bytes have to be read here anyway
+        summing = _Summing(storage, offset, length) if checksum and is_known else None
         try:
             with storage.source.descriptor() as (source_fd, base):
                 done = 0
@@ -191,6 +194,8 @@ class FileWriter:
                         raise DamagedFileError(
                             "the file became shorter while it was copied", path=storage.source.path
                         )
+                    if checksum and summing is None:
+                        summing = _Summing(storage, offset, length)
                     done += got
                     self._advance(got)
                 os.lseek(self.fd, self._position, os.SEEK_SET)

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from ckpt_core import convert
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import TargetError
 from ckpt_core.transfer.views import transposed
@@ -42,3 +45,23 @@ def test_an_error_of_a_tile_is_raised_at_the_latest_on_closing(
     with pytest.raises(TargetError, match="No space left on device"):
         file.close()
     file.close()
+
+
+def test_between_two_file_systems_the_bytes_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel is asked once a file, and what it refuses is not summed up beside it."""
+    asked: list[int] = []
+
+    def refused(*arguments: int) -> int:
+        asked.append(arguments[2])
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    weights = {name: torch.full((1 << 20,), float(index)) for index, name in enumerate("abc")}
+    torch.save(weights, tmp_path / "model.pth")
+    monkeypatch.setattr(os, "copy_file_range", refused)
+    monkeypatch.setattr("ckpt_core.writer._Summing", None)
+    convert(tmp_path / "model.pth", tmp_path / "model.safetensors")
+    assert asked == [4 << 20]
+    loaded = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(loaded[name], weights[name]) for name in weights)

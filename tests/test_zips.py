@@ -6,6 +6,7 @@ import io
 import random
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,6 +198,51 @@ def test_local_header_must_agree(path: Path) -> None:
     data[30:34] = b"nama"
     with pytest.raises(DamagedFileError, match="disagrees"):
         read_all(path, bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("at", "change"),
+    [(6, 0x8), (6, 0x1), (8, 0x8), (14, 0x1), (18, 0x1), (22, 0x1)],
+    ids=["descriptor", "encrypted", "method", "crc", "compressed", "size"],
+)
+def test_each_field_of_a_local_header_must_agree(path: Path, at: int, change: int) -> None:
+    data = bytearray(build())
+    data[at] ^= change
+    path.write_bytes(data)
+    with Source(path) as source, pytest.raises(DamagedFileError, match="disagrees"):
+        Zip(source)
+
+
+@pytest.mark.parametrize("at", [4, 12])
+def test_the_sizes_beside_a_local_header_must_agree(path: Path, at: int) -> None:
+    """Both headers say that the sizes are elsewhere; the directory's and the member's own are two places."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, archive.open("big", "w", force_zip64=True) as member:
+        member.write(b"x" * 1000)
+    data = bytearray(buffer.getvalue())
+    data[30 + len("big") + at] ^= 1
+    path.write_bytes(data)
+    with Source(path) as source, pytest.raises(DamagedFileError, match="disagrees"):
+        Zip(source)
+
+
+def wide(size: int, local_size: int) -> bytes:
+    """Return an archive of one member whose sizes stand in ZIP64 fields, in the directory and in its own header."""
+    data, name, full = b"x" * size, b"big", 0xFFFFFFFF
+    common = (45, 0, 0, 0, 0, zlib.crc32(data), full, full, len(name), 20)
+    header = struct.pack("<4s5H3L2H", b"PK\x03\x04", *common) + name
+    member = header + struct.pack("<2H2Q", 1, 16, local_size, local_size) + data
+    entry = struct.pack("<4sH5H3L5H2L", b"PK\x01\x02", 45, *common, 0, 0, 0, 0, 0) + name
+    entry += struct.pack("<2H2Q", 1, 16, size, size)
+    return member + entry + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(entry), len(member), 0)
+
+
+def test_sizes_in_zip64_fields_are_compared_where_both_headers_have_them(path: Path) -> None:
+    assert read_all(path, wide(1000, 1000)) == {"big": b"x" * 1000}
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("big") == b"x" * 1000
+    with pytest.raises(DamagedFileError, match="disagrees"):
+        read_all(path, wide(1000, 999))
 
 
 def test_an_inflate_bomb_is_refused_before_it_inflates(path: Path) -> None:

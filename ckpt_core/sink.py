@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from ckpt_core.durable import sync_directory, sync_file, sync_filesystem
+from ckpt_core.durable import Flushing, sync_directory, sync_file, sync_filesystem
 from ckpt_core.errors import TargetError, UnsafePathError, UsageError
 from ckpt_core.writer import FileWriter, Progress
 
@@ -59,6 +59,7 @@ class Sink:
         self._building: str | None = None
         self._lock = -1
         self._is_directory = False
+        self._flushing = Flushing()
         if not os.path.isdir(self._parent):
             raise TargetError("there is no such directory to write into", path=self._parent)
         _check_existing(self.target, force)
@@ -92,7 +93,7 @@ class Sink:
         if len(parts) > 1:
             with _refusals(self.target):
                 os.makedirs(os.path.join(base, *parts[:-1]), exist_ok=True)
-        return FileWriter(os.path.join(base, *parts), self._progress, sync=False)
+        return FileWriter(os.path.join(base, *parts), self._progress, self._flushing)
 
     def directory(self, name: str | None = None) -> str:
         """Make the target a directory and return the path at which it is built, or that of one inside it.
@@ -128,6 +129,7 @@ class Sink:
         building = self._building
         with _refusals(self.target):
             if self._is_directory:
+                self._flushing.finish()
                 _sync_tree(building)
             old = self._rename(building)
             sync_directory(self._parent)
@@ -138,6 +140,8 @@ class Sink:
 
     def abort(self) -> None:
         """Remove what was built; the old target, if any, is as it was."""
+        with contextlib.suppress(OSError):
+            self._flushing.finish()
         if self._building is not None:
             _remove(self._building)
             self._building = None

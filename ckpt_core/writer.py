@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ckpt_core.arrays import LazyArray
-from ckpt_core.durable import start_writeback
+from ckpt_core.durable import Flushing, start_writeback
 from ckpt_core.errors import DamagedFileError, TargetError
 from ckpt_core.storage import BLOCK, FileStorage, forget_decoded
 
@@ -21,7 +21,7 @@ _KERNEL_COPY: Final = 4 << 20
 """From this length on the kernel copies, with a thread beside it where a checksum is wanted."""
 
 _CHUNK: Final = 64 << 20
-"""Bytes that the kernel copies in one call, and after which the disk may begin with them."""
+"""Bytes that are written or copied in one call."""
 
 _BEHIND: Final = 1 << 20
 """From this length on a tile is written while the next one is made."""
@@ -37,13 +37,13 @@ class FileWriter:
     Arguments:
         path: where it is built (beside the target, under a temporary name).
         progress: called with the number of bytes after each step.
-        sync: flush to disk on closing; a file of a directory is flushed with the others instead.
+        flushing: of a directory, whose files are flushed together by the caller; else the file is on closing.
     """
 
-    def __init__(self, path: str, progress: Progress | None = None, *, sync: bool = True) -> None:
+    def __init__(self, path: str, progress: Progress | None = None, flushing: Flushing | None = None) -> None:
         self.path = path
-        self._sync = sync
-        self._on_its_way = 0
+        self._is_alone = flushing is None
+        self._flushing = flushing or Flushing()
         # Whether the kernel copies from there into this file system: known after the first copy.
         self._by_kernel: bool | None = None if hasattr(os, "copy_file_range") else False
         self._progress = progress or (lambda _: None)
@@ -71,18 +71,10 @@ class FileWriter:
         self._advance(done)
 
     def _advance(self, count: int) -> None:
-        """Count bytes that were written, and let the disk begin with them while more come."""
+        """Count bytes that were written."""
         self._position += count
-        start_writeback(self.fd, *self._due())
+        self._flushing.wrote(self.fd, count)
         self._progress(count)
-
-    def _due(self) -> tuple[int, int]:
-        """Return the window of the file that the disk may begin with, empty until it is worth a call."""
-        start, length = self._on_its_way, self._position - self._on_its_way
-        if length < _CHUNK:
-            return start, 0
-        self._on_its_way = self._position
-        return start, length
 
     def pad_to(self, multiple: int) -> int:
         """Append zeros up to a multiple of `multiple` bytes; returns how many."""
@@ -129,7 +121,7 @@ class FileWriter:
         self._catch_up()
         at = self._position
         self._position += len(tile)
-        self._behind = _Writing(self.fd, tile, at, self._due())
+        self._behind = _Writing(self.fd, tile, at, self._flushing)
         self._progress(len(tile))
 
     def _catch_up(self) -> None:
@@ -208,18 +200,15 @@ class FileWriter:
         """Flush to disk and close; raises TargetError when the disk reports an error."""
         if self.fd < 0:
             return
-        try:
-            self._catch_up()
-        except TargetError:
-            os.close(self.fd)
-            self.fd = -1
-            raise
         fd, self.fd = self.fd, -1
         try:
-            if complete and self._sync:
+            self._catch_up()
+            if self._is_alone:
+                self._flushing.finish()
+            if complete and self._is_alone:
                 os.fsync(fd)
             elif complete:
-                start_writeback(fd, self._on_its_way, self._position - self._on_its_way)
+                start_writeback(fd, 0, self._position)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
         finally:
@@ -237,11 +226,11 @@ class FileWriter:
 
 
 class _Writing(threading.Thread):
-    """Bytes on their way into a file, and a window of it on its way to the disk, which may keep a caller waiting."""
+    """Bytes on their way into a file."""
 
-    def __init__(self, fd: int, data: memoryview, position: int, due: tuple[int, int]) -> None:
+    def __init__(self, fd: int, data: memoryview, position: int, flushing: Flushing) -> None:
         super().__init__(daemon=True)
-        self._fd, self._data, self._at, self._due = fd, data, position, due
+        self._fd, self._data, self._at, self._flushing = fd, data, position, flushing
         self.error: OSError | None = None
         self.start()
 
@@ -250,7 +239,7 @@ class _Writing(threading.Thread):
             done = 0
             while done < len(self._data):
                 done += os.pwrite(self._fd, self._data[done : done + _CHUNK], self._at + done)
-            start_writeback(self._fd, *self._due)
+            self._flushing.wrote(self._fd, done)
         except OSError as error:
             self.error = error
         finally:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ckpt_core import convert
+from ckpt_core import convert, durable, open_checkpoint, save_checkpoint
 from ckpt_core.arrays import LazyArray
 from ckpt_core.errors import TargetError
 from ckpt_core.transfer.views import transposed
@@ -65,3 +65,40 @@ def test_between_two_file_systems_the_bytes_are_read_once(
     assert asked == [4 << 20]
     loaded = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(loaded[name], weights[name]) for name in weights)
+
+
+WEIGHTS = {name: np.full(1 << 18, index, np.float32) for index, name in enumerate(("k", "l", "m", "n"))}
+
+
+@pytest.mark.parametrize("to", ["safetensors", "torch", "orbax"])
+def test_flushing_while_more_is_written_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    flushed: list[int] = []
+    flush = os.fdatasync
+    monkeypatch.setattr(durable, "FLUSHED", 1 << 20)
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (flushed.append(fd), flush(fd)))
+    save_checkpoint(tmp_path / "out", WEIGHTS, to=to)
+    monkeypatch.delattr(os, "fdatasync")
+    save_checkpoint(tmp_path / "plain", WEIGHTS, to=to)
+    assert flushed
+    for name in ("out", "plain"):
+        with open_checkpoint(tmp_path / name) as ckpt:
+            assert all(np.array_equal(ckpt.params[key].read(), value) for key, value in WEIGHTS.items())
+
+
+@pytest.mark.parametrize("to", ["safetensors", "torch", "orbax"])
+def test_an_error_of_the_disk_that_an_early_flush_is_told_ends_the_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """The system tells it once, so the last flush finds nothing wrong."""
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(durable, "FLUSHED", 1 << 20)
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(TargetError, match="Input/output error") as caught:
+        save_checkpoint(tmp_path / "out", WEIGHTS, to=to)
+    assert caught.value.path == str(tmp_path / "out")
+    assert not os.listdir(tmp_path)

@@ -1005,8 +1005,91 @@ def test_a_frame_that_is_no_chunk_is_left_to_tensorstore():
     assert is_one_frame(spec)
     for changed in ({"order": "F"}, {"dtype": ">f4"}, {"compressor": None}, {"filters": [{"id": "delta"}]}):
         assert not is_one_frame(json.dumps({"driver": "zarr", "metadata": {**metadata, **changed}}))
+
+    def decoded(stored: bytes, extent: int) -> memoryview | None:
+        read = memoryview(stored)
+        return decode_frame(spec, lambda at, count: bytes(read[at : at + count]), len(stored), 16, (extent,))
+
     frame = zstandard.compress(bytes(range(16)))
-    assert bytes(decode_frame(spec, frame, 16, (4,))) == bytes(range(16))
-    assert bytes(decode_frame(spec, frame, 16, (3,))) == bytes(range(12))
+    assert bytes(decoded(frame, 4)) == bytes(range(16))
+    assert bytes(decoded(frame, 3)) == bytes(range(12))
     for bad in (frame[:-1], frame + b"x", zstandard.compress(bytes(17)), zstandard.compress(bytes(15)), b""):
-        assert decode_frame(spec, bad, 16, (4,)) is None
+        assert decoded(bad, 4) is None
+
+
+def _frames() -> Iterator[tuple[str, bytes, bytes]]:
+    """Frames of every kind: one segment or a window, blocks that are raw, of one byte, or compressed, checksums."""
+    import zstandard
+
+    rng = np.random.default_rng(3)
+    noise = rng.bytes(300_000)
+    contents = {
+        "one byte": b"x",
+        "noise": noise,
+        "zeros": bytes(700_000),
+        "mixed": bytes(200_000) + noise[:200_000] + b"abc" * 100_000,
+        "floats": rng.standard_normal(100_000, dtype=np.float32).tobytes(),
+    }
+    for name, content in contents.items():
+        for checksum in (False, True):
+            for size in (False, True):
+                packer = zstandard.ZstdCompressor(1, write_checksum=checksum, write_content_size=size)
+                yield f"{name} {checksum} {size}", content, packer.compress(content)
+                stream = packer.compressobj()
+                pieces = [stream.compress(content[:1000]), stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
+                pieces += [stream.compress(content[1000:]), stream.flush()]
+                yield f"{name} {checksum} {size} streamed", content, b"".join(pieces)
+
+
+def test_a_frame_unpacks_by_pieces_as_it_does_at_once(monkeypatch):
+    """The step is so small that block headers lie across two reads; what is damaged is left to tensorstore."""
+    import zstandard
+    from ckpt_flax.orbax import zstd
+
+    rng = np.random.default_rng(4)
+    for name, content, frame in _frames():
+
+        def unpacked(stored: bytes, nbytes: int) -> memoryview | None:
+            view = memoryview(stored)
+            return zstd._unpack_by_pieces(lambda at, count: bytes(view[at : at + count]), len(view), nbytes)
+
+        for step in (1 << 18, 1000, 7) if len(frame) < 10_000 else (1 << 18, 1000):
+            monkeypatch.setattr(zstd, "_STEP", step)
+            assert bytes(unpacked(frame, len(content))) == content, name
+        assert unpacked(frame, len(content) + 1) is None, name
+        assert unpacked(frame, len(content) - 1) is None, name
+        for cut in range(1, min(len(frame), 12)):
+            assert unpacked(frame[:-cut], len(content)) is None, (name, cut)
+        for more in (b"x", b"\x28\xb5\x2f\xfd", zstandard.compress(b""), zstandard.compress(b"more"), frame):
+            assert unpacked(frame + more, len(content)) is None, (name, more[:4])
+        for _ in range(30):
+            damaged = bytearray(frame)
+            damaged[rng.integers(min(len(frame), 40))] ^= 1 << rng.integers(8)
+            at_once = zstd.unpack_frame(bytes(damaged), len(content))
+            by_pieces = unpacked(bytes(damaged), len(content))
+            if at_once is not None and len(at_once) == len(content):
+                assert by_pieces == at_once, name
+            else:
+                assert by_pieces is None, name
+
+
+@pytest.mark.parametrize("mib", [1, 7, 30, 90])
+def test_what_is_decoded_ahead_fits_the_budget(monkeypatch, mib):
+    """Of chunks of any size, in order and not, with a larger one among them."""
+    from ckpt_flax.orbax import ahead
+
+    coding = ahead.Coding(json.dumps({"driver": "zarr", "metadata": {"compressor": {"id": "gzip"}}}), False)
+    series = ahead.Series("x")
+    sizes = [mib << 20] * 12 + [100 << 20] + [mib << 20] * 12
+    chunks = [ahead.Chunk(series, coding, b"", (1,), size, f"w{i}", "0") for i, size in enumerate(sizes)]
+    monkeypatch.setattr(ahead.Chunk, "decode", lambda self: memoryview(self.name.encode()))
+    budget = ahead._BUDGET + 3 * series.largest // 2
+    most = 0
+    for index in [*range(20), 3, 4, 5, 6, 2, *range(10, 25)]:
+        assert bytes(chunks[index]()) == f"w{index}".encode()
+        waiting = ahead._ahead.waiting
+        ahead_of_it = [chunk for chunk in waiting if int(chunk.name[1:]) > index]
+        assert len(ahead_of_it) == len(waiting)
+        most = max(most, len(waiting))
+        assert not waiting or sum(chunk.nbytes for chunk in waiting) + chunks[index].nbytes <= budget
+    assert most >= 2 or mib == 90

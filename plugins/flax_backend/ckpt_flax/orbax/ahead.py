@@ -6,6 +6,7 @@ a budget is decoded ahead, so that memory stays bounded by the budget or the lar
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
@@ -13,48 +14,73 @@ from typing import Final, NamedTuple
 from ckpt_core.errors import CheckpointError
 from ckpt_core.storage import FileStorage
 from ckpt_flax.orbax.codec import chunk_decoder
-from ckpt_flax.orbax.zstd import decode_frame, is_one_frame
+from ckpt_flax.orbax.zstd import decode_frame, has_zstandard, is_one_frame
 
-__all__ = ["Chunk", "Coding", "length_of"]
+__all__ = ["Chunk", "Coding", "Series", "length_of"]
 
-_WORKERS: Final = 2
-_BUDGET: Final = 66 << 20
-"""Bytes, stored and decoded together, that may be under way or waiting."""
+_WORKERS: Final = max(2, min(os.cpu_count() or 2, 8))
+_BUDGET: Final = 40 << 20
+"""Bytes that may be under way or waiting, and half as many again as the largest chunk has, stored and decoded."""
+
+_WINDOW: Final = 4 << 20
+"""Bytes that unpacking piece by piece takes beside those that it makes, at most, where a frame is as Orbax writes."""
 
 
 class Coding(NamedTuple):
-    """How chunks are coded: for tensorstore, with unstored parts of shards as fill values or not; and where."""
+    """How chunks are coded: for tensorstore, and with unstored parts of shards as fill values or not."""
 
     spec: str
     fills: bool
-    path: str
+
+
+class Series:
+    """The chunks of one checkpoint in their order.
+
+    Arguments:
+        path: the checkpoint, for errors.
+    """
+
+    __slots__ = ("largest", "last", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.last: Chunk | None = None
+        self.largest = 0
+
+    def append(self, chunk: Chunk) -> None:
+        """Take in the next one."""
+        if self.last is not None:
+            self.last.after = chunk
+        self.last = chunk
+        self.largest = max(self.largest, chunk.nbytes + length_of(chunk.stored))
 
 
 class Chunk:
     """One stored chunk, decoded when it is called.
 
     Arguments:
+        series: the chunks of its checkpoint, of which it is the next.
         coding: how it is coded.
         stored: its bytes, or their place in a file.
         extent: the elements of it that lie within the array, per dimension.
         nbytes: the decoded length of the whole chunk.
         name: the array that it belongs to.
         key: which of the array's chunks it is.
-        before: the chunk that comes before it in the checkpoint.
     """
 
-    __slots__ = ("after", "coding", "extent", "key", "name", "nbytes", "stored")
+    __slots__ = ("after", "coding", "extent", "key", "name", "nbytes", "series", "stored")
 
     def __init__(
         self,
+        series: Series,
         coding: Coding,
         stored: bytes | FileStorage,
         extent: tuple[int, ...],
         nbytes: int,
         name: str,
         key: str,
-        before: Chunk | None,
     ) -> None:
+        self.series = series
         self.coding = coding
         self.stored = stored
         self.extent = extent
@@ -62,33 +88,34 @@ class Chunk:
         self.name = name
         self.key = key
         self.after: Chunk | None = None
-        if before is not None:
-            before.after = self
+        series.append(self)
 
     def __call__(self) -> memoryview:
         return _ahead.take(self)
 
     def decode(self) -> memoryview:
         """Read and decode; raises DamagedFileError that names the chunk."""
+        spec, stored = self.coding.spec, length_of(self.stored)
         try:
-            data = self._read()
-            if is_one_frame(self.coding.spec):
-                decoded = decode_frame(self.coding.spec, data, self.nbytes, self.extent)
+            if is_one_frame(spec):
+                decoded = decode_frame(spec, self._read, stored, self.nbytes, self.extent)
                 if decoded is not None:
                     return decoded
-            return chunk_decoder(self.coding.spec, self.coding.fills).decode(data, self.extent)
+            return chunk_decoder(spec, self.coding.fills).decode(self._read(0, stored), self.extent)
         except CheckpointError as error:
-            raise error.located(self.coding.path, f"{self.name}/{self.key}") from error.__cause__
+            raise error.located(self.series.path, f"{self.name}/{self.key}") from error.__cause__
 
     @property
     def cost(self) -> int:
         """The bytes that decoding it takes."""
-        return self.nbytes + length_of(self.stored)
+        if has_zstandard() and is_one_frame(self.coding.spec):
+            return self.nbytes + min(length_of(self.stored), _WINDOW)
+        return 2 * self.nbytes + length_of(self.stored)  # tensorstore makes a copy
 
-    def _read(self) -> bytes:
+    def _read(self, offset: int, length: int) -> bytes:
         if isinstance(self.stored, bytes):
-            return self.stored
-        return self.stored.source.read(self.stored.start, self.stored.nbytes)
+            return self.stored[offset : offset + length]
+        return self.stored.source.read(self.stored.start + offset, length)
 
 
 def length_of(stored: bytes | FileStorage) -> int:
@@ -125,8 +152,10 @@ class _Ahead:
 
     def _start(self, following: Chunk | None, held: int) -> None:
         """Decode what follows as far as the budget allows, of which `held` bytes are taken by the chunk in use."""
+        if following is None:
+            return
         taken = [chunk.nbytes if future.done() else chunk.cost for chunk, future in self.waiting.items()]
-        budget = _BUDGET - held - sum(taken)
+        budget = _BUDGET + 3 * following.series.largest // 2 - held - sum(taken)
         while following is not None and len(self.waiting) < 2 * _WORKERS:
             if following not in self.waiting:
                 budget -= following.cost

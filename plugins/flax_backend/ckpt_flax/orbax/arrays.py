@@ -9,7 +9,7 @@ from ckpt_core.arrays import LazyArray, Piece
 from ckpt_core.dtypes import itemsize
 from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
 from ckpt_core.storage import DecodedStorage, MappedStorage, MemoryStorage, Storage, swap_bytes
-from ckpt_flax.orbax.ahead import Chunk, Coding, length_of
+from ckpt_flax.orbax.ahead import Chunk, Coding, Series, length_of
 from ckpt_flax.orbax.store import Found, Store
 from ckpt_flax.orbax.zarr import ZarrArray, parse_zarr
 
@@ -39,7 +39,7 @@ class ArrayReader:
         self._layouts: dict[bytes, ZarrArray] = {}
         self._codings: dict[str, Coding] = {}
         self._chunks = 0
-        self._last: Chunk | None = None
+        self._series = Series(path)
 
     def read(self, name: str) -> LazyArray:
         """Return the array of that name.
@@ -110,11 +110,11 @@ class ArrayReader:
             raise LimitError(f"chunk {key} declares {nbytes} bytes and stores {length_of(stored)}")
         coding = self._codings.get(layout.spec)
         if coding is None:
-            coding = self._codings[layout.spec] = Coding(layout.spec, self.omits_fill, self.path)
-        self._last = Chunk(coding, stored, extent, nbytes, name, key, self._last)
+            coding = self._codings[layout.spec] = Coding(layout.spec, self.omits_fill)
+        chunk = Chunk(self._series, coding, stored, extent, nbytes, name, key)
         if extent != layout.chunks:
             nbytes = math.prod(extent) * itemsize(layout.dtype)
-        return DecodedStorage(nbytes, self._last)
+        return DecodedStorage(nbytes, chunk)
 
 
 def _elements(stored: Storage, layout: ZarrArray, key: str) -> Storage:

@@ -1008,7 +1008,9 @@ def test_a_frame_that_is_no_chunk_is_left_to_tensorstore():
 
     def decoded(stored: bytes, extent: int) -> memoryview | None:
         read = memoryview(stored)
-        return decode_frame(spec, lambda at, count: bytes(read[at : at + count]), len(stored), 16, (extent,))
+        return decode_frame(
+            spec, lambda at, count: bytes(read[at : at + count]), len(stored), 16, (extent,), None
+        )
 
     frame = zstandard.compress(bytes(range(16)))
     assert bytes(decoded(frame, 4)) == bytes(range(16))
@@ -1050,8 +1052,9 @@ def test_a_frame_unpacks_by_pieces_as_it_does_at_once(monkeypatch):
     for name, content, frame in _frames():
 
         def unpacked(stored: bytes, nbytes: int) -> memoryview | None:
-            view = memoryview(stored)
-            return zstd._unpack_by_pieces(lambda at, count: bytes(view[at : at + count]), len(view), nbytes)
+            view, room = memoryview(stored), memoryview(bytearray(nbytes))
+            read = lambda at, count: bytes(view[at : at + count])  # noqa: E731
+            return room if zstd._unpack_by_pieces(read, len(view), room) else None
 
         for step in (1 << 18, 1000, 7) if len(frame) < 10_000 else (1 << 18, 1000):
             monkeypatch.setattr(zstd, "_STEP", step)
@@ -1082,7 +1085,7 @@ def test_what_is_decoded_ahead_fits_the_budget(monkeypatch, mib):
     series = ahead.Series("x")
     sizes = [mib << 20] * 12 + [100 << 20] + [mib << 20] * 12
     chunks = [ahead.Chunk(series, coding, b"", (1,), size, f"w{i}", "0") for i, size in enumerate(sizes)]
-    monkeypatch.setattr(ahead.Chunk, "decode", lambda self: memoryview(self.name.encode()))
+    monkeypatch.setattr(ahead.Chunk, "decode", lambda self, room: memoryview(self.name.encode()))
     budget = ahead._BUDGET + 3 * series.largest // 2
     most = 0
     for index in [*range(20), 3, 4, 5, 6, 2, *range(10, 25)]:

@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 from ckpt_core.errors import CheckpointError
 from ckpt_core.storage import FileStorage
 from ckpt_flax.orbax.codec import chunk_decoder
-from ckpt_flax.orbax.zstd import decode_frame, has_zstandard, is_one_frame
+from ckpt_flax.orbax.zstd import decode_frame, has_zstandard, is_one_frame, room_for
 
 __all__ = ["Chunk", "Coding", "Series", "length_of"]
 
-_WORKERS: Final = max(2, min(os.cpu_count() or 2, 8))
-_BUDGET: Final = 40 << 20
+_WORKERS: Final = max(2, min(os.cpu_count() or 2, 4))
+_BUDGET: Final = 16 << 20
 """Bytes that may be under way or waiting, and half as many again as the largest chunk has, stored and decoded."""
 
 _WINDOW: Final = 4 << 20
@@ -93,12 +93,16 @@ class Chunk:
     def __call__(self) -> memoryview:
         return _ahead.take(self)
 
-    def decode(self) -> memoryview:
-        """Read and decode; raises DamagedFileError that names the chunk."""
+    def room(self) -> memoryview | None:
+        """Return the memory that decoding it takes, where it is known before."""
+        return room_for(self.coding.spec, length_of(self.stored), self.nbytes)
+
+    def decode(self, room: memoryview | None) -> memoryview:
+        """Read and decode into the memory that `room` returned; raises DamagedFileError that names the chunk."""
         spec, stored = self.coding.spec, length_of(self.stored)
         try:
             if is_one_frame(spec):
-                decoded = decode_frame(spec, self._read, stored, self.nbytes, self.extent)
+                decoded = decode_frame(spec, self._read, stored, self.nbytes, self.extent, room)
                 if decoded is not None:
                     return decoded
             return chunk_decoder(spec, self.coding.fills).decode(self._read(0, stored), self.extent)
@@ -144,7 +148,7 @@ class _Ahead:
             self.expected = chunk.after
             if in_order:
                 self._start(chunk.after, chunk.cost)
-        decoded = chunk.decode() if found is None else found.result()
+        decoded = chunk.decode(chunk.room()) if found is None else found.result()
         with self.lock:  # its stored bytes are gone, which may make room for one more
             if in_order and self.expected is chunk.after:
                 self._start(chunk.after, chunk.nbytes)
@@ -163,7 +167,7 @@ class _Ahead:
                     return
                 if self.pool is None:
                     self.pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ckpt-decode")
-                self.waiting[following] = self.pool.submit(following.decode)
+                self.waiting[following] = self.pool.submit(following.decode, following.room())
             following = following.after
 
 

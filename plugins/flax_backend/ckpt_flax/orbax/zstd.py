@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["decode_frame", "has_zstandard", "is_one_frame", "unpack_frame"]
+__all__ = ["decode_frame", "has_zstandard", "is_one_frame", "room_for", "unpack_frame"]
 
 _LONG: Final = 1 << 20
 """Beyond this stored length on a frame is unpacked while it is read."""
@@ -53,8 +53,22 @@ def is_one_frame(spec: str) -> bool:
     return (inner.get("name"), endian, outer.get("name")) == ("bytes", "little", "zstd")
 
 
+def room_for(spec: str, stored: int, nbytes: int) -> memoryview | None:
+    """Return memory that `decode_frame` will unpack a long frame into, None where it needs none.
+
+    One thread should ask for that of all chunks: what a thread has freed is seldom used again by another.
+    """
+    is_long = stored > _LONG and has_zstandard() and is_one_frame(spec)
+    return np.empty(nbytes, np.uint8).data if is_long else None
+
+
 def decode_frame(
-    spec: str, read: Callable[[int, int], bytes], stored: int, nbytes: int, extent: tuple[int, ...]
+    spec: str,
+    read: Callable[[int, int], bytes],
+    stored: int,
+    nbytes: int,
+    extent: tuple[int, ...],
+    room: memoryview | None,
 ) -> memoryview | None:
     """Return the elements of a chunk within `extent`, or None where this cannot be done here.
 
@@ -66,12 +80,13 @@ def decode_frame(
         stored: the number of stored bytes.
         nbytes: the decoded length of the whole chunk.
         extent: how much of the chunk lies within the array, per dimension.
+        room: what `room_for` returned.
     """
     if not has_zstandard():
         return None
     decoded: bytes | memoryview | None
-    if stored > _LONG:
-        decoded = _unpack_by_pieces(read, stored, nbytes)
+    if room is not None:
+        decoded = room if _unpack_by_pieces(read, stored, room) else None
     else:
         decoded = unpack_frame(read(0, stored), nbytes)
     if decoded is None or len(decoded) != nbytes:
@@ -141,23 +156,22 @@ class _Frame:
         return self._has_ended and self._at == self._nbytes == self._block + self._tail
 
 
-def _unpack_by_pieces(read: Callable[[int, int], bytes], stored: int, nbytes: int) -> memoryview | None:
-    """Return the `nbytes` bytes that a frame unpacks to, or None where it is damaged or holds more or less."""
-    buffer = np.empty(nbytes, np.uint8).data
-    zstandard = _zstandard()
+def _unpack_by_pieces(read: Callable[[int, int], bytes], stored: int, room: memoryview) -> bool:
+    """Fill `room` with what a frame unpacks to; False where it is damaged or holds more or less."""
+    zstandard, nbytes = _zstandard(), len(room)
     try:
         frame = _Frame(read, stored)
         if frame.content not in (nbytes, zstandard.CONTENTSIZE_UNKNOWN):
-            return None
+            return False
         with zstandard.ZstdDecompressor().stream_reader(frame, read_size=_STEP) as reader:
             done, count = 0, 1
             while count and done < nbytes:
-                count = reader.readinto(buffer[done:])
+                count = reader.readinto(room[done:])
                 done += count
             is_exact = done == nbytes and not reader.read(1)  # which reads the checksum, too
     except (zstandard.ZstdError, MemoryError):
-        return None
-    return buffer if is_exact and frame.is_whole() else None
+        return False
+    return is_exact and frame.is_whole()
 
 
 @functools.cache

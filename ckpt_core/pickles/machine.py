@@ -1,9 +1,8 @@
 """Pickle read as data: a virtual machine that never imports and never calls.
 
-It interprets the opcodes of protocols 0 to 5 (CPython's `Lib/pickletools.py` defines them). A global becomes a
-name. A call on a name in the table of constructors becomes the value that the table makes of it; every other
-call becomes an inert Record. Long bytes and text stay in the file as Blobs, so that opening
-reads the structure only. Nothing here recurses, and the work is linear in the length of the file.
+It interprets the opcodes of protocols 0 to 5 (CPython's `Lib/pickletools.py` defines them). What becomes of names
+and of calls on them stands in `calls.py`. Long bytes and text stay in the file as Blobs, so that opening reads the
+structure only. Nothing here recurses, and the work is linear in the length of the file.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from ckpt_core.errors import CheckpointError, DamagedFileError, LimitError
 from ckpt_core.pickles.blob import BYTES, TEXT, Blob
-from ckpt_core.pickles.constructors import Constructor, Pending, Redirect, resolve
+from ckpt_core.pickles.calls import Calls
+from ckpt_core.pickles.constructors import Constructor, Redirect
 from ckpt_core.pickles.keys import Keys
 from ckpt_core.pickles.literals import LAZY
 from ckpt_core.pickles.opcodes import OPCODES
@@ -23,20 +23,13 @@ from ckpt_core.pickles.settle import settle
 from ckpt_core.source import Source
 from ckpt_core.tree import Global, Record
 
-__all__ = ["LAZY", "LAZY_TEXT", "MAX_MARKS", "MAX_NAME", "Machine", "Unpickled", "unpickle"]
+__all__ = ["LAZY", "LAZY_TEXT", "MAX_MARKS", "Machine", "Unpickled", "unpickle"]
 
 LAZY_TEXT: Final = 1024
 """Text from this length on stays in the file, as bytes do from LAZY on."""
 
 MAX_MARKS: Final = 1 << 20
 """Containers that may be open at a time."""
-
-MAX_NAME: Final = 1 << 12
-"""Characters in the dotted name of a global."""
-
-WORK_PER_BYTE: Final = 4
-WORK_FLOOR: Final = 1 << 16
-"""Elements that may be copied from one container to another: a multiple of the bytes read, and a floor."""
 
 _GUARD: Final = 512  # more than any opcode below reads without looking how much is left
 _SMALL_CHUNK: Final = 1 << 12
@@ -115,7 +108,6 @@ class Machine:
         phrase: Phrase | None = None,
     ) -> None:
         self.source = source
-        self.constructors = constructors
         self.persistent_load = persistent_load or (lambda pid: Record("pickle.persistent_id", args=(pid,)))
         self.phrase = phrase
         self.end = min(end, source.size)
@@ -130,11 +122,8 @@ class Machine:
         self.memo: list[Any] = []
         self.beyond: dict[int, Any] = {}  # what is numbered out of order
         self.replaced: dict[int, tuple[Any, Record]] = {}
-        self.globals: dict[tuple[str, str], Global] = {}
-        self._constructors: dict[int, Constructor | None] = {}
-        self._simple: dict[int, Callable[[tuple[Any, ...]], Any]] = {}
-        self._work = WORK_PER_BYTE * max(self.end - start, 0) + WORK_FLOOR
-        self.keys = Keys(self._work)
+        self.calls = Calls(constructors, max(self.end - start, 0))
+        self.keys = Keys(self.calls.work)
 
     @property
     def position(self) -> int:
@@ -211,76 +200,11 @@ class Machine:
         """Keep a value under the count of what is kept already."""
         count = len(self.memo)
         if self.beyond:
-            self._work -= len(self.beyond)
-            if self._work < 0:
+            self.calls.work -= len(self.beyond)
+            if self.calls.work < 0:
                 raise LimitError("the pickle numbers its objects out of order, over and over")
             count += sum(index >= count for index in self.beyond)
         self.store(count, value)
-
-    # Names and calls.
-
-    def name(self, module: Any, name: Any) -> Global:
-        """Return the one object that stands for a global."""
-        if type(module) is not str or type(name) is not str:
-            self.fail("the name of a global is not text")
-        known = self.globals.get((module, name))
-        if known is None:
-            if len(module) + len(name) >= MAX_NAME:
-                raise LimitError(f"the name of a global has {len(module) + len(name)} characters")
-            known = self.globals[module, name] = Global(f"{module}.{name}" if module else name)
-            constructor = self._constructors[id(known)] = self._find(known)
-            if constructor is not None and constructor == Constructor(constructor.call):
-                self._simple[id(known)] = constructor.call
-        return known
-
-    def _find(self, target: Global) -> Constructor | None:
-        """Return what the table has for a name; Python 2's names of modules count as today's."""
-        found = self.constructors.get(target.name)
-        if found is None and target.name.startswith(("__builtin__.", "copy_reg.")):
-            module, _, name = target.name.partition(".")
-            found = self.constructors.get(
-                {"__builtin__": "builtins", "copy_reg": "copyreg"}[module] + "." + name
-            )
-        return found
-
-    def call(self, target: Any, args: Any) -> Any:
-        """Read a call as data."""
-        if type(args) is not tuple:
-            if isinstance(args, Record) and isinstance(target, (Global, Record)):  # made by another call
-                return Record("<call>", args=(target, args))
-            self.fail("the arguments of a call are not a tuple")
-        for _ in range(4):
-            if type(target) is not Global:
-                break
-            constructor = self._constructors.get(id(target))
-            if constructor is None:
-                return Record(target.name, args=args)
-            if constructor.copies and args:
-                self.charge(args)
-            value = constructor.call(args)
-            if type(value) is Redirect:
-                target, args = value.target, value.args
-                continue
-            if value is NotImplemented:
-                return Record(target.name, args=args)
-            if constructor.build is not None or constructor.inline is not None:
-                return Pending(target.name, args, constructor, value)
-            return value
-        if type(target) is Global:
-            return Record(target.name, args=args)
-        if not isinstance(target, Record):
-            self.fail(f"a call on a {type(target).__name__}")
-        return Record("<call>", args=(target, args))
-
-    def charge(self, values: Any) -> None:
-        """Account for the copying of containers and of long text; raises LimitError when it outgrows the file."""
-        for value in map(resolve, values):
-            if isinstance(value, (dict, list, tuple, set, frozenset)):
-                self._work -= len(value)
-            elif type(value) is Blob:
-                self._work -= value.length
-        if self._work < 0:
-            raise LimitError("the pickle copies its containers over and over")
 
     def check_end(self) -> None:
         """Fail unless one value is left, but for calls that were made for their effect alone."""
@@ -300,7 +224,7 @@ class Machine:
         local variables. All others are functions in `opcodes`.
         """
         buffer, pos, safe = self.buffer, self.pos, self.safe
-        stack, memo, simple = self.stack, self.memo, self._simple
+        stack, memo, simple = self.stack, self.memo, self.calls.simple
         persistent_load, phrase, replaced = self.persistent_load, self.phrase, self.replaced
         try:
             while True:
@@ -349,10 +273,10 @@ class Machine:
                     if call is not None and type(args) is tuple:
                         value = call(args)
                         if value is NotImplemented or type(value) is Redirect:
-                            value = self.call(target, args)
+                            value = self.calls.call(target, args)
                     else:
                         self.pos = pos
-                        value = self.call(target, args)
+                        value = self.calls.call(target, args)
                     stack[-1] = value
                 elif op == 0x85:  # TUPLE1
                     stack[-1] = (stack[-1],)

@@ -168,36 +168,36 @@ def put(m: Machine) -> None:
 
 def global_(m: Machine) -> None:
     module, name = line(m), line(m)
-    m.stack.append(m.name(module.decode(), name.decode()))
+    m.stack.append(m.calls.name(module.decode(), name.decode()))
 
 
 def stack_global(m: Machine) -> None:
     name = m.stack.pop()
-    m.stack.append(m.name(m.stack.pop(), name))
+    m.stack.append(m.calls.name(m.stack.pop(), name))
 
 
 def extension(width: int) -> Callable[[Machine], None]:
     def read(m: Machine) -> None:
         code = int.from_bytes(m.take(width), "little")
-        m.stack.append(m.name("copyreg", f"extension({code})"))
+        m.stack.append(m.calls.name("copyreg", f"extension({code})"))
 
     return read
 
 
 def inst(m: Machine) -> None:
     args = tuple(_marked(m))
-    target = m.name(line(m).decode(), line(m).decode())
-    m.stack.append(m.call(target, args))
+    target = m.calls.name(line(m).decode(), line(m).decode())
+    m.stack.append(m.calls.call(target, args))
 
 
 def obj(m: Machine) -> None:
     items = _marked(m)
-    m.stack.append(m.call(items[0], tuple(items[1:])))
+    m.stack.append(m.calls.call(items[0], tuple(items[1:])))
 
 
 def newobj(m: Machine) -> None:
     args = m.stack.pop()
-    m.stack.append(m.call(m.stack.pop(), args))
+    m.stack.append(m.calls.call(m.stack.pop(), args))
 
 
 def newobj_ex(m: Machine) -> None:
@@ -207,10 +207,10 @@ def newobj_ex(m: Machine) -> None:
     if type(keywords) is not dict or type(args) is not tuple:
         m.fail("the arguments of a call are not a tuple and a dict")
     if keywords and type(target) is Global:
-        m.charge((keywords,))
+        m.calls.charge((keywords,))
         m.stack.append(Record(target.name, keywords, args=args))
     else:
-        m.stack.append(m.call(target, args))
+        m.stack.append(m.calls.call(target, args))
 
 
 def build(m: Machine) -> None:
@@ -219,15 +219,15 @@ def build(m: Machine) -> None:
     if type(target) is Pending:
         if target.constructor.copies:
             for part in state if type(state) is tuple else (state,):
-                m.charge((part, *part.values()) if type(part) is dict else (part,))
+                m.calls.charge((part, *part.values()) if type(part) is dict else (part,))
         m.stack[-1] = restore(m, target, state)
     elif type(target) is Record:
-        m.charge(state if type(state) is tuple else (state,))
+        m.calls.charge(state if type(state) is tuple else (state,))
         merge(target, state)
     elif type(target) is dict:
         if state:  # an OrderedDict with attributes of its own
             found = _target(m)
-            m.charge((found, state))
+            m.calls.charge((found, state))
             if type(found) is not Record:
                 found = Record("collections.OrderedDict", target)
                 m.replaced[id(target)] = target, found

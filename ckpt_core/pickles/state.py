@@ -53,7 +53,7 @@ def restore(machine: Machine, pending: Pending, state: Any) -> Any:
     elif constructor.build is not None:
         value = constructor.build(pending.value, state)
     if value is NotImplemented:
-        machine.charge(state if type(state) is tuple else (state,))
+        machine.calls.charge(state if type(state) is tuple else (state,))
         value = Record(pending.name, args=pending.args)
         merge(value, state)
     pending.value = value

@@ -35,24 +35,37 @@ class Flushing:
     """Flushes what was written while more is written, so that the last flush, which is the caller's, is short.
 
     A disk keeps what it was given in its own memory until it is told to flush; then everything is waited for.
+    Several threads may write.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._written = 0
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
 
     def wrote(self, fd: int, count: int) -> None:
         """Count bytes that were written to an open file; from time to time this begins a flush of it."""
-        self._written += count
-        is_busy = self._thread is not None and self._thread.is_alive()
-        if self._written < FLUSHED or is_busy or not hasattr(os, "fdatasync"):
-            return
-        with contextlib.suppress(OSError):
-            own = os.dup(fd)
+        with self._lock:
+            self._written += count
+            is_busy = self._thread is not None and self._thread.is_alive()
+            if self._written < FLUSHED or is_busy or not hasattr(os, "fdatasync"):
+                return
             self._written = 0
-            self._thread = threading.Thread(target=self._flush, args=(own,), name="ckpt-flush", daemon=True)
-            self._thread.start()
+            self._begin(fd)
+
+    def _begin(self, fd: int) -> None:
+        with contextlib.suppress(
+            OSError
+        ):  # without a descriptor or a thread to spare there is the last flush
+            own = os.dup(fd)
+            thread = threading.Thread(target=self._flush, args=(own,), name="ckpt-flush", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                os.close(own)
+            else:
+                self._thread = thread
 
     def finish(self) -> None:
         """Wait for what is under way.

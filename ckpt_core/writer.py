@@ -119,9 +119,12 @@ class FileWriter:
             self.write(tile)
             return
         self._catch_up()
-        at = self._position
+        try:
+            self._behind = _Writing(self.fd, tile, self._position, self._flushing)
+        except RuntimeError:  # the system gives no more threads
+            self.write(tile)
+            return
         self._position += len(tile)
-        self._behind = _Writing(self.fd, tile, at, self._flushing)
         self._progress(len(tile))
 
     def _catch_up(self) -> None:
@@ -202,9 +205,11 @@ class FileWriter:
             return
         fd, self.fd = self.fd, -1
         try:
-            self._catch_up()
-            if self._is_alone:
-                self._flushing.finish()
+            try:
+                self._catch_up()
+            finally:
+                if self._is_alone:
+                    self._flushing.finish()
             if complete and self._is_alone:
                 os.fsync(fd)
             elif complete:

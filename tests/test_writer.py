@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +104,78 @@ def test_an_error_of_the_disk_that_an_early_flush_is_told_ends_the_writing(
         save_checkpoint(tmp_path / "out", WEIGHTS, to=to)
     assert caught.value.path == str(tmp_path / "out")
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("to", ["safetensors", "torch", "orbax"])
+def test_without_a_thread_to_spare_it_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """As where a container has reached its limit of processes."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    weights = {
+        "w": torch.arange(3 << 18).reshape(-1, 3).T
+    }  # not as it lies in memory, so that tiles are made
+    opened = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(durable, "FLUSHED", 1 << 20)
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", refused)
+        save_checkpoint(tmp_path / "out", weights, to=to)
+    assert len(os.listdir("/proc/self/fd")) == len(opened)
+    with open_checkpoint(tmp_path / "out") as ckpt:
+        assert np.array_equal(ckpt.params["w"].read(), weights["w"].numpy())
+
+
+def test_a_writing_that_failed_leaves_no_flush_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold the file open, and with it the space on a disk that is full."""
+    write = os.pwrite
+
+    def full(fd: int, data: memoryview, position: int) -> int:
+        if position >= 2 << 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, data, position)
+
+    monkeypatch.setattr(durable, "FLUSHED", 1 << 20)
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "fdatasync", lambda _: time.sleep(0.2))
+    array = transposed(LazyArray.from_numpy(BIG), (1, 0))
+    weights = {"a": array, "b": transposed(LazyArray.from_numpy(BIG + 1), (1, 0))}
+    with pytest.raises(TargetError, match="No space left"):
+        save_checkpoint(tmp_path / "out.safetensors", weights)
+    assert not [thread for thread in threading.enumerate() if thread.name == "ckpt-flush"]
+
+
+def test_threads_that_write_at_once_begin_one_flush_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two, one would not be waited for, nor what it is told."""
+    running: list[int] = []
+    most: list[int] = []
+
+    def flush(fd: int) -> None:
+        running.append(fd)
+        most.append(len(running))
+        time.sleep(0.002)
+        running.remove(fd)
+
+    monkeypatch.setattr(durable, "FLUSHED", 1)
+    monkeypatch.setattr(os, "fdatasync", flush)
+    opened = os.listdir("/proc/self/fd")
+    flushing = durable.Flushing()
+    with open(tmp_path / "out", "wb") as file:
+        writers = [
+            threading.Thread(target=lambda: [flushing.wrote(file.fileno(), 1) for _ in range(3000)])
+            for _ in range(8)
+        ]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        flushing.finish()
+    assert max(most) == 1
+    assert not running
+    assert len(os.listdir("/proc/self/fd")) == len(opened)

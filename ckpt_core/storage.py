@@ -12,7 +12,9 @@ A storage's identity is what makes arrays tied: two arrays over one storage obje
 from __future__ import annotations
 
 import abc
+import os
 import threading
+import weakref
 import zlib
 from collections.abc import Callable
 from typing import Final
@@ -152,7 +154,8 @@ class DecodedStorage(Storage):
 
     Arguments:
         nbytes: the decoded length; anything else that `decode` returns is an error.
-        decode: returns the decoded bytes, and raises DamagedFileError where it cannot.
+        decode: returns the decoded bytes, and raises DamagedFileError where it cannot. One thread at a time
+            calls it.
     """
 
     __slots__ = ("decode",)
@@ -164,14 +167,15 @@ class DecodedStorage(Storage):
     def decoded(self) -> memoryview:
         """Return all the bytes, from the cache of one or from the decoder."""
         with _last.lock:
-            if _last.owner is self:
-                return _last.data
+            found = _last.data_of(self)
+            if found is not None:
+                return found
             _last.clear()
             data = memoryview(self.decode())
             data = data.cast("B") if data.nbytes else memoryview(b"")
             if data.nbytes != self.nbytes:
                 raise DamagedFileError(f"decodes to {data.nbytes} bytes where {self.nbytes} are declared")
-            _last.owner, _last.data = self, data
+            _last.keep(self, data)
             return data
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -179,18 +183,33 @@ class DecodedStorage(Storage):
 
 
 class _LastDecoded:
-    """The one decoded storage that is kept: memory stays bounded by the largest chunk."""
+    """The one decoded storage that is kept: memory stays bounded by the largest chunk, and goes with its owner."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
         self.lock = threading.RLock()
         self.clear()
 
     def clear(self) -> None:
-        self.owner: DecodedStorage | None = None
-        self.data = memoryview(b"")
+        self._kept: tuple[weakref.ref[DecodedStorage] | None, memoryview] = None, memoryview(b"")
+
+    def keep(self, owner: DecodedStorage, data: memoryview) -> None:
+        self._kept = weakref.ref(owner, self._forget), data
+
+    def data_of(self, owner: DecodedStorage) -> memoryview | None:
+        reference, data = self._kept  # read once: another thread may be letting go of it
+        return data if reference is not None and reference() is owner else None
+
+    def _forget(self, reference: weakref.ref[DecodedStorage]) -> None:
+        if self._kept[0] is reference:
+            self.clear()
 
 
 _last = _LastDecoded()
+if hasattr(os, "register_at_fork"):  # the thread that holds the lock may not be in the new process
+    os.register_at_fork(after_in_child=_last.renew)
 
 
 def forget_decoded() -> None:

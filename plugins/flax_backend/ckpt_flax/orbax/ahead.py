@@ -6,12 +6,13 @@ a budget is decoded ahead, so that memory stays bounded by the budget or the lar
 
 from __future__ import annotations
 
+import functools
 import os
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+import weakref
+from concurrent.futures import Executor, Future
 from typing import Final, NamedTuple
 
-from ckpt_core.errors import CheckpointError
+from ckpt_core.errors import CheckpointError, LimitError
 from ckpt_core.storage import FileStorage
 from ckpt_flax.orbax.codec import chunk_decoder
 from ckpt_flax.orbax.zstd import decode_frame, has_zstandard, is_one_frame, room_for
@@ -34,25 +35,67 @@ class Coding(NamedTuple):
 
 
 class Series:
-    """The chunks of one checkpoint in their order.
+    """The chunks of one checkpoint in their order, and those that are decoded before they are asked for.
+
+    One thread at a time asks, as `DecodedStorage` sees to. Chunks are held weakly: what was decoded and is not
+    asked for goes with the checkpoint.
 
     Arguments:
         path: the checkpoint, for errors.
     """
 
-    __slots__ = ("largest", "last", "path")
+    __slots__ = ("expected", "largest", "last", "path", "waiting", "workers")
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.last: Chunk | None = None
         self.largest = 0
+        self.last: weakref.ref[Chunk] | None = None
+        self.expected: weakref.ref[Chunk] | None = None
+        self.waiting: weakref.WeakKeyDictionary[Chunk, Future[memoryview]] = weakref.WeakKeyDictionary()
+        self.workers: _Workers | None = None
 
     def append(self, chunk: Chunk) -> None:
         """Take in the next one."""
-        if self.last is not None:
-            self.last.after = chunk
-        self.last = chunk
+        before = self.last() if self.last is not None else None
+        if before is not None:
+            before.after = chunk
+        self.last = weakref.ref(chunk)
         self.largest = max(self.largest, chunk.nbytes + length_of(chunk.stored))
+
+    def take(self, chunk: Chunk) -> memoryview:
+        """Return the decoded bytes of a chunk, and start on those after it if it was the expected one."""
+        workers = _workers(os.getpid())
+        if self.workers is not workers:
+            self.workers = workers
+            self.waiting.clear()  # of before a fork: the threads that worked on them are not here
+        in_order = self.expected is not None and self.expected() is chunk
+        found = self.waiting.pop(chunk, None)
+        if not in_order:
+            for future in self.waiting.values():
+                future.cancel()
+            self.waiting.clear()
+        self.expected = weakref.ref(chunk.after) if chunk.after is not None else None
+        if in_order:
+            self._start(workers, chunk.after, chunk.cost)
+        decoded = chunk.decode(chunk.room()) if found is None else found.result()
+        if in_order:  # its stored bytes are gone, which may make room for one more
+            self._start(workers, chunk.after, chunk.nbytes)
+        return decoded
+
+    def _start(self, workers: _Workers, following: Chunk | None, held: int) -> None:
+        """Decode what follows as far as the budget allows, of which `held` bytes are taken by the chunk in use."""
+        taken = [chunk.nbytes if future.done() else chunk.cost for chunk, future in self.waiting.items()]
+        budget = _BUDGET + 3 * self.largest // 2 - held - sum(taken)
+        while following is not None and len(self.waiting) < 2 * _WORKERS:
+            if following not in self.waiting:
+                budget -= following.cost
+                if budget < 0:
+                    return
+                future = workers.start(following)
+                if future is None:
+                    return
+                self.waiting[following] = future
+            following = following.after
 
 
 class Chunk:
@@ -68,7 +111,7 @@ class Chunk:
         key: which of the array's chunks it is.
     """
 
-    __slots__ = ("after", "coding", "extent", "key", "name", "nbytes", "series", "stored")
+    __slots__ = ("__weakref__", "after", "coding", "extent", "key", "name", "nbytes", "series", "stored")
 
     def __init__(
         self,
@@ -91,11 +134,15 @@ class Chunk:
         series.append(self)
 
     def __call__(self) -> memoryview:
-        return _ahead.take(self)
+        return self.series.take(self)
 
     def room(self) -> memoryview | None:
-        """Return the memory that decoding it takes, where it is known before."""
-        return room_for(self.coding.spec, length_of(self.stored), self.nbytes)
+        """Return the memory that decoding it takes, where it is known before; raises LimitError without it."""
+        try:
+            return room_for(self.coding.spec, length_of(self.stored), self.nbytes)
+        except MemoryError:
+            error = LimitError(f"a chunk of {self.nbytes} bytes does not fit into memory")
+            raise error.located(self.series.path, f"{self.name}/{self.key}") from None
 
     def decode(self, room: memoryview | None) -> memoryview:
         """Read and decode into the memory that `room` returned; raises DamagedFileError that names the chunk."""
@@ -127,48 +174,35 @@ def length_of(stored: bytes | FileStorage) -> int:
     return len(stored) if isinstance(stored, bytes) else stored.nbytes
 
 
-class _Ahead:
-    """The chunks that are decoded before they are asked for; one consumer in order, or none."""
+class _Workers:
+    """The threads of a process that decode, made when they are first needed."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.pool: ThreadPoolExecutor | None = None
-        self.expected: Chunk | None = None
-        self.waiting: dict[Chunk, Future[memoryview]] = {}
+        self._pool: Executor | None = None
+        self._are_refused = False
 
-    def take(self, chunk: Chunk) -> memoryview:
-        """Return the decoded bytes of a chunk, and start on those after it if it was the expected one."""
-        with self.lock:
-            in_order = chunk is self.expected
-            found = self.waiting.pop(chunk, None)
-            if not in_order:
-                for future in self.waiting.values():
-                    future.cancel()
-                self.waiting.clear()
-            self.expected = chunk.after
-            if in_order:
-                self._start(chunk.after, chunk.cost)
-        decoded = chunk.decode(chunk.room()) if found is None else found.result()
-        with self.lock:  # its stored bytes are gone, which may make room for one more
-            if in_order and self.expected is chunk.after:
-                self._start(chunk.after, chunk.nbytes)
-        return decoded
+    def start(self, chunk: Chunk) -> Future[memoryview] | None:
+        """Begin to decode a chunk; None where that has to wait until it is asked for."""
+        if self._are_refused:
+            return None
+        try:
+            room = chunk.room()
+        except CheckpointError:
+            return None
+        try:
+            if self._pool is None:
+                from concurrent.futures import (
+                    ThreadPoolExecutor,
+                )  # this import fails at the interpreter's end, too
 
-    def _start(self, following: Chunk | None, held: int) -> None:
-        """Decode what follows as far as the budget allows, of which `held` bytes are taken by the chunk in use."""
-        if following is None:
-            return
-        taken = [chunk.nbytes if future.done() else chunk.cost for chunk, future in self.waiting.items()]
-        budget = _BUDGET + 3 * following.series.largest // 2 - held - sum(taken)
-        while following is not None and len(self.waiting) < 2 * _WORKERS:
-            if following not in self.waiting:
-                budget -= following.cost
-                if budget < 0:
-                    return
-                if self.pool is None:
-                    self.pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ckpt-decode")
-                self.waiting[following] = self.pool.submit(following.decode, following.room())
-            following = following.after
+                self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ckpt-decode")
+            return self._pool.submit(chunk.decode, room)
+        except RuntimeError:  # the interpreter ends, or the system gives no more threads
+            self._are_refused, self._pool = True, None
+            return None
 
 
-_ahead = _Ahead()
+@functools.cache
+def _workers(_: int) -> _Workers:
+    """Return the threads of the process of that number: a fork has none of its parent's."""
+    return _Workers()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ckpt_core.errors import DamagedFileError, MissingDependencyError
+from ckpt_core.errors import DamagedFileError, LimitError, MissingDependencyError
 from ckpt_flax.orbax.bombs import check_chunk
 
 __all__ = ["chunk_decoder", "has_tensorstore", "import_tensorstore"]
@@ -78,8 +78,10 @@ class ChunkDecoder:
 
         Raises:
             DamagedFileError: the bytes are not what the codecs produce.
+            LimitError: they unpack to more than is declared, or than fits into memory.
         """
         check_chunk(self._spec, data, self._nbytes)
+        _check_memory(self._nbytes)
         try:
             self._bytes.write(self._key, data).result()
             del data
@@ -89,6 +91,14 @@ class ChunkDecoder:
         finally:
             self._bytes.write(self._key, None).result()
         return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _check_memory(nbytes: int) -> None:
+    """Raise LimitError where there is no memory for a chunk and its copy: tensorstore would end the process."""
+    try:
+        np.empty(2 * nbytes, np.uint8)
+    except MemoryError:
+        raise LimitError(f"a chunk of {nbytes} bytes does not fit into memory") from None
 
 
 def chunk_decoder(spec: str, fills: bool) -> ChunkDecoder:

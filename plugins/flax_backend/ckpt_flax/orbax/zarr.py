@@ -167,9 +167,7 @@ def _parse_3(document: dict[str, Any]) -> ZarrArray:
     grid = _named(document.get("chunk_grid"), "regular")
     shape, chunks = _sizes(document.get("shape"), grid.get("chunk_shape"), dtype)
     prefix, separator, scalar_key = _keys_3(document.get("chunk_key_encoding"))
-    codecs = document.get("codecs")
-    if not isinstance(codecs, list):
-        raise DamagedFileError("codecs is not a list")
+    codecs = _codecs_3(document.get("codecs"))
     raw, swapped = _raw_3(codecs, itemsize(dtype))
     spec = {
         "driver": "zarr3",
@@ -246,9 +244,29 @@ def _keys_3(encoding: Any) -> tuple[str, str, str]:
     return ("", separator, "0") if name == "v2" else (f"c{separator}", separator, "c")
 
 
-def _raw_3(codecs: list[Any], width: int) -> tuple[bool, bool]:
+def _codecs_3(codecs: Any) -> list[dict[str, Any]]:
+    """Return a list of codecs with each as an object: one without a configuration may be its name alone.
+
+    Inner codecs of a shard are taken care of, too.
+    """
+    if not isinstance(codecs, list):
+        raise DamagedFileError("codecs is not a list")
+    full: list[dict[str, Any]] = []
+    for entry in codecs:
+        codec = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(codec, dict) or not isinstance(codec.get("name"), str):
+            raise DamagedFileError(f"a codec has no name: {str(codec)[:80]}")
+        configuration = _named(codec, codec["name"])
+        inner = {
+            key: _codecs_3(configuration[key]) for key in ("codecs", "index_codecs") if key in configuration
+        }
+        full.append({**codec, "configuration": {**configuration, **inner}} if inner else codec)
+    return full
+
+
+def _raw_3(codecs: list[dict[str, Any]], width: int) -> tuple[bool, bool]:
     """Say whether chunks are plain elements, and whether they are big-endian."""
-    if len(codecs) != 1 or not isinstance(codecs[0], dict) or codecs[0].get("name") != "bytes":
+    if len(codecs) != 1 or codecs[0]["name"] != "bytes":
         return False, False
     endian = _named(codecs[0], "bytes").get("endian", "little")
     if endian not in ("little", "big"):

@@ -12,7 +12,7 @@ from ckpt_core.casting import cast, dtype_named
 from ckpt_core.errors import UsageError
 from ckpt_core.fitting.ledger import Remark
 from ckpt_core.layouts.base import RAW, Layout, Leaves, Parts, node_at
-from ckpt_core.layouts.values import is_module
+from ckpt_core.layouts.values import is_module, is_tensor
 from ckpt_core.opening import layout_named, layouts
 from ckpt_core.patterns import compiled
 from ckpt_core.schema import Checkpoint
@@ -147,8 +147,11 @@ def _below_its_keys(place: Leaves, arrays: Mapping[tuple[str, ...], LazyArray]) 
 
 
 def _is_flat(node: Any) -> bool:
-    """Say whether it is one level of leaves; what an OrderedDict carries beside its entries is no level."""
-    return all(isinstance(key, Part) or children(child) is None for key, child in children(node) or [])
+    """Say whether it is one level of leaves and tensors; what an OrderedDict carries beside its entries is no level."""
+    return all(
+        isinstance(key, Part) or children(child) is None or is_tensor(child)
+        for key, child in children(node) or []
+    )
 
 
 def _plain_dicts(tree: Any) -> Any:

@@ -29,10 +29,25 @@ __all__ = [
     "is_scripted",
     "is_state_dict",
     "is_streams",
+    "is_tensor",
     "is_weights",
     "number",
     "numbers",
+    "value_of",
 ]
+
+_VARIABLE: Final = ("_raw_value", "raw_value", "value")
+"""Where a pickled `nnx.Variable` has its value, in the versions of Flax (`nnx/variablelib.py`)."""
+
+_TENSORS: Final = (
+    "torch._utils._rebuild_",
+    "torch._tensor._rebuild_from_type",
+    "torch.tensor._rebuild_from_type",
+    "torch.nn.parameter.",
+    "torch.Tensor",
+    "numpy.ndarray",
+)
+"""How the names begin of what a file makes one tensor by (`torch/_utils.py`, `torch/_tensor.py`)."""
 
 _TWISTER: Final = 624
 """Words of the state of a Mersenne twister."""
@@ -49,6 +64,13 @@ def array_of(node: Any) -> LazyArray | None:
         found: LazyArray = node["data"]
         return found
     return None
+
+
+def is_tensor(node: Any) -> bool:
+    """Say whether it is one tensor: an array, or one that arrays cannot be (sparse, quantised, of a subclass)."""
+    if isinstance(node, Record):
+        return node.type_name.startswith(_TENSORS) or array_of(node) is not None
+    return isinstance(node, LazyArray)
 
 
 def is_float_array(array: LazyArray) -> bool:
@@ -80,7 +102,7 @@ def has_value(node: Any) -> bool:
     stack = [node]
     while stack:
         item = stack.pop()
-        if isinstance(item, dict) and "impl" in item and is_random_key(item):
+        if isinstance(item, dict) and ("impl" in item or "_impl" in item) and is_random_key(item):
             continue
         below: Any = item.values() if type(item) is dict else [child for _, child in children(item) or ()]
         for child in below:
@@ -108,22 +130,24 @@ def is_module(node: Any) -> bool:
 
 
 def is_state_dict(node: Any) -> bool:
-    """Say whether it is a flat mapping from names to arrays, torch's `_extra_state` entries apart."""
+    """Say whether it is a flat mapping from names to tensors, torch's `_extra_state` entries apart."""
     if not isinstance(node, Mapping) or not node:
         return False
     if set(map(type, node.values())) == {LazyArray} and set(map(type, node)) == {str}:
         return True  # as nearly always, and told without a look at each
     return all(
-        isinstance(key, str) and (array_of(value) is not None or key.endswith("_extra_state"))
+        isinstance(key, str) and (is_tensor(value) or key.endswith("_extra_state"))
         for key, value in node.items()
-    ) and any(array_of(value) is not None for value in node.values())
+    ) and any(map(is_tensor, node.values()))
 
 
 def is_weights(node: Any) -> bool:
-    """Say whether it can be a model's weights: a module, or a mapping with arrays in it, and no optimizer."""
+    """Say whether it can be a model's weights: a module, or a mapping with arrays in it, no optimizer and no tensor."""
     if is_module(node):
         return True
-    return isinstance(node, Mapping) and bool(node) and not is_optimizer(node) and has_array(node)
+    if not isinstance(node, Mapping) or not node or is_optimizer(node) or is_tensor(node):
+        return False
+    return has_array(node)
 
 
 def are_layers(node: Any) -> bool:
@@ -139,19 +163,29 @@ def are_layers(node: Any) -> bool:
         elif isinstance(item, LazyArray):
             if not is_float_array(item):
                 return False
-        elif not isinstance(item, Alias) and not is_weights(item):
+        elif not isinstance(item, Alias) and not is_tensor(item) and not is_weights(item):
             return False
     return True
 
 
 def is_random_key(node: Any) -> bool:
-    """Say whether it is a typed JAX random key as Orbax keeps it: the implementation's name, and the words."""
+    """Say whether it is a typed JAX random key, pickled or as Orbax has it: the implementation's name and the words."""
+    if isinstance(node, Record) and isinstance(node.get("_base_array"), LazyArray):
+        return True
     return (
         isinstance(node, Mapping)
         and set(node) == {"impl", "data"}
         and isinstance(node["impl"], str)
         and isinstance(node["data"], LazyArray)
     )
+
+
+def value_of(node: Any) -> Any:
+    """Return what an NNX variable holds, one as Orbax keeps it (its value alone) or a pickled one; else the node."""
+    if isinstance(node, Record):
+        keys = (key for key in _VARIABLE if key in node) if "_var_metadata" in node else ()
+        return next((node[key] for key in keys), node)
+    return node["value"] if isinstance(node, Mapping) and list(node) == ["value"] else node
 
 
 def is_generator_state(node: Any) -> bool:

@@ -9,10 +9,11 @@ from typing import Any, Final
 from ckpt_core.arrays import ArraySpec, LazyArray
 from ckpt_core.dtypes import is_float
 from ckpt_core.framework import OptimizerTemplate, Slot
+from ckpt_core.layouts.values import array_of, has_array
 from ckpt_core.optimizers import OptimizerState
 from ckpt_core.schema import Checkpoint
 from ckpt_core.slots import leaf_paths
-from ckpt_core.tree import get, plain
+from ckpt_core.tree import Record, get, plain
 from ckpt_core.validation.names import common_prefix, without_prefix
 from ckpt_core.validation.report import Problem
 
@@ -199,16 +200,25 @@ def _paired(
 
 
 def _shape_problems(entry: Any, slot: Slot, is_known: bool) -> list[Problem]:
-    if not isinstance(entry, Mapping) or not is_known:
-        return []
-    return [
-        _problem(f"{key}/{slot.name}", value.spec, ArraySpec(slot.spec.shape, value.dtype))
-        for key, value in entry.items()
-        if isinstance(value, LazyArray)
-        and key not in _OTHERWISE_SHAPED
-        and value.ndim
-        and value.shape != slot.spec.shape
-    ]
+    problems = []
+    for key, value in entry.items() if isinstance(entry, Mapping) else ():
+        array = array_of(value)
+        if array is None and isinstance(value, Record) and has_array(value):
+            problems.append(_problem(f"{key}/{slot.name}", f"an object of {value.type_name}", "a tensor"))
+        elif array is None or not is_known or key in _OTHERWISE_SHAPED:
+            continue
+        elif array.ndim and array.shape != slot.spec.shape:
+            expected = ArraySpec(slot.spec.shape, array.dtype)
+            problems.append(_problem(f"{key}/{slot.name}", array.spec, expected))
+    return problems
+
+
+def _unwrapped(entry: Any) -> Any:
+    """The entry of a parameter with arrays for what only wraps them, such as a distributed tensor that is whole."""
+    if not isinstance(entry, Mapping):
+        return entry
+    arrays = {key: array_of(value) for key, value in entry.items()}
+    return {key: value if arrays[key] is None else arrays[key] for key, value in entry.items()}
 
 
 def _in_live_order(
@@ -224,7 +234,7 @@ def _in_live_order(
         for number, slot in zip(numbers, members, strict=True):
             entry = state.native["state"].get(ids.get(slot.name)) if slot.name in ids else None
             if entry is not None:
-                entries[number] = entry
+                entries[number] = _unwrapped(entry)
         names = {"param_names": [".".join(slot.path) for slot in members]} if "param_names" in saved else {}
         made.append({**saved, **names, "params": numbers})
     return {"state": plain(entries), "param_groups": plain(made)}

@@ -15,7 +15,7 @@ from ckpt_core.keypath import Index, Part, join_name, split_name
 from ckpt_core.layouts.base import Place
 from ckpt_core.storage import AbstractStorage
 from ckpt_core.tree import KeyPath, flatten
-from ckpt_core.view import named_weights
+from ckpt_core.view import LEAF_SEGMENTS, named_weights
 
 __all__ = ["abstract", "leaf_paths", "slots_of"]
 
@@ -60,14 +60,14 @@ def slots_of(
 def leaf_paths(tree: Any) -> dict[str, KeyPath]:
     """Return the key path of every array and number of a tree by name, as states of optimizers name them.
 
-    The keys joined by `/`, whatever containers they are of: `0/mu/dense/kernel`. A last key `value` only wraps
-    the array (NNX variables in files).
+    The keys joined by `/`, whatever containers they are of: `0/mu/dense/kernel`. A last key `value` or `_raw_value`
+    only wraps the array (NNX variables in files, and pickled ones, with what Flax notes on them beside it).
     """
     found: dict[str, KeyPath] = {}
     for path, leaf in flatten(tree):
-        if isinstance(leaf, (LazyArray, int, float)):
+        if isinstance(leaf, (LazyArray, int, float)) and "_var_metadata" not in path:
             segments = tuple([_segment(key) for key in path])
-            short = join_name(segments[:-1] if segments[-1:] == ("value",) else segments)
+            short = join_name(segments[:-1] if segments and segments[-1] in LEAF_SEGMENTS else segments)
             found[join_name(segments) if short in found else short] = path
     return found
 

@@ -17,7 +17,7 @@ from ckpt_core.layouts.base import Leaves, Place
 from ckpt_core.layouts.values import array_of, is_module
 from ckpt_core.tree import MAX_DEPTH, Alias, Index, KeyPath, Part, Record, children, get, lookup, walk
 
-__all__ = ["Nested", "Weights", "named_weights", "nest"]
+__all__ = ["LEAF_SEGMENTS", "Nested", "Weights", "named_weights", "nest"]
 
 BUFFERS: Final = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 """The last parts of names that are buffers wherever a file does not say more."""
@@ -30,7 +30,7 @@ _AFFINE: Final = frozenset({"scale", "bias"})
 _STREAM: Final = frozenset({"count", "key"})
 """Names of arrays that one module of Flax has beside each other (`flax/nnx/nn/normalization.py`, `nnx/rnglib.py`)."""
 
-_LEAF_SEGMENTS: Final = frozenset({"value", "_raw_value"})
+LEAF_SEGMENTS: Final = frozenset({"value", "_raw_value", "raw_value"})
 """A last segment that only wraps the array (NNX states, and those that were pickled)."""
 
 Weights = list[tuple[tuple[str, ...], LazyArray, bool]]
@@ -246,6 +246,10 @@ def _tree_weights(
         if is_shared and fertile is not None and id(item) not in fertile:
             continue
         pairs = children(item)
+        if (
+            isinstance(item, Record) and "_base_array" in item
+        ):  # a pickled random key, named as Orbax names it
+            pairs = [("data", item["_base_array"])]
         if pairs:
             below = (item, trail)
             stack.extend(
@@ -309,9 +313,9 @@ def _unwrapped(weights: Weights) -> Weights:
 
 def _wrapper_at(segments: tuple[str, ...]) -> int:
     """The place, from the end, of the segment that only wraps an array; 0 where there is none."""
-    if len(segments) > 1 and segments[-1] in _LEAF_SEGMENTS:
+    if len(segments) > 1 and segments[-1] in LEAF_SEGMENTS:
         return -1
-    return -2 if len(segments) > 2 and segments[-1] == "data" and segments[-2] in _LEAF_SEGMENTS else 0
+    return -2 if len(segments) > 2 and segments[-1] == "data" and segments[-2] in LEAF_SEGMENTS else 0
 
 
 def _with_flax_buffers(weights: Weights, is_nnx: bool) -> Weights:

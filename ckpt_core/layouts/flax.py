@@ -10,7 +10,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Layout, Parts, Roles, below, merged
 from ckpt_core.layouts.parts import only, present, without
 from ckpt_core.layouts.spelling import COLLECTIONS, claim_with_descriptions, spelled_role
-from ckpt_core.layouts.values import are_layers, is_module, is_random_key, is_state_dict, is_weights
+from ckpt_core.layouts.values import are_layers, is_module, is_random_key, is_state_dict, is_weights, value_of
 from ckpt_core.tree import children
 
 __all__ = ["Items", "NnxState", "TrainState", "Variables"]
@@ -61,7 +61,7 @@ class Variables(Layout):
 
 
 class NnxState(Layout):
-    """An `nnx.State`: nested by module, with each array below a last key `value`."""
+    """An `nnx.State`: nested by module, with each array in a variable, below a last key `value` where no type is."""
 
     name = "nnx_state"
     describes = "an nnx.State: nested by module, each array below a last key 'value'"
@@ -77,14 +77,14 @@ class NnxState(Layout):
 
 
 def _is_state(tree: Mapping[Any, Any]) -> bool:
-    """Say whether there is an array below a last key `value` in every place, and nothing else anywhere."""
+    """Say whether there is a variable in every place, and nothing else anywhere."""
     stack: list[Mapping[Any, Any]] = [tree]
     found = False
     while stack:
         for key, child in children(stack.pop()) or []:
             if not isinstance(child, Mapping) or not isinstance(key, (str, int)):
                 return False
-            if list(child) == ["value"] and _is_value(child["value"]):
+            if value_of(child) is not child and _is_value(value_of(child)):
                 found = True
             else:
                 stack.append(child)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ckpt_core.aliases import resolved
 from ckpt_core.layouts.base import Layout, Roles, below, merged
 from ckpt_core.layouts.spelling import claim_with_descriptions
-from ckpt_core.layouts.values import are_layers, is_optimizer, is_scalar, is_weights
+from ckpt_core.layouts.values import are_layers, has_array, is_optimizer, is_scalar, is_weights
 from ckpt_core.tree import Index, KeyPath, Part, Record, children
 
 __all__ = ["Sequence"]
@@ -49,8 +49,11 @@ class Sequence(Layout):
         found = {path: roles for path, roles in parts if roles is not None}
         if not any(roles.params for roles in found.values()):
             found |= {(*base, key): _LAYERS for key, node in entries if are_layers(node)}
-        if all(roles.params for roles in found.values()) or not any(roles.params for roles in found.values()):
+        if not any(roles.params for roles in found.values()):
             return None
+        others = [node for (_, node), (_, roles) in zip(entries, parts, strict=True) if roles is None]
+        if all(roles.params for roles in found.values()) and (not others or any(map(has_array, others))):
+            return None  # several sets of weights, or arrays beside them that nothing is known of
         placed = [below(roles, path) for path, roles in found.items()]
         states = [place for roles in placed for place in roles.opt_states.values()]
         names = ["optimizer"] if len(states) == 1 else [f"optimizer_{i}" for i in range(len(states))]

@@ -20,6 +20,7 @@ from ckpt_core.layouts.values import (
     is_plain,
     is_scalar,
     is_weights,
+    value_of,
 )
 from ckpt_core.tree import KeyPath, Record
 
@@ -101,8 +102,7 @@ def _is_optimizer_like(value: Any) -> bool:
 
 def _is_counter(value: Any) -> bool:
     """A number, or one copy of it per device, or an NNX variable of one."""
-    if isinstance(value, Mapping) and list(value) == ["value"]:
-        value = value["value"]
+    value = value_of(value)
     return is_scalar(value) or (isinstance(value, LazyArray) and value.ndim == 1)
 
 

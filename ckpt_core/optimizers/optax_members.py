@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from ckpt_core.layouts.values import array_of
+from ckpt_core.layouts.values import array_of, value_of
 from ckpt_core.optimizers.kinds import states_by_fields
 from ckpt_core.tree import Alias, Index, KeyPath, Record, children
 
@@ -197,13 +197,10 @@ def _number(key: Any) -> int | None:
 
 def bare(node: Any) -> Any:
     """Take off what NNX puts around each value."""
-    if isinstance(node, Mapping):
-        return (
-            bare(node["value"])
-            if set(node) == {"value"}
-            else {key: bare(child) for key, child in node.items()}
-        )
-    return node
+    value = value_of(node)
+    if value is not node:
+        return bare(value)
+    return {key: bare(child) for key, child in node.items()} if isinstance(node, Mapping) else node
 
 
 def count_of(value: Any) -> int | None:

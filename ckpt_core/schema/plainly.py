@@ -9,7 +9,7 @@ import numpy as np
 
 from ckpt_core.aliases import resolved
 from ckpt_core.arrays import LazyArray
-from ckpt_core.layouts.values import number
+from ckpt_core.layouts.values import number, value_of
 from ckpt_core.schema.objects import content_of
 from ckpt_core.tree import Alias, Global, KeyPath, Record, get, rebuild, transform, walk
 
@@ -73,8 +73,7 @@ def spread(values: Mapping[str, Any], groups: Collection[str]) -> Mapping[str, A
 
 def counter(value: Any) -> int | None:
     """Return a step or epoch as an int; a replicated one is its first copy."""
-    if isinstance(value, Mapping) and set(value) == {"value"}:
-        value = value["value"]
+    value = value_of(value)
     if isinstance(value, LazyArray) and value.ndim == 1 and value.shape[0] >= 1:
         value = value[0]
     value = number(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,42 @@ def test_a_state_saved_by_orbax_fills_the_model(kind, way, pure, tmp_path):
     assert_same(model, fresh)
     if has_optimizer:
         assert_same(optimizer, other)
+
+
+@pytest.mark.parametrize("way", SAVED)
+@pytest.mark.parametrize("kind", [Net, Wrapper])
+def test_a_pickled_state_fills_the_model(kind, way, tmp_path):
+    """Its variables are objects here, a typed random key among them; all is named as in an Orbax directory."""
+    model, optimizer = trained(kind)
+    tree = SAVED[way](nnx.state(model), nnx.state(optimizer))
+    path = tmp_path / "saved.pkl"
+    path.write_bytes(pickle.dumps(tree))
+    with open_checkpoint(path) as ckpt:
+        assert {name.removeprefix("net/") for name, _ in ckpt.buffers.leaves()} == STATISTICS
+        assert {name.split("/")[-1] for name, _ in ckpt.params.leaves()} == {"kernel", "bias", "scale"}
+        has_optimizer = list(ckpt.opt_states) == ["optimizer"]
+        assert has_optimizer == ("optimizer" in tree)
+        if has_optimizer:
+            assert ckpt.opt_state.step == 2 and list(ckpt.opt_state.slots) == ["mu", "nu"]
+            assert not ckpt.opt_state.other
+    fresh = kind(nnx.Rngs(1))
+    other = nnx.Optimizer(fresh, optax.adam(1e-2), wrt=nnx.Param) if has_optimizer else None
+    restore(path, fresh, other)
+    assert_same(model, fresh)
+    if has_optimizer:
+        assert_same(optimizer, other)
+
+
+def test_a_pickled_split_is_the_state_beside_its_graph(tmp_path):
+    model, _ = trained(Net)
+    path = tmp_path / "split.pkl"
+    path.write_bytes(pickle.dumps(nnx.split(model)))
+    with open_checkpoint(path) as ckpt:
+        assert ckpt.layout == "sequence"
+        assert "inner/kernel" in ckpt.params and "norm/mean" in ckpt.buffers
+    fresh = Net(nnx.Rngs(1))
+    restore(path, fresh)
+    assert_same(model, fresh)
 
 
 @pytest.mark.parametrize("rule", [optax.adam(1e-2), optax.sgd(1e-2), optax.sgd(1e-2, momentum=0.9)])

@@ -13,6 +13,7 @@ from ckpt_core.arrays import LazyArray
 from ckpt_core.pickles import Constructor
 from ckpt_core.pickles.constructors import holds_inert, malformed, resolve
 from ckpt_core.tree import Global, Record
+from ckpt_torch.dtensor import whole_dtensor
 from ckpt_torch.names import DTYPES
 from ckpt_torch.tensors import StorageArray, Tensors, are_ints
 
@@ -21,6 +22,7 @@ __all__ = ["rebuild_tensor", "tensor_constructors"]
 Args = tuple[Any, ...]
 
 _TABLES: Final = (dict, type(None))
+_WRAPPER: Final = "torch._utils._rebuild_wrapper_subclass"
 _STATEFUL: Final = frozenset(
     {"torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.autograd.variable.Variable"}
 )
@@ -71,6 +73,8 @@ def _rebuild_from_type(tensors: Tensors, args: Args) -> Any:
         return NotImplemented
     function, kind, inner, state = *args[:3], resolve(args[3])
     data: Any = NotImplemented
+    if function.name == _WRAPPER:
+        return whole_dtensor(kind.name, inner, state)
     if function.name in _PLAIN:
         data = _PLAIN[function.name](inner)
     elif function.name in _OVER_STORAGES and _OVER_STORAGES[function.name] is not _rebuild_from_type:

@@ -998,17 +998,17 @@ def test_frames_decode_the_same_with_and_without_zstandard(tmp_path, monkeypatch
 
 def test_a_frame_that_is_no_chunk_is_left_to_tensorstore():
     import zstandard
-    from ckpt_flax.orbax.zstd import decode_frame, is_one_frame
+    from ckpt_flax.orbax.plain import codec_of, decode_plain
 
     metadata = {"shape": [4], "compressor": {"id": "zstd"}, "filters": None, "order": "C", "dtype": "<f4"}
     spec = json.dumps({"driver": "zarr", "metadata": metadata})
-    assert is_one_frame(spec)
+    assert codec_of(spec) == "zstd"
     for changed in ({"order": "F"}, {"dtype": ">f4"}, {"compressor": None}, {"filters": [{"id": "delta"}]}):
-        assert not is_one_frame(json.dumps({"driver": "zarr", "metadata": {**metadata, **changed}}))
+        assert codec_of(json.dumps({"driver": "zarr", "metadata": {**metadata, **changed}})) is None
 
     def decoded(stored: bytes, extent: int) -> memoryview | None:
         read = memoryview(stored)
-        return decode_frame(
+        return decode_plain(
             spec, lambda at, count: bytes(read[at : at + count]), len(stored), 16, (extent,), None
         )
 
@@ -1054,7 +1054,7 @@ def test_a_frame_unpacks_by_pieces_as_it_does_at_once(monkeypatch):
         def unpacked(stored: bytes, nbytes: int) -> memoryview | None:
             view, room = memoryview(stored), memoryview(bytearray(nbytes))
             read = lambda at, count: bytes(view[at : at + count])  # noqa: E731
-            return room if zstd._unpack_by_pieces(read, len(view), room) else None
+            return room if zstd.fill_from_frame(read, len(view), room) else None
 
         for step in (1 << 18, 1000, 7) if len(frame) < 10_000 else (1 << 18, 1000):
             monkeypatch.setattr(zstd, "_STEP", step)

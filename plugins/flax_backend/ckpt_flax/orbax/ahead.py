@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from ckpt_core.errors import CheckpointError, LimitError
 from ckpt_core.storage import FileStorage
 from ckpt_flax.orbax.codec import chunk_decoder
-from ckpt_flax.orbax.zstd import decode_frame, has_zstandard, is_one_frame, room_for
+from ckpt_flax.orbax.plain import codec_of, decode_plain, room_for
 
 __all__ = ["Chunk", "Coding", "Series", "length_of"]
 
@@ -148,10 +148,9 @@ class Chunk:
         """Read and decode into the memory that `room` returned; raises DamagedFileError that names the chunk."""
         spec, stored = self.coding.spec, length_of(self.stored)
         try:
-            if is_one_frame(spec):
-                decoded = decode_frame(spec, self._read, stored, self.nbytes, self.extent, room)
-                if decoded is not None:
-                    return decoded
+            decoded = decode_plain(spec, self._read, stored, self.nbytes, self.extent, room)
+            if decoded is not None:
+                return decoded
             return chunk_decoder(spec, self.coding.fills).decode(self._read(0, stored), self.extent)
         except CheckpointError as error:
             raise error.located(self.series.path, f"{self.name}/{self.key}") from error.__cause__
@@ -159,9 +158,9 @@ class Chunk:
     @property
     def cost(self) -> int:
         """The bytes that decoding it takes."""
-        if has_zstandard() and is_one_frame(self.coding.spec):
+        if codec_of(self.coding.spec) is not None:
             return self.nbytes + min(length_of(self.stored), _WINDOW)
-        return 2 * self.nbytes + length_of(self.stored)  # tensorstore makes a copy
+        return 2 * (self.nbytes + length_of(self.stored))  # tensorstore makes copies
 
     def _read(self, offset: int, length: int) -> bytes:
         if isinstance(self.stored, bytes):

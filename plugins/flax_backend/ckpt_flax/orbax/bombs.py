@@ -7,7 +7,6 @@ the header of blosc; gzip, zlib and bz2 say nothing, and are unpacked once piece
 
 from __future__ import annotations
 
-import bz2
 import math
 import struct
 import zlib
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ckpt_core.errors import DamagedFileError, LimitError
+from ckpt_flax.orbax.streams import STREAMS, unpacked
 
 __all__ = ["ZSTD_MAGIC", "check_chunk", "zstd_bound"]
 
@@ -23,7 +23,6 @@ _SLACK: Final = 64 << 20
 
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZSTD_BLOCK: Final = 128 << 10
-_PIECE: Final = 1 << 20
 _MISSING: Final = (1 << 64) - 1
 
 
@@ -99,7 +98,7 @@ def _check_stream(name: Any, data: bytes, nbytes: int) -> None:
         held = zstd_bound(data)
     elif name == "blosc":
         held = struct.unpack("<I", data[4:8])[0] if len(data) >= 16 else 0
-    elif name in ("gzip", "zlib", "bz2"):
+    elif name in STREAMS:
         held = _unpacked(name, data, nbytes + _SLACK)
     else:
         return
@@ -109,14 +108,11 @@ def _check_stream(name: Any, data: bytes, nbytes: int) -> None:
 
 def _unpacked(name: str, data: bytes, limit: int) -> int:
     """Return how many bytes a stream holds, counting no further than just beyond `limit`."""
-    unpacker: Any = bz2.BZ2Decompressor() if name == "bz2" else zlib.decompressobj(zlib.MAX_WBITS | 32)
-    total, rest = 0, data
+    total = 0
     try:
-        while total <= limit and not unpacker.eof:
-            piece = unpacker.decompress(rest, _PIECE)
-            rest = b"" if name == "bz2" else unpacker.unconsumed_tail
+        for piece in unpacked(name, lambda offset, length: data[offset : offset + length], len(data)):
             total += len(piece)
-            if not piece and not rest:
+            if total > limit:
                 break
     except (OSError, zlib.error) as error:
         raise DamagedFileError(f"a chunk is no {name} stream ({error})") from error

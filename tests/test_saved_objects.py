@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import dataclasses
 import enum
 import pickle
+import random
 import sys
 import types
 from pathlib import Path
@@ -139,3 +141,61 @@ def test_arrays_of_dill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         for name in ("plain", "fortran"):
             assert np.array_equal(ckpt.tree[name].read(), values)
         assert not isinstance(ckpt.tree["own"], LazyArray), "attributes of a class are not dropped"
+
+
+def test_small_arrays_among_the_settings_are_settings(tmp_path: Path) -> None:
+    settings = {
+        "lr": 0.1,
+        "mean": np.array([0.25, 0.5]),
+        "weights": torch.ones(2, dtype=torch.bfloat16),
+        "anchors": [np.ones((1, 2), np.int32)],
+    }
+    plain = {"lr": 0.1, "mean": [0.25, 0.5], "weights": [1.0, 1.0], "anchors": [[[1, 1]]]}
+    for key, value in {"config": settings, "args": argparse.Namespace(**settings)}.items():
+        torch.save({"model": {"w": torch.ones(2, 2)}, key: value, "epoch": 1}, tmp_path / "a.pt")
+        with open_checkpoint(tmp_path / "a.pt") as ckpt:
+            assert ckpt.config == plain
+            assert ckpt.metadata.notes == ()
+            assert [name for name, _ in ckpt.params.leaves()] == ["w"]
+
+
+def test_a_large_array_is_no_setting(tmp_path: Path) -> None:
+    table = {"lr": 0.1, "table": np.zeros(5000)}
+    torch.save({"model": {"w": torch.ones(2, 2)}, "config": table}, tmp_path / "a.pt")
+    with open_checkpoint(tmp_path / "a.pt") as ckpt:
+        assert ckpt.config == {}
+        assert "config" in ckpt.metadata.extra
+
+
+def test_objects_of_random_generators_are_states_of_them(tmp_path: Path) -> None:
+    generators = {
+        "sampler": np.random.default_rng(1),
+        "old": np.random.RandomState(1),
+        "bits": np.random.MT19937(2),
+        "python": random.Random(3),
+    }
+    torch.save({"net": {"w": torch.ones(2, 2)}, "epoch": 1, **generators}, tmp_path / "a.pt")
+    with open_checkpoint(tmp_path / "a.pt") as ckpt:
+        assert set(ckpt.rng) == set(generators)
+        assert [name for name, _ in ckpt.params.leaves()] == ["w"]
+
+
+class FlatMapping(dict[str, Any]):
+    """What Haiku made of parameters until 2021: a mapping that is pickled as a call on a dict."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FlatMapping, (dict(self),)
+
+
+def test_immutable_mappings_of_haiku(tmp_path: Path) -> None:
+    linear = FlatMapping({"w": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)})
+    text = pickle.dumps(FlatMapping({"net/~/linear": linear}), protocol=2)
+    here = f"c{__name__}\nFlatMapping\n".encode()
+    assert here in text
+    for name in ("FlatMapping", "FlatMap", "frozendict"):
+        (tmp_path / "a.pkl").write_bytes(
+            text.replace(here, f"chaiku._src.data_structures\n{name}\n".encode())
+        )
+        with open_checkpoint(tmp_path / "a.pkl") as ckpt:
+            assert ckpt.layout == "haiku"
+            assert [name for name, _ in ckpt.params.leaves()] == ["net/~/linear/w", "net/~/linear/b"]

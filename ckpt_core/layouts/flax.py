@@ -13,7 +13,7 @@ from ckpt_core.layouts.spelling import COLLECTIONS, claim_with_descriptions, spe
 from ckpt_core.layouts.values import are_layers, is_module, is_random_key, is_state_dict, is_weights, value_of
 from ckpt_core.tree import children
 
-__all__ = ["Items", "NnxState", "TrainState", "Variables"]
+__all__ = ["Items", "NnxState", "TrainState", "Variables", "statistics_alone"]
 
 
 class TrainState(Layout):
@@ -58,6 +58,25 @@ class Variables(Layout):
 
     def build(self, parts: Parts) -> tuple[Any, tuple[str, ...]]:
         return present(params=parts.params, batch_stats=parts.buffers), without(parts, "params buffers")
+
+
+def statistics_alone(node: Any) -> Roles | None:
+    """Return the roles of `batch_stats` that a file has beside the parameters: means and variances, and no more."""
+    stack, found = [node], False
+    while stack:
+        item = stack.pop()
+        if not isinstance(item, Mapping) or not item:
+            return None
+        if item.keys() != _STATISTICS:
+            stack += item.values()
+        elif all(isinstance(array, LazyArray) for array in item.values()):
+            found = True
+        else:
+            return None
+    return Roles(buffers=((),)) if found else None
+
+
+_STATISTICS: Final = frozenset({"mean", "var"})
 
 
 class NnxState(Layout):

@@ -11,9 +11,12 @@ from ckpt_core.layouts.spelling import claim_by_spelling
 from ckpt_core.layouts.values import array_of
 from ckpt_core.tree import KeyPath
 
-__all__ = ["Haiku"]
+__all__ = ["Haiku", "averages_alone"]
 
 _PARAMS: Final = ("params", "parameters", "hk_params")
+_AVERAGE: Final = frozenset({"counter", "hidden", "average"})
+"""What `hk.ExponentialMovingAverage` keeps (`haiku/_src/moving_averages.py`)."""
+
 _STATES: Final = ("state", "hk_state", "net_state", "model_state")
 
 
@@ -38,6 +41,13 @@ class Haiku(Layout):
             params=(_leaves(tree[key], (key,)),),
             buffers=tuple(_leaves(tree[name], (name,)) for name in states if tree[name]),
         )
+
+
+def averages_alone(node: Any) -> Roles | None:
+    """Return the roles of a state that a file has beside the parameters: the moving averages of normalisations."""
+    if not _is_two_levels(node) or not node or any(arrays.keys() != _AVERAGE for arrays in node.values()):
+        return None
+    return Roles(buffers=(_leaves(node, ()),))
 
 
 def _is_two_levels(node: Any) -> bool:

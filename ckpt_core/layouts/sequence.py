@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from ckpt_core.aliases import resolved
 from ckpt_core.layouts.base import Layout, Roles, below, merged
+from ckpt_core.layouts.flax import statistics_alone
+from ckpt_core.layouts.haiku import averages_alone
 from ckpt_core.layouts.spelling import claim_with_descriptions
 from ckpt_core.layouts.values import are_layers, has_array, is_optimizer, is_scalar, is_weights
 from ckpt_core.tree import Index, KeyPath, Part, Record, children
@@ -66,6 +68,9 @@ class Sequence(Layout):
     def _of_part(self, node: Any) -> Roles | None:
         if is_optimizer(node) or _is_optax(node):
             return Roles(opt_states={"optimizer": ()}, rows={(): self.name})
+        averages = averages_alone(node) or statistics_alone(node)
+        if averages is not None:
+            return dataclasses.replace(averages, rows={(): self.name})
         if not is_weights(node):
             return claim_with_descriptions(node) if type(node) is dict and node else None
         for row in self.rows:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ckpt_core.arrays import LazyArray
 from ckpt_core.layouts.base import Roles, merged
 from ckpt_core.layouts.values import (
+    MAX_LISTED,
     are_layers,
     has_array,
     has_value,
@@ -86,6 +87,17 @@ def _words(text: str) -> dict[str, int]:
 
 def _is_settings(value: Any) -> bool:
     return isinstance(value, Mapping) and (not has_array(value) or is_plain(value))
+
+
+def _is_config(value: Any) -> bool:
+    """Settings may have small arrays among them: means to normalise with, weights of classes, anchors."""
+    if _is_settings(value):
+        return True
+    return isinstance(value, Mapping) and has_value(value) and not has_array(value, _is_large)
+
+
+def _is_large(array: LazyArray) -> bool:
+    return array.size > MAX_LISTED
 
 
 def _is_schedule(value: Any) -> bool:
@@ -183,7 +195,7 @@ _ROWS: Final = (
     ),
     _Row("epoch", _words("epoch epochs_done current_epoch last_epoch"), is_scalar),
     _Row("timestamp", _words("timestamp time date datetime saved_at created_at save_time"), _is_moment),
-    _Row("config", CONFIG_KEYS, _is_settings),
+    _Row("config", CONFIG_KEYS, _is_config),
     _Row("metrics", METRICS_KEYS, _is_settings),
 )
 
@@ -255,7 +267,7 @@ def claim_by_value(tree: Mapping[Any, Any], roles: Roles) -> tuple[KeyPath, ...]
     """Return the paths of the weights among the entries of a mapping that have no role, whatever their keys."""
     taken = {
         path
-        for named in (roles.ema, roles.opt_states, roles.schedulers, roles.rng)
+        for named in (roles.ema, roles.opt_states, roles.schedulers, roles.rng, roles.config)
         for path in named.values()
     }
     taken |= {*roles.buffers, *([roles.scaler] if roles.scaler is not None else [])}

@@ -14,6 +14,7 @@ from ckpt_core.dtypes import is_complex, is_float
 from ckpt_core.tree import Alias, Record, children
 
 __all__ = [
+    "MAX_LISTED",
     "are_layers",
     "array_of",
     "has_array",
@@ -38,6 +39,9 @@ __all__ = [
 
 _VARIABLE: Final = ("_raw_value", "raw_value", "value")
 """Where a pickled `nnx.Variable` has its value, in the versions of Flax (`nnx/variablelib.py`)."""
+
+MAX_LISTED: Final = 4096
+"""Elements of an array that may be a setting; it is read as a list then."""
 
 _TENSORS: Final = (
     "torch._utils._rebuild_",
@@ -189,7 +193,9 @@ def value_of(node: Any) -> Any:
 
 
 def is_generator_state(node: Any) -> bool:
-    """Say whether it is what Python's `random.getstate` or NumPy's `random.get_state` returns."""
+    """Say whether it is what Python's `random.getstate` or NumPy's `random.get_state` returns, or a generator."""
+    if isinstance(node, Record):
+        return node.type_name.startswith(("numpy.random.", "random.Random"))
     if not isinstance(node, (tuple, list)) or not 3 <= len(node) <= 5:
         return False
     if len(node) == 3:

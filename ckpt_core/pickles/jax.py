@@ -1,13 +1,14 @@
 """The constructors of jax, flax and optax, read without any of them.
 
 Sources: `__reduce__` in jax's `_src/array.py` (0.4 on), `_src/device_array.py` (0.3), `interpreters/xla.py` (0.2);
-flax's `core/frozen_dict.py`. Classes that are saved by their attributes (TrainState, PRNGKeyArray, avals) need
-nothing here.
+flax's `core/frozen_dict.py`; haiku's `_src/data_structures.py`. Classes that are saved by their attributes (TrainState,
+PRNGKeyArray, avals) need nothing here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from ckpt_core.pickles.constructors import Constructor, resolve
@@ -27,12 +28,10 @@ def _array(args: tuple[Any, ...]) -> Any:
     return array_from_state(args[2])
 
 
-def _frozen_dict(args: tuple[Any, ...]) -> Any:
-    """FrozenDict(entries); flax before 0.3.5 saved it by its attributes, `_dict` among them."""
+def _mapping(name: str, args: tuple[Any, ...]) -> Any:
+    """FrozenDict(entries); flax before 0.3.5 saved it by its attributes, `_dict` among them. Haiku's likewise."""
     entries = resolve(args[0]) if len(args) == 1 else {} if not args else None
-    return (
-        Record("flax.core.frozen_dict.FrozenDict", entries) if isinstance(entries, dict) else NotImplemented
-    )
+    return Record(name, entries) if isinstance(entries, dict) else NotImplemented
 
 
 def _frozen_dict_state(value: Any, state: Any) -> Any:
@@ -60,10 +59,16 @@ def _nnx_state_entries(value: Any, state: Any) -> Any:
     return value
 
 
+_FROZEN_DICT: Final = "flax.core.frozen_dict.FrozenDict"
+_HAIKU: Final = tuple(
+    f"haiku._src.data_structures.{name}" for name in ("FlatMapping", "FlatMap", "frozendict")
+)
+
 JAX: Final[Mapping[str, Constructor]] = {
+    **{name: Constructor(partial(_mapping, name), copies=True) for name in _HAIKU},
     "jax._src.array._reconstruct_array": Constructor(_array),
     "jax._src.device_array.reconstruct_device_array": Constructor(_array),
     "jax.interpreters.xla.reconstruct_device_array": Constructor(_array),
-    "flax.core.frozen_dict.FrozenDict": Constructor(_frozen_dict, _frozen_dict_state, copies=True),
+    _FROZEN_DICT: Constructor(partial(_mapping, _FROZEN_DICT), _frozen_dict_state, copies=True),
     "flax.nnx.statelib.State": Constructor(_nnx_state, _nnx_state_entries, copies=True),
 }

@@ -19,7 +19,7 @@ from ckpt_core.schema.claims import Claim, claims_of, paths_besides, unclaimed
 from ckpt_core.schema.config_attribute import written_config
 from ckpt_core.schema.copies import copy_named, in_place_of
 from ckpt_core.schema.metadata import Metadata, common_prefixes, remarks
-from ckpt_core.schema.plainly import as_plain, counter, spread, written_counter
+from ckpt_core.schema.plainly import as_plain, counter, listed, spread, written_counter
 from ckpt_core.schema.ties import ties_of
 from ckpt_core.source import Source
 from ckpt_core.tree import KeyPath, get, render_path
@@ -227,7 +227,7 @@ class Checkpoint:
         written = written_config(self.stored.attributes)
         if written is not None:
             return written.values
-        values = {name: self._plain(path) for name, path in self.roles.config.items()}
+        values = {name: listed(self._plain(path)) for name, path in self.roles.config.items()}
         groups = {name for name, value in values.items() if name in CONFIG_KEYS and isinstance(value, dict)}
         if isinstance(values.get(""), dict):
             groups = {""}

@@ -9,11 +9,11 @@ import numpy as np
 
 from ckpt_core.aliases import resolved
 from ckpt_core.arrays import LazyArray
-from ckpt_core.layouts.values import number, value_of
+from ckpt_core.layouts.values import MAX_LISTED, number, value_of
 from ckpt_core.schema.objects import content_of
-from ckpt_core.tree import Alias, Global, KeyPath, Record, get, rebuild, transform, walk
+from ckpt_core.tree import Alias, Global, KeyPath, Record, get, map_with_path, rebuild, transform, walk
 
-__all__ = ["as_plain", "counter", "spread", "written_counter"]
+__all__ = ["as_plain", "counter", "listed", "spread", "written_counter"]
 
 
 _MAX_REPEATED: Final = 1000
@@ -45,6 +45,15 @@ def as_plain(node: Any, tree: Any = None) -> Any:
         return content_of(built, resolved(tree, built.args)) if isinstance(built, Record) else built
 
     return transform(node, leaf, close)
+
+
+def listed(node: Any) -> Any:
+    """Return settings with the small arrays among them as lists; their bytes are read."""
+
+    def leaf(_: KeyPath, value: Any) -> Any:
+        return value.read().tolist() if isinstance(value, LazyArray) and value.size <= MAX_LISTED else value
+
+    return map_with_path(leaf, node)
 
 
 def _repeated(tree: Any, alias: Alias) -> Any:

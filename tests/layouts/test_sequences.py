@@ -157,3 +157,28 @@ def test_networks_in_a_list_and_under_names_with_one_optimizer(tmp_path):
     with open_checkpoint(tmp_path / "agent.pth") as ckpt:
         assert names(ckpt.params) == ["actor/weight", "actor/bias", "critic/weight", "critic/bias"]
         assert ckpt.opt_state.step == 1
+
+
+def test_statistics_beside_the_weights_are_buffers(tmp_path):
+    average = {name: jnp.ones(4) for name in ("counter", "hidden", "average")}
+    haiku = {"net/~/linear": PARAMS["linear"], "net/~/norm": {"scale": jnp.ones(4)}}
+    averages = {"net/~/norm/~/mean_ema": average, "net/~/norm/~/var_ema": dict(average)}
+    flax = {"norm": {"mean": jnp.zeros(4), "var": jnp.ones(4)}}
+    for params, statistics, buffers in (
+        (haiku, averages, ["net/~/norm/~/mean_ema/counter", "net/~/norm/~/mean_ema/hidden"]),
+        (PARAMS, flax, ["norm/mean", "norm/var"]),
+    ):
+        for rest in ((), (optax.adam(1e-3).init(params),), ({"epoch": 3},)):
+            with open_checkpoint(dumped((params, statistics, *rest), tmp_path)) as ckpt:
+                assert ckpt.layout == "sequence"
+                assert len(ckpt.params.leaves()) == sum(map(len, params.values()))
+                assert names(ckpt.buffers)[:2] == buffers
+                assert len(ckpt.opt_states) == (1 if rest and isinstance(rest[0], tuple) else 0)
+
+
+def test_weights_and_nothing_beside_them(tmp_path):
+    for rest in ((None,), ({},), ("a name",)):
+        with open_checkpoint(dumped((PARAMS, *rest), tmp_path)) as ckpt:
+            assert names(ckpt.params) == ["linear/w", "linear/b"]
+    with open_checkpoint(dumped((PARAMS, PARAMS), tmp_path)) as ckpt:
+        assert names(ckpt.params) == ["0/linear/w", "0/linear/b", "1/linear/w", "1/linear/b"]

@@ -16,7 +16,10 @@ from ckpt_torch.names import DTYPES
 
 __all__ = ["whole_dtensor"]
 
-_LOCAL: Final = "_local_tensor"
+_ATTRIBUTES: Final = ("_local_tensor", "_spec")
+_MAX_AXES: Final = 8
+"""Axes that a mesh of devices has."""
+
 _PLACED: Final = frozenset({"Shard", "Replicate", "_StridedShard"})
 """Placements of which each device has values of the tensor; Partial has summands of them."""
 
@@ -36,17 +39,20 @@ def whole_dtensor(kind: str, inner: tuple[Any, ...], state: Any) -> Any:
         or type(attributes) is not dict
     ):
         return NotImplemented
-    local, spec = resolve(attributes.get(_LOCAL)), resolve(attributes.get("_spec"))
+    if len(attributes) != len(_ATTRIBUTES):  # a table of any length may be referred to over and over
+        return NotImplemented
+    local, spec = (resolve(attributes.get(name)) for name in _ATTRIBUTES)
     if not isinstance(local, LazyArray) or not isinstance(spec, Record) or len(inner) < 3:
         return NotImplemented
     dtype, size = inner[1:3]
     if not isinstance(dtype, Global) or DTYPES.get(dtype.name) != local.dtype or size != local.shape:
         return NotImplemented
     placements = resolve(spec.get("placements"))
-    if type(placements) is not tuple or not all(_is_placed(resolve(placement)) for placement in placements):
+    if type(placements) is not tuple or len(placements) > _MAX_AXES:
         return NotImplemented
-    beside = {name: value for name, value in attributes.items() if name != _LOCAL}
-    return Record(kind, {"data": local}, args=inner, state=beside)
+    if not all(_is_placed(resolve(placement)) for placement in placements):
+        return NotImplemented
+    return Record(kind, {"data": local}, args=inner, state={"_spec": attributes["_spec"]})
 
 
 def _is_placed(placement: Any) -> bool:

@@ -84,6 +84,12 @@ def found(path: str | os.PathLike[str]) -> str:
         raise CheckpointNotFoundError("is a link to nothing", path=place, remedy=f"It leads to {target}.")
     if place is not None:
         return place
+    if name == "-":
+        raise CheckpointNotFoundError(
+            "standard input is no checkpoint: it is read by position",
+            path=name,
+            remedy="Save it to a file, and name the file.",
+        )
     shown = ", ".join(places[:6]) + (f" and {len(places) - 6} more" if len(places) > 6 else "")
     is_hint = not os.path.isabs(os.path.expanduser(name)) and not os.environ.get(ROOT_VARIABLE)
     hint = f" Directories in ${ROOT_VARIABLE} are looked in, too." if is_hint else ""

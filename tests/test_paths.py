@@ -107,3 +107,13 @@ def test_kaggle_by_its_own_variables(tmp_path: Path, monkeypatch, tree) -> None:
 def test_an_empty_path_is_not_the_working_directory():
     with pytest.raises(CheckpointNotFoundError, match="an empty path names no checkpoint"):
         open_checkpoint("")
+
+
+def test_standard_input_is_no_path(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"standard input is no checkpoint.*\n  Save it to a file"
+    ):
+        found("-")
+    (tmp_path / "-").touch()
+    assert found("-") == str(tmp_path / "-")

@@ -48,6 +48,22 @@ def test_a_reader_that_goes_away_is_no_error(files):
     assert done.stderr == ""
 
 
+def test_output_that_was_closed_is_no_failure(files, tmp_path):
+    command = [sys.executable, "-m", "ckpt_core.cli"]
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        line = f'"$@" {closed}'
+        for arguments, code in (
+            (["convert", str(files / "a.pth"), str(tmp_path / "b.pth"), "--force"], 0),
+            (["diff", str(files / "a.pth"), str(tmp_path / "b.pth")], 0),
+            (["inspect", str(files / "absent.pth")], 2),
+        ):
+            done = subprocess.run(
+                ["sh", "-c", line, "sh", *command, *arguments], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == code
+            assert "failed with" not in done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_output_that_cannot_be_written_is_an_error(files):
     command = [sys.executable, "-m", "ckpt_core.cli", "inspect", str(files / "a.pth")]

@@ -114,6 +114,6 @@ def test_standard_input_is_no_path(tmp_path, monkeypatch) -> None:
     with pytest.raises(
         CheckpointNotFoundError, match=r"standard input is no checkpoint.*\n  Save it to a file"
     ):
-        found("-")
-    (tmp_path / "-").touch()
-    assert found("-") == str(tmp_path / "-")
+        open_checkpoint("-")
+    save_checkpoint("-", {"w": np.ones(2, np.float32)}, to="torch")
+    assert open_checkpoint("-").path == str(tmp_path / "-")

@@ -13,6 +13,7 @@ from typing import Final
 from ckpt_core.arrays import LazyArray
 from ckpt_core.durable import Flushing, start_writeback
 from ckpt_core.errors import DamagedFileError, TargetError
+from ckpt_core.scattered import is_scattered, runs
 from ckpt_core.storage import BLOCK, FileStorage, forget_decoded
 
 __all__ = ["FileWriter"]
@@ -62,13 +63,11 @@ class FileWriter:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes; raises TargetError when the system refuses (a full disk)."""
         view = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
-        done = 0
         try:
-            while done < len(view):
-                done += os.pwrite(self.fd, view[done : done + _CHUNK], self._position + done)
+            _write_at(self.fd, view, self._position)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
-        self._advance(done)
+        self._advance(len(view))
 
     def _advance(self, count: int) -> None:
         """Count bytes that were written."""
@@ -105,12 +104,30 @@ class FileWriter:
         if window is not None:
             return self.copy(window[0], window[1], window[2], checksum=checksum)
         array.verify()
+        if is_scattered(array):
+            return self._write_scattered(array, checksum)
         crc = 0
         for tile in array.tiles():
             if checksum:
                 crc = zlib.crc32(tile, crc)
             self._write_behind(tile)
         forget_decoded()
+        return crc
+
+    def _write_scattered(self, array: LazyArray, checksum: bool) -> int:
+        """Append an array run by run, each at its place; the checksum is of what is then read again."""
+        start, crc = self._position, 0
+        try:
+            for count, parts in runs(array):
+                for place, run in parts:
+                    _write_at(self.fd, run, start + place)
+                self._advance(count)
+                del parts, run  # they hold the piece, while the next one is decoded
+            forget_decoded()
+            for offset in range(start, self._position if checksum else start, BLOCK):
+                crc = zlib.crc32(os.pread(self.fd, min(BLOCK, self._position - offset), offset), crc)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
         return crc
 
     def _write_behind(self, tile: memoryview) -> None:
@@ -241,10 +258,8 @@ class _Writing(threading.Thread):
 
     def run(self) -> None:
         try:
-            done = 0
-            while done < len(self._data):
-                done += os.pwrite(self._fd, self._data[done : done + _CHUNK], self._at + done)
-            self._flushing.wrote(self._fd, done)
+            _write_at(self._fd, self._data, self._at)
+            self._flushing.wrote(self._fd, len(self._data))
         except OSError as error:
             self.error = error
         finally:
@@ -275,6 +290,12 @@ class _Summing(threading.Thread):
         if self.error is not None:
             raise self.error
         return self.crc
+
+
+def _write_at(fd: int, data: memoryview, position: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done : done + _CHUNK], position + done)
 
 
 def _cannot_write(path: str, error: OSError) -> TargetError:

@@ -41,15 +41,14 @@ def _codec(spec: str) -> str | None:
 
 def _codec_2(metadata: dict[str, Any]) -> str | None:
     compressor, dtype = metadata.get("compressor"), metadata.get("dtype")
+    codec = compressor.get("id") if isinstance(compressor, dict) else None
     is_plain = (
-        isinstance(compressor, dict)
-        and isinstance(compressor.get("id"), str)
-        and not metadata.get("filters")
+        not metadata.get("filters")
         and metadata.get("order") == "C"
         and isinstance(dtype, str)
         and dtype.startswith(("<", "|", "bfloat16", "float8_"))
     )
-    return str(compressor["id"]) if is_plain else None
+    return codec if is_plain and isinstance(codec, str) else None
 
 
 def _codec_3(metadata: dict[str, Any]) -> str | None:

@@ -50,6 +50,7 @@ _TENSORS: Final = (
     "torch.nn.parameter.",
     "torch.Tensor",
     "numpy.ndarray",
+    "safetensors.",
 )
 """How the names begin of what a file makes one tensor by (`torch/_utils.py`, `torch/_tensor.py`)."""
 

@@ -84,6 +84,11 @@ def _directory(source: Source) -> Told | None:
         return "is an empty directory", "Check the path."
     if source.has(".git"):
         return "is a repository, and holds no checkpoint at its top", "Name the file or directory inside."
+    if source.has("refs") and source.has("snapshots"):
+        return (
+            "is a hub's cache of a repository, with a directory for each revision",
+            "Name one of the directories in snapshots/.",
+        )
     if source.has("saved_model.pb") or any(".data-00000-of-" in name for name in names):
         return "is a checkpoint of TensorFlow, which no installed backend reads", _BACKEND
     return None

@@ -94,6 +94,14 @@ def test_a_distributed_checkpoint_of_torch(run, tmp_path):
         )
 
 
+def test_the_cache_of_a_hub(run, tmp_path):
+    for name in ("blobs", "refs", "snapshots/abc"):
+        (tmp_path / "models--a--b" / name).mkdir(parents=True)
+    error = run("inspect", tmp_path / "models--a--b").stderr
+    assert "is a hub's cache of a repository" in error
+    assert "Name one of the directories in snapshots/." in error
+
+
 def test_a_program_of_torch_export(run, tmp_path):
     torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),)), tmp_path / "a.pt2")
     assert "is a program of torch.export (.pt2)" in run("inspect", tmp_path / "a.pt2").stderr

@@ -13,6 +13,7 @@ from torch import nn
 
 from ckpt_core import convert, open_checkpoint, restore
 from ckpt_core.errors import MismatchError
+from ckpt_core.tree import Record
 
 
 def with_attribute(tensor: torch.Tensor) -> torch.Tensor:
@@ -49,6 +50,13 @@ def test_numpy_texts_beside_arrays_are_not_the_weights(tmp_path: Path) -> None:
     torch.save(tree, tmp_path / "a.pt")
     with open_checkpoint(tmp_path / "a.pt") as ckpt:
         assert {"w", "b"} < {name for name, _ in ckpt.params.leaves()}
+
+
+def test_packed_tensors_of_safetensors_are_entries() -> None:
+    packed = Record("safetensors.F4", {"shape": [2, 4], "data": array(4, dtype="uint8")})
+    ckpt = opened({"fc.weight": packed, "fc.bias": array(2), "norm.weight": array(2)})
+    assert ckpt.layout == "state_dict"
+    assert {"fc/bias", "norm/weight"} < {name for name, _ in ckpt.params.leaves()}
 
 
 def test_a_tensor_under_a_key_of_its_own_is_no_model() -> None:

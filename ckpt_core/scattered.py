@@ -20,19 +20,23 @@ from ckpt_core.strided import TILE, contiguous_strides
 
 __all__ = ["is_scattered", "runs"]
 
-_RUN: Final = 512
-"""Bytes of a run, on average, from which on writing each by itself is cheaper than to decode again."""
+_RUN: Final = 4 << 10
+"""Bytes that are decoded in the time in which a run is written by itself; measured."""
 
 
 def is_scattered(array: LazyArray) -> bool:
-    """Say whether the pieces of an array are decoded and do not follow one another in C order."""
+    """Say whether decoding the pieces of an array again for each tile costs more than to write run by run."""
     if len(array.pieces) < 2 or array.nbytes <= TILE:
         return False
-    if not any(isinstance(piece.storage, DecodedStorage) for piece in array.pieces):
-        return False
-    lengths = [(_run(array, region), _size(region)) for *_, region in array.pieces if region is not None]
-    count = sum(size // run for run, size in lengths)
-    return any(run < size for run, size in lengths) and array.nbytes >= count * _RUN
+    steps = contiguous_strides(array.shape, itemsize(array.dtype))
+    count = again = 0
+    for storage, _, _, region in array.pieces:
+        run, size = _run(array, region or ()), _size(region or ())
+        count += size // run
+        if run < size and isinstance(storage, DecodedStorage):
+            span = sum((high - low - 1) * step for (low, high), step in zip(region or (), steps, strict=True))
+            again += storage.nbytes * (span // TILE)
+    return again > count * _RUN
 
 
 def runs(array: LazyArray) -> Iterator[tuple[int, list[tuple[int, memoryview]]]]:

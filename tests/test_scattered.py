@@ -127,8 +127,8 @@ def test_pieces_of_any_grid_are_put_together(
     assert bytes(found) == values.tobytes()
     path = tmp_path_factory.mktemp("runs") / "out"
     with pytest.MonkeyPatch.context() as patch, FileWriter(str(path)) as file:
-        patch.setattr(scattered, "TILE", 0)
-        patch.setattr(scattered, "_RUN", 1)
+        patch.setattr(scattered, "TILE", 1)
+        patch.setattr(scattered, "_RUN", 0)
         file.write(b"before")
         crc = file.write_array(array, checksum=True)
         file.write(b"after")

@@ -31,10 +31,12 @@ def is_scattered(array: LazyArray) -> bool:
     steps = contiguous_strides(array.shape, itemsize(array.dtype))
     count = again = 0
     for storage, _, _, region in array.pieces:
-        run, size = _run(array, region or ()), _size(region or ())
-        count += size // run
-        if run < size and isinstance(storage, DecodedStorage):
-            span = sum((high - low - 1) * step for (low, high), step in zip(region or (), steps, strict=True))
+        if region is None or not isinstance(storage, DecodedStorage):
+            continue
+        run, size = _run(array, region), _size(region)
+        count += size // max(run, 1)
+        if run < size:
+            span = sum((high - low - 1) * step for (low, high), step in zip(region, steps, strict=True))
             again += storage.nbytes * (span // TILE)
     return again > count * _RUN
 
@@ -46,6 +48,8 @@ def runs(array: LazyArray) -> Iterator[tuple[int, list[tuple[int, memoryview]]]]
         A number of bytes, and these as runs: where in the array's bytes in C order each belongs, and the run.
     """
     for piece in array.pieces:
+        if not _size(piece.region or ()):
+            continue
         places = _places(array, piece.region or ())
         length = _run(array, piece.region or ()) * itemsize(array.dtype)
         at, tile = 0, memoryview(b"")

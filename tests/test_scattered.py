@@ -160,3 +160,20 @@ def test_damage_and_a_full_disk_leave_nothing(
     with pytest.raises(CheckpointError, match=f"w/{last}"):
         convert(source, tmp_path / "out", to="safetensors")
     assert sorted(os.listdir(tmp_path)) == ["run", "values.npy"]
+
+
+def test_an_empty_piece_among_others_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(40, dtype=np.uint8).reshape(4, 10)
+    regions = (((0, 4), (0, 6)), ((0, 4), (6, 6)), ((0, 4), (6, 10)))
+    parts = [values[tuple(slice(*pair) for pair in region)].tobytes() for region in regions]
+    pieces = [
+        Piece(DecodedStorage(len(part), lambda part=part: part), 0, None, region)
+        for part, region in zip(parts, regions, strict=True)
+    ]
+    array = LazyArray.from_pieces(values.shape, "uint8", pieces)
+    monkeypatch.setattr(scattered, "TILE", 1)
+    monkeypatch.setattr(scattered, "_RUN", 0)
+    assert is_scattered(array)
+    with FileWriter(str(tmp_path / "out")) as file:
+        file.write_array(array)
+    assert (tmp_path / "out").read_bytes() == values.tobytes()

@@ -226,6 +226,17 @@ def test_whole_modules_stay_records(path: Path) -> None:
             assert own.state == {"note": "attribute"}
 
 
+def test_a_traced_module_is_one(path: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    traced = torch.fx.symbolic_trace(net)
+    torch.save(traced, path)
+    with open_checkpoint(path) as ckpt:
+        assert ckpt.layout == "module"
+        names = {name.replace("/", ".") for view in (ckpt.params, ckpt.buffers) for name, _ in view.leaves()}
+        assert names == set(net.state_dict())
+        same(net[0].weight, ckpt.params["0/weight"])
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_frozen_program_keeps_its_weights_as_constants(path: Path) -> None:
     net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)).eval()

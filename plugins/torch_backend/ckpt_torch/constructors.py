@@ -22,6 +22,7 @@ __all__ = ["rebuild_tensor", "tensor_constructors"]
 Args = tuple[Any, ...]
 
 _TABLES: Final = (dict, type(None))
+_GRAPH_MODULE: Final = "torch.fx.graph_module.reduce_graph_module"
 _WRAPPER: Final = "torch._utils._rebuild_wrapper_subclass"
 _STATEFUL: Final = frozenset(
     {"torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.autograd.variable.Variable"}
@@ -36,6 +37,7 @@ def tensor_constructors(tensors: Tensors) -> dict[str, Constructor]:
     return {
         **{name: Constructor(partial(call, tensors)) for name, call in _OVER_STORAGES.items()},
         **{name: Constructor(call, _keep if name in _STATEFUL else None) for name, call in _PLAIN.items()},
+        _GRAPH_MODULE: Constructor(_graph_module, copies=True),
     }
 
 
@@ -141,6 +143,12 @@ def _parameter_with_state(args: Args) -> Any:
     if data is NotImplemented:
         return NotImplemented
     return _with_state("torch.nn.parameter.Parameter", data, state) if state else data
+
+
+def _graph_module(args: Args) -> Any:
+    """reduce_graph_module(attributes, imports): a traced module; its code is made anew from its text, here never."""
+    attributes = resolve(args[0]) if len(args) == 2 else None
+    return Record(_GRAPH_MODULE, attributes, args=args[1:]) if type(attributes) is dict else NotImplemented
 
 
 def _record(name: str, fields: Sequence[str]) -> Callable[[Args], Any]:

@@ -309,9 +309,8 @@ def _check_window(
     for size in shape:
         nbytes *= size
     if nbytes == 0 and math.prod(size or 1 for size in shape) * width >= 1 << 63:
-        raise DamagedFileError(
-            f"impossible shape {shape[:8]}"
-        )  # empty, and still beyond what numpy can address
+        # empty, and still beyond what numpy can address
+        raise DamagedFileError(f"impossible shape {shape[:8]}")
     if strides is None:
         if offset < 0 or offset + nbytes > storage.nbytes:
             raise DamagedFileError(

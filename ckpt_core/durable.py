@@ -55,9 +55,8 @@ class Flushing:
             self._begin(fd)
 
     def _begin(self, fd: int) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # without a descriptor or a thread to spare there is the last flush
+        # without a descriptor or a thread to spare there is the last flush
+        with contextlib.suppress(OSError):
             own = os.dup(fd)
             thread = threading.Thread(target=self._flush, args=(own,), name="ckpt-flush", daemon=True)
             try:

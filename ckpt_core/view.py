@@ -246,9 +246,8 @@ def _tree_weights(
         if is_shared and fertile is not None and id(item) not in fertile:
             continue
         pairs = children(item)
-        if (
-            isinstance(item, Record) and "_base_array" in item
-        ):  # a pickled random key, named as Orbax names it
+        # a pickled random key, named as Orbax names it
+        if isinstance(item, Record) and "_base_array" in item:
             pairs = [("data", item["_base_array"])]
         if pairs:
             below = (item, trail)

@@ -115,9 +115,8 @@ def ckpt(traceback: bool) -> None:
 def main() -> None:
     """Run the command; the entry point of `ckpt`."""
     for name in ("stdout", "stderr"):
-        if (
-            getattr(sys, name) is None
-        ):  # it was closed before the start: nobody reads it, and that is no failure
+        # it was closed before the start: nobody reads it, and that is no failure
+        if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # to the end of the process
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

@@ -122,9 +122,8 @@ def _without_contradictions(equations: list[Equation], found: Reconciled) -> lis
         if has_solution([equation, *kept]):  # the new one first: a search ends soon where it begins
             kept.append(equation)
             continue
-        if (
-            len(found.conflicts) >= told
-        ):  # thousands of arrays that a rule does not fit tell no more than these
+        # thousands of arrays that a rule does not fit tell no more than these
+        if len(found.conflicts) >= told:
             break
         rival = next(
             (other for other in kept if not has_solution([other, equation])), kept[-1] if kept else None

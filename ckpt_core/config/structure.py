@@ -114,9 +114,8 @@ def _blocks(leaves: Sequence[Leaf]) -> tuple[Blocks, ...]:
         above = pattern.rpartition("/")[0]
         if count < 2 or (are_arrays and (len(forms) > 1 or not above or above in told)):
             continue
-        if (
-            are_arrays
-        ):  # layers within one module, as torch names those of an LSTM: of all their arrays one tells
+        # layers within one module, as torch names those of an LSTM: of all their arrays one tells
+        if are_arrays:
             told.add(above)
         found.append(Blocks(pattern, count, len(forms) == 1))
     return tuple(found)

@@ -82,9 +82,8 @@ def _is_weights_alone(tree: Any) -> bool:
     if "params" not in roles.values():  # a module may hold the random streams of its layers under such a name
         roles = {key: None if is_streams(tree[key]) else role for key, role in roles.items()}
     if list(roles) == ["module"] and not is_state_dict(tree["module"]):
-        return not has_value(
-            tree
-        )  # one segment that a wrapper put before all names, and not a key for a state dict
+        # one segment that a wrapper put before all names, and not a key for a state dict
+        return not has_value(tree)
     if any(role not in (None, "params") for role in roles.values()):
         return False
     if any(roles.values()) and all(roles[key] or not has_array(value) for key, value in tree.items()):

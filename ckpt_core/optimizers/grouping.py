@@ -91,9 +91,8 @@ def _torch_at_home(state: OptimizerState, home: Home) -> OptimizerState | None:
                 found.append(settings)
         if len(found) > 1:
             return None
-        if (
-            not found and not group_of and number < len(state.groups)
-        ):  # a rule that keeps nothing names nobody
+        # a rule that keeps nothing names nobody
+        if not found and not group_of and number < len(state.groups):
             found = [settings_of(state.groups[number])]
         settings = found[0] if found else {}
         made = _complete(home.kind, settings, settings_of(before))

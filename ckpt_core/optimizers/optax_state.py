@@ -123,9 +123,8 @@ class _Found:
             member.role == "wrapper" and member.name in ("step", "gradient_step")
         ):
             self.outer = count_of(member.value)
-            if (
-                "opt_state" not in member.fields and member.role == "wrapper"
-            ):  # an nnx.Optimizer counts for itself
+            # an nnx.Optimizer counts for itself
+            if "opt_state" not in member.fields and member.role == "wrapper":
                 self.other[render_path(member.path)] = member.value
         elif member.role == "mask":
             self.is_masked = True
@@ -143,10 +142,8 @@ class _Found:
         pairs = [(segments, array) for segments, array, _ in named_weights(member.value, [()])]
         name, number_ = member.name, 2
         while self.named.get(name, set()) & {segments for segments, _ in pairs}:
-            name, number_ = (
-                f"{member.name}_{number_}",
-                number_ + 1,
-            )  # a second state of the same fields in one chain
+            # a second state of the same fields in one chain
+            name, number_ = f"{member.name}_{number_}", number_ + 1
         self.slots.setdefault(name, []).extend(pairs)
         self.named.setdefault(name, set()).update(segments for segments, _ in pairs)
         names = {join_name(segments): None for segments, _ in pairs}

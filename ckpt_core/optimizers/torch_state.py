@@ -118,9 +118,8 @@ class _Entries:
         means = [self.slots.get(name, {}) for name in sorted(factored)]
         for id in set.intersection(*map(set, means)) if means else ():
             sizes = [slot[id].shape for slot in means]
-            if (
-                len({len(size) for size in sizes}) == 1
-            ):  # each averages over another axis, and keeps it with size 1
+            # each averages over another axis, and keeps it with size 1
+            if len({len(size) for size in sizes}) == 1:
                 shapes.setdefault(id, set()).add(tuple(map(max, *sizes)))
         return shapes
 

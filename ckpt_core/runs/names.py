@@ -221,9 +221,8 @@ def _metric_at_end(text: str) -> str:
     if not is_metric(words[-1]):
         return text if is_metric(text) and len(words) > 1 else ""
     start = len(words) - 1
-    while start and is_metric(
-        f"{words[start - 1].rstrip('_/')}_x"
-    ):  # a split (val, train) or another metric's word
+    # a split (val, train) or another metric's word
+    while start and is_metric(f"{words[start - 1].rstrip('_/')}_x"):
         start -= 1
     return "".join(words[start:])
 

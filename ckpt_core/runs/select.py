@@ -103,9 +103,8 @@ def latest_of(entries: Sequence[Entry]) -> Entry:
 
     def key(entry: Entry) -> tuple[object, ...]:
         *counters, part, time = progress(entry, measure)
-        shared = (
-            counters[:-1] if measure != "number" else counters
-        )  # a copy under a role's name has no number
+        # a copy under a role's name has no number
+        shared = counters[:-1] if measure != "number" else counters
         return (*shared, part, entry.has_optimizer, _ROLE_RANK.get(entry.role, 0), time)
 
     return max(entries, key=key)

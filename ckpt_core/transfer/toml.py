@@ -249,9 +249,8 @@ def _comments(text: str) -> dict[tuple[str, int], list[str]]:
         at = _STRING.sub(lambda string: " " * len(string[0]), line).find("#")
         comment = "" if at < 0 else line[at + 1 :].removeprefix(" ").rstrip()
         if header:
-            if (
-                here is plan and "" in pending
-            ):  # a blank line parts the plan's head from the first rule's comment
+            # a blank line parts the plan's head from the first rule's comment
+            if here is plan and "" in pending:
                 cut = len(pending) - pending[::-1].index("")
                 plan += pending[:cut]
                 pending = pending[cut:]

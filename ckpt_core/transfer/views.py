@@ -148,9 +148,8 @@ def laid_over(array: LazyArray, below: LazyArray) -> LazyArray:
     parts = [array]
     kept = array.shape
     for axis, size in enumerate(below.shape):
-        rest = sliced(
-            below, axis, kept[axis], size
-        )  # what lies beyond along this axis, inside along the next
+        # what lies beyond along this axis, inside along the next
+        rest = sliced(below, axis, kept[axis], size)
         for later in range(axis + 1, len(kept)):
             rest = sliced(rest, later, 0, kept[later])
         parts = [joined([*parts, rest], axis)] if rest.size else parts

@@ -71,9 +71,8 @@ def named_slots(
 ) -> dict[KeyPath, Slot]:
     """Return the slot of each weight of a model by its key path, random streams and the like among them."""
     nnx = sys.modules.get("flax.nnx")
-    if nnx is not None and isinstance(
-        pytree, nnx.State
-    ):  # all of it is the model, whatever it calls its modules
+    # all of it is the model, whatever it calls its modules
+    if nnx is not None and isinstance(pytree, nnx.State):
         params: tuple[Place, ...] = ((),)
         buffers: tuple[Place, ...] = ()
     else:

@@ -136,9 +136,8 @@ def _key_implementations(source: Source) -> dict[str, str]:
             continue
         data = member.read(0, member.size)
         is_whole = data.count(b"{") == data.count(b"}") > 0
-        if (
-            is_whole and b"random_key_impl" not in data
-        ):  # of very many arrays it is long, and says nothing needed
+        # of very many arrays it is long, and says nothing needed
+        if is_whole and b"random_key_impl" not in data:
             continue
         try:
             for entry in parse_object(data)["array_metadatas"]:

@@ -35,24 +35,22 @@ class Coding(NamedTuple):
 
 
 class Series:
-    """The chunks of one checkpoint in their order, and those that are decoded before they are asked for.
+    """The chunks of one checkpoint in their order, of which some are decoded before they are asked for.
 
     One thread at a time asks, as `DecodedStorage` sees to. Chunks are held weakly: what was decoded and is not
-    asked for goes with the checkpoint.
+    asked for goes with them.
 
     Arguments:
         path: the checkpoint, for errors.
     """
 
-    __slots__ = ("expected", "largest", "last", "path", "waiting", "workers")
+    __slots__ = ("expected", "largest", "last", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.largest = 0
         self.last: weakref.ref[Chunk] | None = None
         self.expected: weakref.ref[Chunk] | None = None
-        self.waiting: weakref.WeakKeyDictionary[Chunk, Future[memoryview]] = weakref.WeakKeyDictionary()
-        self.workers: _Workers | None = None
 
     def append(self, chunk: Chunk) -> None:
         """Take in the next one."""
@@ -65,37 +63,45 @@ class Series:
     def take(self, chunk: Chunk) -> memoryview:
         """Return the decoded bytes of a chunk, and start on those after it if it was the expected one."""
         workers = _workers(os.getpid())
-        if self.workers is not workers:
-            self.workers = workers
-            self.waiting.clear()  # of before a fork: the threads that worked on them are not here
-        in_order = self.expected is not None and self.expected() is chunk
-        found = self.waiting.pop(chunk, None)
-        if not in_order:
-            for future in self.waiting.values():
-                future.cancel()
-            self.waiting.clear()
+        expected = self.expected() if self.expected is not None else None
+        found, chunk.ahead = chunk.ahead, None
+        if expected is not chunk:
+            _forget(expected)  # up to this one
+            _forget(chunk.after)
         self.expected = weakref.ref(chunk.after) if chunk.after is not None else None
-        if in_order:
+        if expected is chunk:
             self._start(workers, chunk.after, chunk.cost)
-        decoded = chunk.decode(chunk.room()) if found is None else found.result()
-        if in_order:  # its stored bytes are gone, which may make room for one more
+        if found is None or found.workers is not workers:
+            decoded = chunk.decode(chunk.room())
+        else:
+            decoded = found.future.result()
+        if expected is chunk:  # its stored bytes are gone, which may make room for one more
             self._start(workers, chunk.after, chunk.nbytes)
         return decoded
 
     def _start(self, workers: _Workers, following: Chunk | None, held: int) -> None:
         """Decode what follows as far as the budget allows, of which `held` bytes are taken by the chunk in use."""
-        taken = [chunk.nbytes if future.done() else chunk.cost for chunk, future in self.waiting.items()]
-        budget = _BUDGET + 3 * self.largest // 2 - held - sum(taken)
-        while following is not None and len(self.waiting) < 2 * _WORKERS:
-            if following not in self.waiting:
+        budget = _BUDGET + 3 * self.largest // 2 - held
+        count = 0
+        while following is not None and count < 2 * _WORKERS:
+            ahead = following.ahead
+            if ahead is not None and ahead.workers is workers:
+                budget -= following.nbytes if ahead.future.done() else following.cost
+            else:
                 budget -= following.cost
-                if budget < 0:
+                following.ahead = workers.start(following) if budget >= 0 else None
+                if following.ahead is None:
                     return
-                future = workers.start(following)
-                if future is None:
-                    return
-                self.waiting[following] = future
+            count += 1
             following = following.after
+
+
+def _forget(chunk: Chunk | None) -> None:
+    """Let go of what was decoded from a chunk on."""
+    while chunk is not None and chunk.ahead is not None:
+        chunk.ahead.future.cancel()
+        chunk.ahead = None
+        chunk = chunk.after
 
 
 class Chunk:
@@ -111,7 +117,18 @@ class Chunk:
         key: which of the array's chunks it is.
     """
 
-    __slots__ = ("__weakref__", "after", "coding", "extent", "key", "name", "nbytes", "series", "stored")
+    __slots__ = (
+        "__weakref__",
+        "after",
+        "ahead",
+        "coding",
+        "extent",
+        "key",
+        "name",
+        "nbytes",
+        "series",
+        "stored",
+    )
 
     def __init__(
         self,
@@ -131,6 +148,7 @@ class Chunk:
         self.name = name
         self.key = key
         self.after: Chunk | None = None
+        self.ahead: _Ahead | None = None
         series.append(self)
 
     def __call__(self) -> memoryview:
@@ -173,6 +191,13 @@ def length_of(stored: bytes | FileStorage) -> int:
     return len(stored) if isinstance(stored, bytes) else stored.nbytes
 
 
+class _Ahead(NamedTuple):
+    """A chunk that is being decoded, and by which threads: after a fork they are not there."""
+
+    workers: _Workers
+    future: Future[memoryview]
+
+
 class _Workers:
     """The threads of a process that decode, made when they are first needed."""
 
@@ -180,7 +205,7 @@ class _Workers:
         self._pool: Executor | None = None
         self._are_refused = False
 
-    def start(self, chunk: Chunk) -> Future[memoryview] | None:
+    def start(self, chunk: Chunk) -> _Ahead | None:
         """Begin to decode a chunk; None where that has to wait until it is asked for."""
         if self._are_refused:
             return None
@@ -195,7 +220,7 @@ class _Workers:
                 )  # this import fails at the interpreter's end, too
 
                 self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ckpt-decode")
-            return self._pool.submit(chunk.decode, room)
+            return _Ahead(self, self._pool.submit(chunk.decode, room))
         except RuntimeError:  # the interpreter ends, or the system gives no more threads
             self._are_refused, self._pool = True, None
             return None

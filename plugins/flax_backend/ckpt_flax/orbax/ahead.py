@@ -20,13 +20,10 @@ from ckpt_flax.orbax.plain import codec_of, decode_plain, room_for
 __all__ = ["Chunk", "Coding", "Series", "length_of"]
 
 _WORKERS: Final = max(2, min(os.cpu_count() or 2, 4))
-_AHEAD: Final = 16
-"""Chunks that may be: small ones stand between large ones, as biases do between matrices."""
-
 _BUDGET: Final = 16 << 20
 """Bytes that may be under way or waiting, and half as many again as the largest chunk has, stored and decoded."""
 
-_WINDOW: Final = 3 << 19
+_WINDOW: Final = 4 << 20
 """Bytes that unpacking piece by piece takes beside those that it makes, at most, where a frame is as Orbax writes."""
 
 
@@ -68,17 +65,16 @@ class Series:
         workers = _workers(os.getpid())
         expected = self.expected() if self.expected is not None else None
         found, chunk.ahead = chunk.ahead, None
-        if found is not None and found.workers is not workers:
-            found = None
         if expected is not chunk:
             _forget(expected)  # up to this one
             _forget(chunk.after)
         self.expected = weakref.ref(chunk.after) if chunk.after is not None else None
         if expected is chunk:
-            self._start(workers, chunk.after, chunk.cost if found is None else chunk.nbytes)
-        if found is not None:
-            return found.future.result()
-        decoded = chunk.decode(chunk.room())
+            self._start(workers, chunk.after, chunk.cost)
+        if found is None or found.workers is not workers:
+            decoded = chunk.decode(chunk.room())
+        else:
+            decoded = found.future.result()
         if expected is chunk:  # its stored bytes are gone, which may make room for one more
             self._start(workers, chunk.after, chunk.nbytes)
         return decoded
@@ -86,9 +82,8 @@ class Series:
     def _start(self, workers: _Workers, following: Chunk | None, held: int) -> None:
         """Decode what follows as far as the budget allows, of which `held` bytes are taken by the chunk in use."""
         budget = _BUDGET + 3 * self.largest // 2 - held
-        for _ in range(_AHEAD):
-            if following is None:
-                return
+        count = 0
+        while following is not None and count < 2 * _WORKERS:
             ahead = following.ahead
             if ahead is not None and ahead.workers is workers:
                 budget -= following.nbytes if ahead.future.done() else following.cost
@@ -97,6 +92,7 @@ class Series:
                 following.ahead = workers.start(following) if budget >= 0 else None
                 if following.ahead is None:
                     return
+            count += 1
             following = following.after
 
 

@@ -27,7 +27,7 @@ from ckpt_core.errors import CheckpointError, LimitError
 from tests.attacks.directories import ZARR3, ZARRAY, leaf, orbax
 
 RNG = np.random.default_rng(7)
-WEIGHTS = {f"w{index}": RNG.standard_normal((500, 90), dtype=np.float32) for index in range(9)}
+WEIGHTS = {f"w{index}": RNG.standard_normal((500, 190), dtype=np.float32) for index in range(9)}
 ROWS = 120
 """Rows of a chunk; the last one reaches beyond the array."""
 
@@ -40,12 +40,12 @@ def chunked(path: Path, weights: dict[str, np.ndarray] = WEIGHTS) -> Path:
         document = {
             **ZARRAY,
             "shape": weight.shape,
-            "chunks": [ROWS, 90],
+            "chunks": [ROWS, 190],
             "compressor": {"id": "zstd", "level": 1},
         }
         files[f"{name}/.zarray"] = document
         for index, row in enumerate(range(0, len(weight), ROWS)):
-            chunk = np.zeros((ROWS, 90), np.float32)
+            chunk = np.zeros((ROWS, 190), np.float32)
             chunk[: len(weight) - row] = weight[row : row + ROWS]
             files[f"{name}/{index}.0"] = zstandard.compress(chunk.tobytes(), 1)
     orbax(path, tree=tree, name="unused", files=files)

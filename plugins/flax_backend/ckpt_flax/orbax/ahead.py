@@ -20,8 +20,14 @@ from ckpt_flax.orbax.plain import codec_of, decode_plain, room_for
 __all__ = ["Chunk", "Coding", "Series", "length_of"]
 
 _WORKERS: Final = max(2, min(os.cpu_count() or 2, 4))
+_AHEAD: Final = 2 * _WORKERS
+"""Chunks after the one in use that may be."""
+
 _BUDGET: Final = 16 << 20
 """Bytes that may be under way or waiting, and half as many again as the largest chunk has, stored and decoded."""
+
+_SMALL: Final = 64 << 10
+"""A chunk of up to so many bytes is decoded sooner than it is handed to a thread."""
 
 _WINDOW: Final = 4 << 20
 """Bytes that unpacking piece by piece takes beside those that it makes, at most, where a frame is as Orbax writes."""
@@ -75,32 +81,40 @@ class Series:
             decoded = chunk.decode(chunk.room())
         else:
             decoded = found.future.result()
-        if expected is chunk:  # its stored bytes are gone, which may make room for one more
+        if (
+            expected is chunk and chunk.nbytes > _SMALL
+        ):  # its stored bytes are gone: there may be room for one more
             self._start(workers, chunk.after, chunk.nbytes)
         return decoded
 
     def _start(self, workers: _Workers, following: Chunk | None, held: int) -> None:
-        """Decode what follows as far as the budget allows, of which `held` bytes are taken by the chunk in use."""
+        """Decode what follows and is not small, as far as the budget allows.
+
+        Of that, `held` bytes are taken by the chunk in use.
+        """
         budget = _BUDGET + 3 * self.largest // 2 - held
-        count = 0
-        while following is not None and count < 2 * _WORKERS:
+        for _ in range(_AHEAD):
+            if following is None:
+                return
             ahead = following.ahead
             if ahead is not None and ahead.workers is workers:
                 budget -= following.nbytes if ahead.future.done() else following.cost
-            else:
+            elif following.nbytes > _SMALL:
                 budget -= following.cost
                 following.ahead = workers.start(following) if budget >= 0 else None
                 if following.ahead is None:
                     return
-            count += 1
             following = following.after
 
 
 def _forget(chunk: Chunk | None) -> None:
     """Let go of what was decoded from a chunk on."""
-    while chunk is not None and chunk.ahead is not None:
-        chunk.ahead.future.cancel()
-        chunk.ahead = None
+    for _ in range(_AHEAD):
+        if chunk is None:
+            return
+        if chunk.ahead is not None:
+            chunk.ahead.future.cancel()
+            chunk.ahead = None
         chunk = chunk.after
 
 

@@ -72,8 +72,7 @@ class Series:
         expected = self.expected() if self.expected is not None else None
         found, chunk.ahead = chunk.ahead, None
         if expected is not chunk:
-            _forget(expected)  # up to this one
-            _forget(chunk.after)
+            _forget(expected)
         self.expected = weakref.ref(chunk.after) if chunk.after is not None else None
         if expected is chunk:
             self._start(workers, chunk.after, chunk.cost)
